@@ -1,0 +1,141 @@
+"""DANN: Lian et al., "Domain adversarial learning for emotion recognition".
+
+Conversations, speech and text: AT-Fusion, SA-GRU, and a gradient reversal layer
+between the representation and a classifier of the speaker.
+
+  python launch.py --config=configs/dann.py
+    The demo corpus (synthetic, rendered on the spot): nothing to download.
+
+  python launch.py --config=configs/dann.py:ravdess --config.data.path=RAVDESS
+    Isolated clips of actors; some of the actors labelled, the rest unseen.
+
+  python launch.py --config=configs/dann.py:table2 --config.data.path=IEMOCAP
+    The paper's Table 2 from the full release of IEMOCAP. A feature table does
+    as well: --config.data.corpus=table --config.data.path=FEATURES.npz
+
+  python launch.py --config=configs/dann.py --config.data.corpus=manifest \
+      --config.data.path=MINE.csv --config.data.labels=angry,neutral \
+      --config.data.test_speakers=anna,ben
+    Your own recordings: a CSV with the columns path, label, speaker.
+
+Systems: C1 is lambda = 0 (no domain gradient), DANN is lambda > 0, both as
+published. C1-S and DANN-S are the stabilised recipe (`config.stabilised`).
+"""
+
+import ml_collections
+
+from configs import common
+
+# Table 2 of the paper, weighted accuracy on Session 5 in percent.
+_TABLE_2 = {
+  "C1": (81.06, 80.82, 79.85, 78.89, 77.60),
+  "DANN": (81.14, 82.68, 82.27, 82.43, 81.39),
+}
+_TABLE_2_SETTINGS = ("1234", "123", "134", "234", "23")
+
+
+def get_config(name: str = "demo") -> ml_collections.ConfigDict:
+  """The config called `name`: `demo`, `ravdess` or `table2`."""
+  config = common.get_config()
+  config.trainer = "dann"  # In `emojax.trainers`.
+
+  # The study: every combination is trained at once, as axes of one program.
+  config.num_replicates = 20  # Initialisations of every system.
+  config.lambdas = (0.0, 1.0)  # Of Eq. (5), as published: C1 and DANN.
+  # Training settings, each the sessions that are labelled ("1234" is the
+  # paper's TS 1234); empty: the split is by `data.test_speakers`.
+  config.settings = ()
+
+  # The paper's recipe.
+  config.num_epochs = 200
+  config.batch_size = 20  # Labelled conversations a step.
+  config.lambda_schedule = "constant"  # Or "ganin": rises from 0 to lambda.
+  config.optimizer = ml_collections.ConfigDict()
+  config.optimizer.learning_rate = 1e-4  # Adam.
+  config.optimizer.l2 = 1e-5  # Added to the gradient before Adam.
+
+  config.model = ml_collections.ConfigDict()
+  config.model.hidden = 100  # d: projections, bi-GRU (2 x 50), attention.
+  config.model.num_heads = 4
+  config.model.scale_attention = False  # Eq. (4) has no 1/sqrt(d/h).
+  config.model.dropout = 0.0
+
+  # The stabilised recipe: lambda rises after Ganin et al. (2016), evaluation
+  # uses a moving average of the weights, gradients are clipped, and lambda and
+  # learning rate are chosen inside the labelled part: each of its sessions (or
+  # groups of speakers) is held out in turn, and test labels are never read.
+  config.stabilised = ml_collections.ConfigDict()
+  config.stabilised.enabled = False
+  config.stabilised.averaging = 0.99  # Decay a step of the moving average.
+  config.stabilised.clip_norm = 1.0  # Of each part's gradient, L2.
+  config.stabilised.lambdas = (0.03, 0.1, 0.3, 0.6)  # To choose from.
+  config.stabilised.learning_rates = (1e-4, 3e-4)  # To choose from.
+  config.stabilised.search_replicates = 2  # Initialisations in the search.
+  config.stabilised.num_folds = 5  # At most; one a session where there are any.
+
+  config.data = ml_collections.ConfigDict()
+  config.data.corpus = "demo"  # demo, ravdess, iemocap, manifest or table.
+  config.data.path = ""  # Folder or file of the corpus; the demo needs none.
+  # Classes, comma-separated; "happy+excited" is one class of both labels.
+  # Utterances with other labels are left out, unlabelled ones are kept.
+  config.data.labels = "angry,happy,neutral,sad"
+  # Comma-separated; they are unlabelled in training, the rest is labelled.
+  config.data.test_speakers = ""
+  config.data.test_session = "5"  # Where `settings` are given.
+  # "train": z-scores by the labelled training utterances; "speaker": each
+  # speaker by itself, without labels; "train,speaker": every system with both.
+  config.data.normalisation = "train"
+  config.data.audio_features = "ComParE_2016"  # Or eGeMAPSv02, or none.
+  config.data.text_features = "hashing"  # Or none.
+  config.data.max_skipped = 10  # Unusable recordings to put up with.
+  config.data.num_workers = 0  # Processes that extract; 0: one a core.
+
+  # Further rows: "speaker_normalised" is C1 on features z-scored by speaker,
+  # "svm" an RBF support vector machine on the same features and split.
+  config.baselines = ("speaker_normalised",)
+  config.probe_replicates = 5  # Initialisations that are probed for speakers.
+  # Published numbers, printed beside ours: {metric: {system: {setting: %}}}.
+  config.published = ml_collections.ConfigDict()
+
+  try:
+    change = {"demo": _demo, "ravdess": _ravdess, "table2": _table2}[name]
+  except KeyError:
+    raise ValueError(f"no config {name!r}: demo, ravdess or table2") from None
+  change(config)
+  return config
+
+
+def _demo(config):
+  config.title = "DANN on the demo corpus (synthetic)"
+  config.num_replicates = 5
+  config.num_epochs = 60
+  config.optimizer.learning_rate = 1e-3
+  config.data.test_speakers = "s09,s10"
+
+
+def _ravdess(config):
+  config.title = "DANN on RAVDESS: unseen actors"
+  config.num_replicates = 10
+  config.batch_size = 60  # Clips are dialogues of one utterance.
+  config.stabilised.enabled = True
+  config.baselines = ("svm",)
+  config.data.corpus = "ravdess"
+  config.data.labels = "neutral,calm,happy,sad,angry,fearful,disgust,surprised"
+  config.data.test_speakers = "08,09,10"
+  config.data.normalisation = "train,speaker"
+  config.data.text_features = "none"  # Two sentences, the same for everyone.
+
+
+def _table2(config):
+  config.title = "Table 2 of Lian et al.: results on Session 5 of IEMOCAP"
+  config.settings = _TABLE_2_SETTINGS
+  config.stabilised.enabled = True
+  config.data.corpus = "iemocap"
+  config.data.labels = "angry,happy+excited,neutral,sad"
+  config.published.weighted_accuracy = {
+    system: {
+      f"TS {setting}": value
+      for setting, value in zip(_TABLE_2_SETTINGS, values, strict=True)
+    }
+    for system, values in _TABLE_2.items()
+  }

@@ -1,0 +1,1 @@
+"""emojax: emotion recognition in JAX, from conversations, speech and faces."""

@@ -1,0 +1,82 @@
+"""What the entry points share: parsing, logging, errors and exit codes."""
+
+import logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+import ml_collections
+from absl import flags
+
+from emojax.errors import UserError
+from emojax.runtime.compilation import enable_compilation_cache
+
+
+def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
+  """Runs `main` and returns the exit code.
+
+  0 is success; 2 an error that the user can mend, printed as one line.
+  """
+  logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
+  logging.getLogger("emojax").setLevel(logging.INFO)
+  # Orbax logs tracebacks of errors that are told in one line here.
+  logging.getLogger("absl").setLevel(logging.CRITICAL)
+  enable_compilation_cache()
+  try:
+    main(argv)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  return 0
+
+
+def parse_config(
+  argv: list[str], holder: flags.FlagHolder, usage: str
+) -> ml_collections.ConfigDict:
+  """Parses all flags and returns the config, locked.
+
+  Args:
+    argv: the command line, program first.
+    holder: of the `--config` flag.
+    usage: printed for `--help`.
+
+  Raises:
+    UserError: an unknown flag or field, a value of another type, no such
+      config.
+    SystemExit: help was asked for.
+  """
+  if {"-h", "--help"} & set(argv):
+    print(usage)
+    raise SystemExit(0)
+  if not any(a == "--config" or a.startswith("--config=") for a in argv):
+    raise UserError("--config is missing: name one, such as configs/dann.py")
+  try:
+    rest = flags.FLAGS(argv)[1:]
+    # Of a file that did not load, ml_collections gives a stand-in that raises.
+    config = holder.value.lock()
+  except (flags.Error, OSError) as error:
+    raise UserError(_last_line(error)) from error
+  except AttributeError as error:
+    # ml_collections wraps the KeyError of a field that the config lacks, which
+    # says what was meant.
+    (reason,) = error.args
+    text = reason.args[0] if isinstance(reason, KeyError) else str(reason)
+    raise UserError(
+      f"the config has no field {' '.join(text.split())}"
+    ) from error
+  if rest:
+    raise UserError(f"unexpected argument {rest[0]!r}: options start with --")
+  return config
+
+
+def default_workdir(config_file: str) -> pathlib.Path:
+  """`runs/dann-table2` for `configs/dann.py:table2`."""
+  file, _, variant = config_file.partition(":")
+  name = pathlib.Path(file).stem
+  return pathlib.Path("runs", f"{name}-{variant}" if variant else name)
+
+
+def _last_line(error: Exception) -> str:
+  """A config file's own error is the last line of what ml_collections says."""
+  line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+  return line.removeprefix("ValueError: ")

@@ -1,0 +1,1 @@
+"""From corpora on disk to arrays: readers, features, tables and splits."""

@@ -1,0 +1,128 @@
+"""The labels that all corpora share, and the classes of a study."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from emojax.errors import UserError
+
+LABELS = (
+  "neutral",
+  "calm",
+  "happy",
+  "sad",
+  "angry",
+  "fearful",
+  "disgust",
+  "surprised",
+  "boredom",
+  "frustrated",
+  "excited",
+  "contempt",
+  "other",
+)
+
+# Spellings of the corpora: IEMOCAP, CREMA-D, MELD, TESS, SAVEE and FERPlus.
+# One letter means different emotions in different corpora, so none is here.
+ALIASES = {
+  "neu": "neutral",
+  "neutrality": "neutral",
+  "calmness": "calm",
+  "hap": "happy",
+  "happiness": "happy",
+  "joy": "happy",
+  "joyful": "happy",
+  "sadness": "sad",
+  "ang": "angry",
+  "anger": "angry",
+  "fea": "fearful",
+  "fear": "fearful",
+  "dis": "disgust",
+  "disgusted": "disgust",
+  "sur": "surprised",
+  "surprise": "surprised",
+  "ps": "surprised",
+  "pleasant_surprise": "surprised",
+  "pleasant_surprised": "surprised",
+  "bored": "boredom",
+  "fru": "frustrated",
+  "frustration": "frustrated",
+  "exc": "excited",
+  "excitement": "excited",
+  "con": "contempt",
+  "oth": "other",
+  "xxx": "other",
+}
+
+UNLABELLED = -1
+LEFT_OUT = -2
+
+
+def canonical(label: str, where: str) -> str:
+  """Maps a corpus's spelling of a label to the common one.
+
+  Args:
+    label: any case; '' is unlabelled and stays ''.
+    where: file and line, for the error.
+
+  Raises:
+    UserError: nobody knows this label.
+  """
+  key = label.strip().lower()
+  if not key or key in LABELS:
+    return key
+  if key in ALIASES:
+    return ALIASES[key]
+  near = difflib.get_close_matches(key, [*LABELS, *ALIASES], n=3)
+  guess = ", ".join(dict.fromkeys(ALIASES.get(name, name) for name in near))
+  meant = f"did you mean {guess}? " if guess else ""
+  raise UserError(
+    f"{where}: unknown label {label!r}; {meant}known are {', '.join(LABELS)}"
+  )
+
+
+def parse_classes(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
+  """Reads which labels a study keeps, and how it merges them.
+
+  Args:
+    text: classes separated by commas; `happy+excited` is one class, named
+      `happy`, that takes both labels.
+
+  Returns:
+    The names of the classes, and the class index of each label kept.
+
+  Raises:
+    UserError: an unknown label, a label used twice, fewer than two classes.
+  """
+  where = f"config.data.labels = {text!r}"
+  classes, index = [], {}
+  for group in text.split(","):
+    names = [canonical(name, where) for name in group.split("+")]
+    for name in names:
+      if not name:
+        raise UserError(f"{where}: a class without a name; remove a comma or +")
+      if name in index:
+        raise UserError(f"{where}: {name} is there twice; name it once")
+      index[name] = len(classes)
+    classes.append(names[0])
+  if len(classes) < 2:
+    raise UserError(f"{where}: one class only; name at least two")
+  return tuple(classes), index
+
+
+def class_index(
+  labels: Sequence[str] | np.ndarray, index: Mapping[str, int]
+) -> np.ndarray:
+  """Maps common labels to the classes of a study.
+
+  Args:
+    labels: [U] labels of the common set, '' where unlabelled.
+    index: the class index of each label kept, from `parse_classes`.
+
+  Returns:
+    int32 [U]: a class index, `UNLABELLED`, or `LEFT_OUT` for a label that the
+    study does not name.
+  """
+  known = {"": UNLABELLED, **index}
+  return np.array([known.get(label, LEFT_OUT) for label in labels], np.int32)

@@ -1,0 +1,251 @@
+"""Feature tables: what a study trains on, as one `.npz` file."""
+
+import dataclasses
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from emojax.data.labels import canonical
+from emojax.errors import UserError
+from emojax.runtime import files
+
+MODALITIES = ("audio", "text")
+_SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureTable:
+  """Features and annotations of U utterances, in one order.
+
+  Attributes:
+    features: 'audio' float32 [U, Da] and 'text' float32 [U, Dt], at least one.
+    label: str [U], of `labels.LABELS`; '' where unlabelled.
+    speaker: str [U], never empty.
+    dialogue: str [U], unique within a session.
+    turn: int64 [U], the order within a dialogue.
+    session: str [U], as `normalise_session` gives it; '' where there is none.
+  """
+
+  features: dict[str, np.ndarray]
+  label: np.ndarray
+  speaker: np.ndarray
+  dialogue: np.ndarray
+  turn: np.ndarray
+  session: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.label)
+
+
+def normalise_session(session: str | int) -> str:
+  """Gives `'5'` for `'Ses05'`, `'Session5'`, `'05'` and `5`.
+
+  A name that carries no such number stays as it is.
+  """
+  name = str(session).strip()
+  match = _SESSION.fullmatch(name)
+  return str(int(match[1])) if match else name
+
+
+def dialogues(table: FeatureTable) -> list[np.ndarray]:
+  """Gives the rows of each conversation in the order of its turns.
+
+  Two sessions may use the same name for a dialogue: they stay apart.
+
+  Returns:
+    int64 arrays [L], in the order in which the dialogues first appear.
+  """
+  groups: dict[tuple[str, str], list[int]] = {}
+  names = zip(table.session, table.dialogue, strict=True)
+  for row, name in enumerate(names):
+    groups.setdefault(name, []).append(row)
+  return [
+    rows[np.argsort(table.turn[rows], kind="stable")]
+    for rows in map(np.array, groups.values())
+  ]
+
+
+def validate(table: FeatureTable, where: str | os.PathLike) -> None:
+  """Checks the contract of `FeatureTable`.
+
+  Args:
+    table: the table.
+    where: the file it comes from or goes to, for the error.
+
+  Raises:
+    UserError: wrong shapes, a value that is no number, an empty speaker.
+  """
+  if not table.features:
+    raise UserError(f"{where}: neither audio nor text; one of them is required")
+  if not np.size(table.label):
+    raise UserError(f"{where}: label is empty; there are no utterances")
+  for name in ("label", "speaker", "dialogue", "turn", "session"):
+    shape = np.shape(getattr(table, name))
+    if (
+      len(shape) != 1
+      or len(shape) != np.ndim(table.label)
+      or (shape[0] != len(table))
+    ):
+      raise UserError(
+        f"{where}: {name} has shape {shape}, label has "
+        f"{np.shape(table.label)}; each is one value for each utterance"
+      )
+  for name, matrix in table.features.items():
+    if matrix.ndim != 2 or len(matrix) != len(table) or not matrix.shape[1]:
+      raise UserError(
+        f"{where}: {name} has shape {matrix.shape}; expected one row for each "
+        f"of the {len(table)} utterances"
+      )
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+      raise UserError(
+        f"{where}: {name} holds NaN or infinity in {np.sum(~finite)} of "
+        f"{len(table)} rows, first in {_name_row(table, np.argmin(finite))}; "
+        "remove or repair those"
+      )
+  empty = table.speaker == ""
+  if empty.any():
+    row = _name_row(table, np.argmax(empty))
+    raise UserError(f"{where}: no speaker in {row}; each utterance needs one")
+
+
+def save(path: str | os.PathLike, table: FeatureTable) -> None:
+  """Writes a table, whole or not at all.
+
+  Raises:
+    UserError: the table breaks its contract, or the disk is full.
+  """
+  validate(table, path)
+  arrays = {
+    name: np.asarray(getattr(table, name), str)
+    for name in ("label", "speaker", "dialogue", "session")
+  }
+  arrays["turn"] = np.asarray(table.turn, np.int64)
+  # An open file, not a name: `savez` appends `.npz` to names that lack it.
+  with files.whole(path) as temporary, open(temporary, "wb") as file:
+    np.savez(file, **arrays, **table.features)
+
+
+def load(path: str | os.PathLike) -> FeatureTable:
+  """Reads and checks a table; no pickle in it is ever unpickled.
+
+  `session` may be missing; other arrays than those of the contract are left
+  alone. Spellings of labels and sessions are normalised.
+
+  Raises:
+    UserError: no such file, no feature table, or one that breaks the contract.
+  """
+  arrays = _read_arrays(path)
+  required = ("label", "speaker", "dialogue", "turn")
+  missing = [name for name in required if name not in arrays]
+  if missing:
+    raise UserError(
+      f"{path}: no array {', '.join(missing)}; a feature table has label, "
+      f"speaker, dialogue, turn, session, and audio or text; this one has "
+      f"{', '.join(arrays) or 'none of them'}"
+    )
+  label = _strings(arrays["label"], "label", path)
+  arrays.setdefault("session", np.full(label.shape, ""))
+  table = FeatureTable(
+    features={
+      name: _floats(arrays[name], name, path)
+      for name in MODALITIES
+      if name in arrays
+    },
+    label=_translate(label, lambda name: canonical(name, f"{path}: label")),
+    speaker=_strings(arrays["speaker"], "speaker", path),
+    dialogue=_strings(arrays["dialogue"], "dialogue", path),
+    turn=_integers(arrays["turn"], "turn", path),
+    session=_translate(
+      _strings(arrays["session"], "session", path), normalise_session
+    ),
+  )
+  validate(table, path)
+  return table
+
+
+def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads the arrays of the contract that the file has."""
+  wanted = (*MODALITIES, "label", "speaker", "dialogue", "turn", "session")
+  arrays = {}
+  name = "the archive"
+  try:
+    with zipfile.ZipFile(path) as archive:
+      held = {member.removesuffix(".npy") for member in archive.namelist()}
+    with np.load(path, allow_pickle=False) as stored:
+      for name in wanted:
+        if name in held:
+          arrays[name] = stored[name]
+  except FileNotFoundError as error:
+    raise UserError(
+      f"{path}: no such file; expected a feature table"
+    ) from error
+  except ValueError as error:
+    raise UserError(
+      f"{path}: {name} is no plain array ({error}); save strings with "
+      ".astype(str) and features as float32"
+    ) from error
+  except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    raise UserError(
+      f"{path}: not a whole .npz file ({error}); write it again"
+    ) from error
+  return arrays
+
+
+def _strings(
+  array: np.ndarray, name: str, where: str | os.PathLike
+) -> np.ndarray:
+  """Brings text, bytes or whole numbers to strings without blank edges."""
+  if array.dtype.kind == "S":
+    try:
+      array = np.strings.decode(array, "utf-8")
+    except UnicodeDecodeError:
+      array = np.strings.decode(array, "latin-1")
+  elif array.dtype.kind != "U":
+    array = _integers(array, name, where).astype(str)
+  return np.strings.strip(array)
+
+
+def _integers(
+  array: np.ndarray, name: str, where: str | os.PathLike
+) -> np.ndarray:
+  """Brings whole numbers of any type to int64."""
+  if array.dtype.kind in "iu":
+    return array.astype(np.int64)
+  if (
+    array.dtype.kind == "f"
+    and np.isfinite(array).all()
+    and (array == np.rint(array)).all()
+  ):
+    return array.astype(np.int64)
+  expected = "whole numbers" if name == "turn" else "strings"
+  raise UserError(
+    f"{where}: {name} has type {array.dtype}; expected {expected}"
+  )
+
+
+def _floats(
+  array: np.ndarray, name: str, where: str | os.PathLike
+) -> np.ndarray:
+  """Brings numbers to float32; what is too large becomes infinite."""
+  if array.dtype.kind not in "fiu":
+    raise UserError(f"{where}: {name} has type {array.dtype}; expected float32")
+  with np.errstate(over="ignore"):
+    return array.astype(np.float32)
+
+
+def _translate(array: np.ndarray, function: Callable[[str], str]) -> np.ndarray:
+  """Applies a function of strings once to each distinct value."""
+  values, inverse = np.unique(array, return_inverse=True)
+  return np.array([function(str(v)) for v in values], str)[inverse]
+
+
+def _name_row(table: FeatureTable, row: int) -> str:
+  return (
+    f"row {row} (dialogue {table.dialogue[row]!r}, turn {table.turn[row]}, "
+    f"speaker {table.speaker[row]!r})"
+  )

@@ -1,0 +1,34 @@
+"""Losses: pure functions, in float32, with masks."""
+
+import jax
+import jax.numpy as jnp
+
+
+def masked_cross_entropy(logits_NxC, labels_N, mask_N, label_smoothing=0.0):
+  """Mean cross-entropy over the examples where `mask` holds.
+
+  Either term of Lian et al. 2020, Eq. (5).
+
+  Args:
+    logits_NxC: unnormalised log-probabilities; they may hold anything where
+      the mask is zero.
+    labels_N: int class of each example; any number where the mask is zero.
+    mask_N: bool or 0/1.
+    label_smoothing: share of the target that is spread over all classes
+      (Szegedy et al. 2016, section 7).
+
+  Returns:
+    float32 scalar in nats; 0 where the mask is empty.
+  """
+  mask_N = jnp.asarray(mask_N, bool)
+  logits_NxC = jnp.where(mask_N[:, None], logits_NxC.astype(jnp.float32), 0)
+  log_probability_NxC = jax.nn.log_softmax(logits_NxC)
+  num_classes = logits_NxC.shape[-1]
+  # A product with one-hot targets: its gradient needs no scatter.
+  target_NxC = jax.nn.one_hot(labels_N, num_classes, dtype=jnp.float32)
+  target_NxC = (
+    1 - label_smoothing
+  ) * target_NxC + label_smoothing / num_classes
+  loss_N = -(target_NxC * log_probability_NxC).sum(-1)
+  total = jnp.where(mask_N, loss_N, 0).sum()
+  return total / jnp.maximum(mask_N.sum(), 1)

@@ -1,0 +1,180 @@
+"""Accuracies and F1 with masks, all from one accumulated confusion matrix.
+
+C classes, a confusion matrix has true classes in rows and predicted ones in
+columns. The field's names: *weighted* accuracy is the overall accuracy (each
+class weighs as much as it has utterances), *unweighted* accuracy the mean
+recall (each class weighs the same).
+
+The functions take counts `[..., C, C]` with any leading axes (runs, settings)
+and are the same in NumPy and, under `jax.jit` too, in JAX. They are NaN where
+the matrix is empty: there is no accuracy over nothing.
+"""
+
+import functools
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import metrics
+from clu import values as clu_values
+
+Array = np.ndarray | jax.Array
+
+
+def weighted_accuracy(confusion: Array) -> Array:
+  """Overall accuracy, `[..., C, C] -> [...]`."""
+  hits = confusion.trace(axis1=-2, axis2=-1)
+  return _ratio(hits, confusion.sum((-2, -1)), empty=np.nan)
+
+
+def unweighted_accuracy(confusion: Array) -> Array:
+  """Mean recall over the classes present in the truth, `[..., C, C] -> [...]`.
+
+  The same as scikit-learn's `balanced_accuracy_score`.
+  """
+  support = confusion.sum(-1)
+  recall = _ratio(_diagonal(confusion), support, empty=0.0)
+  return _ratio(recall.sum(-1), (support > 0).sum(-1), empty=np.nan)
+
+
+def macro_f1(confusion: Array) -> Array:
+  """Mean F1 over the classes present at all, `[..., C, C] -> [...]`.
+
+  The same as scikit-learn's `f1_score(average='macro', zero_division=0)`: a
+  class that is in the truth or among the predictions counts, with F1 = 0 if
+  it was never hit.
+  """
+  occurrences = confusion.sum(-1) + confusion.sum(-2)
+  f1 = _ratio(2 * _diagonal(confusion), occurrences, empty=0.0)
+  return _ratio(f1.sum(-1), (occurrences > 0).sum(-1), empty=np.nan)
+
+
+@flax.struct.dataclass
+class _ConfusionCounts(metrics.Metric):
+  """What all metrics here accumulate.
+
+  Attributes:
+    counts: int32 `[C, C]`, true classes in rows, predicted in columns.
+  """
+
+  counts: jax.Array
+
+  @classmethod
+  def with_classes(cls, num_classes: int) -> type["_ConfusionCounts"]:
+    """The same metric with an `empty()`, which has to know C."""
+    return _with_classes(cls, num_classes)
+
+  @classmethod
+  def from_model_output(
+    cls,
+    *,
+    logits: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array | None = None,
+    **_: Any,
+  ) -> "_ConfusionCounts":
+    """Counts a batch.
+
+    Args:
+      logits: `[..., C]`; the largest is the prediction, the first of equals.
+      labels: integer `[...]`; one outside 0..C-1 counts nowhere.
+      mask: bool or 0/1 `[...]`, where an utterance counts; None for all.
+    """
+    num_classes = logits.shape[-1]
+    predictions = logits.argmax(-1)
+    # Zeros and ones: the product is exact in float32, and fast everywhere.
+    truth = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
+    predicted = jax.nn.one_hot(predictions, num_classes, dtype=jnp.float32)
+    if mask is not None:
+      truth = jnp.where(jnp.asarray(mask, bool)[..., None], truth, 0.0)
+    counts = jnp.einsum("...t,...p->tp", truth, predicted)
+    return cls(counts=counts.astype(jnp.int32))
+
+  def merge(self, other: "_ConfusionCounts") -> "_ConfusionCounts":
+    return type(self)(counts=self.counts + other.counts)
+
+  def reduce(self) -> "_ConfusionCounts":
+    return type(self)(counts=self.counts.sum(0))
+
+
+@flax.struct.dataclass
+class ConfusionMatrix(_ConfusionCounts):
+  """Counts `[C, C]`: true classes in rows, predicted ones in columns."""
+
+  def compute(self) -> jax.Array:
+    return self.counts
+
+  def compute_value(self) -> clu_values.Value:
+    """The matrix as an image `[C, C, 1]`, rows normalised to 0..1."""
+    support = self.counts.sum(-1, keepdims=True)
+    shares = _ratio(self.counts, support, empty=0.0)
+    return clu_values.Image(shares[..., None])
+
+
+@flax.struct.dataclass
+class WeightedAccuracy(_ConfusionCounts):
+  """Overall accuracy: the field's WA."""
+
+  def compute(self) -> jax.Array:
+    return weighted_accuracy(self.counts)
+
+
+@flax.struct.dataclass
+class UnweightedAccuracy(_ConfusionCounts):
+  """Mean recall over the classes present in the truth: the field's UA."""
+
+  def compute(self) -> jax.Array:
+    return unweighted_accuracy(self.counts)
+
+
+@flax.struct.dataclass
+class MacroF1(_ConfusionCounts):
+  """Mean F1 over the classes present in the truth or the predictions."""
+
+  def compute(self) -> jax.Array:
+    return macro_f1(self.counts)
+
+
+@functools.cache
+def classification_metrics(num_classes: int) -> type[metrics.Collection]:
+  """A clu collection of everything that is reported of a classifier.
+
+  Its fields: `weighted_accuracy`, `unweighted_accuracy`, `macro_f1`,
+  `confusion_matrix`. Built from `logits`, `labels` and `mask`, see
+  `ConfusionMatrix.from_model_output`. A collection accumulated under `jax.vmap`
+  over runs has counts [runs, C, C]: compute it under `jax.vmap` as well.
+  """
+  return metrics.Collection.create(
+    weighted_accuracy=WeightedAccuracy.with_classes(num_classes),
+    unweighted_accuracy=UnweightedAccuracy.with_classes(num_classes),
+    macro_f1=MacroF1.with_classes(num_classes),
+    confusion_matrix=ConfusionMatrix.with_classes(num_classes),
+  )
+
+
+# Cached, so that two calls give the same pytree type: a scan's carry needs it.
+@functools.cache
+def _with_classes(
+  base: type[_ConfusionCounts], num_classes: int
+) -> type[_ConfusionCounts]:
+  @flax.struct.dataclass
+  class WithClasses(base):
+    @classmethod
+    def empty(cls) -> _ConfusionCounts:
+      return cls(counts=jnp.zeros((num_classes, num_classes), jnp.int32))
+
+  return WithClasses
+
+
+def _diagonal(confusion: Array) -> Array:
+  return confusion.diagonal(axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: Array, denominator: Array, empty: float) -> Array:
+  """`numerator / denominator`, and `empty` where the denominator is 0."""
+  xp = jnp if isinstance(denominator, jax.Array) else np
+  is_empty = denominator == 0
+  ratio = numerator / xp.where(is_empty, 1, denominator)
+  return xp.where(is_empty, empty, ratio)

@@ -1,0 +1,1 @@
+"""Flax modules. No file, no config, no I/O."""

@@ -1,0 +1,1 @@
+"""What a run leaves to read: tables, figures, and how much speaker is left."""

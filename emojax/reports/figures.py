@@ -1,0 +1,225 @@
+"""A study's figures, drawn without pyplot and its global state."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from emojax.reports import style
+from emojax.reports.tables import DEMO
+from emojax.statistics import t_half_width
+
+_RUN = {
+  "linestyle": "",
+  "marker": "o",
+  "markersize": 3,
+  "markeredgewidth": 0,
+  "alpha": 0.3,
+}
+_CHANCE = {"color": style.QUIET, "linewidth": 1.0, "linestyle": ":"}
+
+
+@matplotlib.rc_context(style.STYLE)
+def learning_curves(
+  path: str,
+  curves: Mapping[str, Mapping[str, np.ndarray]],
+  ylabel: str,
+  title: str,
+) -> None:
+  """Mean over runs and the 95 % t interval of the mean, one panel a setting.
+
+  Args:
+    path: of the image; its suffix is the format.
+    curves: `{setting: {system: [runs, epochs]}}`, in the unit of `ylabel`;
+      readable with up to six systems.
+    ylabel: with the unit.
+    title: of the figure.
+  """
+  figure, axes = style.panels(len(curves), 3.0, 2.4)
+  systems = dict.fromkeys(name for panel in curves.values() for name in panel)
+  styles = {system: style.line_style(i) for i, system in enumerate(systems)}
+  extremes = []
+  for ax, (setting, panel) in zip(axes, curves.items(), strict=True):
+    ax.set_title(setting)
+    ax.margins(x=0)
+    for system, values_RxE in panel.items():
+      mean_E, half_E = values_RxE.mean(axis=0), 0.0
+      if len(values_RxE) > 1:
+        half_E = t_half_width(values_RxE)
+      epochs = np.arange(1, len(mean_E) + 1)
+      low_E, high_E = mean_E - half_E, mean_E + half_E
+      colour = styles[system]["color"]
+      ax.fill_between(epochs, low_E, high_E, color=colour, alpha=0.18, lw=0)
+      ax.plot(epochs, mean_E, linewidth=1.3, **styles[system])
+      # The steep first epochs would take up the whole height.
+      settled = slice(len(epochs) // 10, None)
+      extremes += [low_E[settled].min(), high_E[settled].max()]
+  margin = 0.05 * (max(extremes) - min(extremes)) or 1.0
+  axes[0].set_ylim(min(extremes) - margin, max(extremes) + margin)
+  figure.supxlabel("epoch")
+  figure.supylabel(ylabel)
+  handles = [Line2D([], [], label=name, **one) for name, one in styles.items()]
+  style.add_legend(figure, handles)
+  style.save(figure, path, title)
+
+
+@matplotlib.rc_context({**style.STYLE, "axes.grid": False})
+def confusion_matrices(
+  path: str,
+  matrices: Mapping[str, np.ndarray],
+  classes: Sequence[str],
+  title: str,
+) -> None:
+  """Percent of each true class, and the counts below in small print.
+
+  Args:
+    path: of the image; its suffix is the format.
+    matrices: `{system: [C, C]}` counts, true classes in rows.
+    classes: C names.
+    title: of the figure.
+  """
+  size = 0.9 + 0.48 * len(classes)
+  figure, axes = style.panels(len(matrices), size, size)
+  figure.set_layout_engine("compressed")
+  ticks = range(len(classes))
+  slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+  for ax, (system, counts_CxC) in zip(axes, matrices.items(), strict=True):
+    support_C = counts_CxC.sum(axis=1, keepdims=True)
+    percent_CxC = 100 * counts_CxC / np.maximum(support_C, 1)
+    image = ax.imshow(percent_CxC, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), percent in np.ndenumerate(percent_CxC):
+      place = {"ha": "center", "color": "white" if percent > 60 else "black"}
+      ax.text(column, row + 0.05, f"{percent:.0f}", va="bottom", **place)
+      count = f"{counts_CxC[row, column]:.0f}"
+      ax.text(column, row + 0.1, count, va="top", fontsize=6, **place)
+    ax.set_title(system)
+    ax.set_xticks(ticks, classes, **slanted)
+    ax.set_yticks(ticks, classes)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+  figure.supxlabel("predicted")
+  figure.supylabel("true")
+  bar = figure.colorbar(image, ax=axes, label="share of the true class (%)")
+  bar.outline.set_visible(False)
+  style.save(figure, path, title)
+
+
+@matplotlib.rc_context({**style.STYLE, "axes.grid": False})
+def projections(
+  path: str,
+  points: Mapping[str, np.ndarray],
+  speakers_N: Sequence[str],
+  emotions_N: Sequence[str],
+  title: str,
+) -> None:
+  """Points in the plane, coloured by speaker above and by emotion below.
+
+  Up to 24 names are told apart by colour and marker; of more, the rarest are
+  grey.
+
+  Args:
+    path: of the image; its suffix is the format.
+    points: `{system: [N, 2]}`, the same N utterances for all.
+    speakers_N: their speakers.
+    emotions_N: their emotions; an empty name is unlabelled.
+    title: of the figure.
+  """
+  figure = style.new_figure(2.6 * len(points) + 1.5, 5.4)
+  grid = figure.subplots(2, len(points), squeeze=False)
+  labelled_N = [name or "unlabelled" for name in emotions_N]
+  rows = (("speaker", speakers_N), ("emotion", labelled_N))
+  for axes, (kind, names_N) in zip(grid, rows, strict=True):
+    styles = style.category_styles(np.asarray(names_N))
+    for ax, (system, points_Nx2) in zip(axes, points.items(), strict=True):
+      _scatter(ax, points_Nx2, [styles.get(n, style.OTHERS) for n in names_N])
+      ax.set_title(system if kind == "speaker" else "")
+    num_others = len(set(names_N)) - len(styles)
+    if num_others:
+      styles[f"{num_others} others"] = style.OTHERS
+    handles = [
+      Line2D([], [], linestyle="", markersize=4, label=name, **one)
+      for name, one in styles.items()
+    ]
+    axes[-1].legend(
+      handles=handles,
+      title=kind,
+      loc="center left",
+      bbox_to_anchor=(1.0, 0.5),
+      ncols=1 + (len(handles) > 12),
+      fontsize=7.5,
+      title_fontsize=9,
+      handletextpad=0.1,
+      columnspacing=0.8,
+    )
+  style.save(figure, path, title)
+
+
+@matplotlib.rc_context({**style.STYLE, "axes.grid.axis": "x"})
+def comparison(
+  path: str,
+  summary: Mapping[str, Any],
+  metric: str,
+  chance: float | None = None,
+) -> None:
+  """Means with their 95 % intervals, and the runs as faint dots.
+
+  Args:
+    path: of the image; its suffix is the format.
+    summary: see `summary.json` in the README.
+    metric: one of `summary["metrics"]`, or `speaker_probe`; rows without it
+      are left out.
+    chance: fraction 0..1, drawn as a line.
+  """
+  rows = [row for row in summary["rows"] if metric in row]
+  settings = list(dict.fromkeys(row["setting"] for row in rows))
+  systems = list(dict.fromkeys(row["system"] for row in rows))
+  width = 2.6 if len(settings) > 1 else 5.0
+  figure, axes = style.panels(len(settings), width, 0.6 + 0.28 * len(systems))
+  panels = dict(zip(settings, axes, strict=True))
+  for row in rows:
+    ax, value = panels[row["setting"]], row[metric]
+    index = systems.index(row["system"])
+    colour = style.line_style(index)["color"]
+    runs = 100 * np.asarray(value["runs"])
+    if value["ci95"] is not None:
+      low, high = 100 * np.asarray(value["ci95"])
+      ax.plot(runs, np.full(len(runs), index), color=colour, **_RUN)
+      ax.plot([low, high], [index, index], color=colour, linewidth=2)
+    ax.plot(100 * value["mean"], index, "o", color=colour, markersize=4)
+  for setting, ax in panels.items():
+    ax.set_title(setting)
+    ax.set_yticks(range(len(systems)), systems)
+    ax.tick_params(axis="y", length=0)
+    ax.spines.left.set_visible(False)
+    if chance is not None:
+      ax.axvline(100 * chance, **_CHANCE)
+  axes[0].set_ylim(len(systems) - 0.5, -0.5)
+  figure.supxlabel(f"{metric.replace('_', ' ')} (%)")
+  mean = {"marker": "o", "markersize": 4, "linewidth": 2}
+  handles = [
+    Line2D([], [], color=style.QUIET, label="mean, 95 % interval", **mean),
+    Line2D([], [], color=style.QUIET, label="single runs", **_RUN),
+  ]
+  if chance is not None:
+    handles.append(Line2D([], [], label="chance", **_CHANCE))
+  style.add_legend(figure, handles)
+  demo = f", {DEMO}" if summary["demo"] else ""
+  style.save(figure, path, summary["title"] + demo)
+
+
+def _scatter(
+  ax: Axes, points_Nx2: np.ndarray, style_N: Sequence[Mapping[str, str]]
+) -> None:
+  colour_N = np.asarray([one["color"] for one in style_N])
+  marker_N = np.asarray([one["marker"] for one in style_N])
+  # One call for all colours of a marker: no name is drawn over the others.
+  for marker in np.unique(marker_N):
+    x, y = points_Nx2[marker_N == marker].T
+    colours = colour_N[marker_N == marker]
+    ax.scatter(x, y, 9, colours, marker=marker, alpha=0.8, linewidths=0)
+  ax.set_xticks([])
+  ax.set_yticks([])
+  ax.spines[:].set_visible(True)

@@ -1,0 +1,152 @@
+"""Checkpoints: the only place that knows Orbax.
+
+A checkpoint holds the training state, the history of all rounds so far and a
+checksum of every array. Orbax writes it in the background into a temporary
+folder and renames it when it is whole, so a killed process leaves the previous
+one intact. Orbax itself restores flipped bytes without complaint; the
+checksums are what finds them.
+"""
+
+import logging
+import os
+import pathlib
+import shutil
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Checkpoints:
+  """The checkpoints of one run, the last two of which are kept."""
+
+  def __init__(self, folder: str | os.PathLike):
+    self._folder = pathlib.Path(folder).absolute()
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=preservation_policy.LatestN(2),
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def save(self, round_: int, state: Any, history: dict[str, np.ndarray]):
+    """Starts to save `state` and `history` as they are after `round_` rounds.
+
+    Raises:
+      UserError: this save or the one before it found no room on the disk.
+    """
+    items = ocp.args.Composite(
+      state=ocp.args.StandardSave(state),
+      history=ocp.args.StandardSave(history),
+      checksums=ocp.args.JsonSave(
+        {"state": _checksums(state), "history": _checksums(history)}
+      ),
+    )
+    try:
+      self._manager.save(round_, args=items)
+    except (OSError, ValueError) as error:
+      self._raise_if_full(error)
+      raise
+
+  def restore(self, state: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
+    """The newest sound checkpoint, or round 0, `state` and no history.
+
+    Args:
+      state: a state of the same shapes and shardings (arrays or their
+        `jax.ShapeDtypeStruct`s), which the restored one takes.
+
+    Returns:
+      The number of finished rounds, the state, and the history. A damaged
+      checkpoint is named in the log and removed, and the one before it is
+      taken.
+    """
+    for round_ in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        restored = self._manager.restore(
+          round_,
+          args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(_abstract(state)),
+            history=ocp.args.StandardRestore(),
+            checksums=ocp.args.JsonRestore(),
+          ),
+        )
+        _verify(restored)
+      except Exception as error:  # Orbax raises bare Exceptions for damage.
+        reason = str(error).splitlines()[0][:120]
+        _LOG.warning(
+          "checkpoint %d in %s is damaged (%s): removed, going back to the "
+          "one before it",
+          round_,
+          self._folder,
+          reason,
+        )
+        shutil.rmtree(self._folder / str(round_))
+        self._manager.reload()
+        continue
+      history = jax.tree.map(np.asarray, restored["history"])
+      return round_, restored["state"], history
+    return 0, state, {}
+
+  def close(self) -> None:
+    """Waits until everything is on the disk.
+
+    Raises:
+      UserError: the last save found no room on the disk.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except (OSError, ValueError) as error:
+      self._raise_if_full(error)
+      raise
+    self._manager.close()
+
+  def _raise_if_full(self, error: Exception) -> None:
+    """Turns a full disk into one line, with nothing half-written left."""
+    message = str(error)
+    full = ("No space left", "Disk quota exceeded", "File too large")
+    if not any(reason in message for reason in full):
+      return
+    for leftover in self._folder.glob("*.orbax-checkpoint-tmp"):
+      shutil.rmtree(leftover, ignore_errors=True)
+    kept = sorted(int(p.name) for p in self._folder.iterdir() if p.is_dir())
+    state = (
+      f"the checkpoint of round {kept[-1]} is kept" if kept else "none yet"
+    )
+    raise UserError(
+      f"no room on the disk to save a checkpoint in {self._folder} ({state}): "
+      "free some space and run the same command again to go on"
+    ) from error
+
+
+def _abstract(tree):
+  def leaf(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+  return jax.tree.map(leaf, tree)
+
+
+def _bytes(array) -> np.ndarray:
+  if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    array = jax.random.key_data(array)
+  return np.ascontiguousarray(array)
+
+
+def _checksums(tree) -> dict[str, int]:
+  return {
+    jax.tree_util.keystr(path): zlib.crc32(_bytes(leaf))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _verify(restored) -> None:
+  for name, expected in restored["checksums"].items():
+    if _checksums(restored[name]) != expected:
+      raise ValueError(f"checksums of the {name} differ")

@@ -1,0 +1,18 @@
+"""Set-up of JAX that every entry point shares."""
+
+import pathlib
+
+import jax
+import platformdirs
+
+
+def cache_folder() -> pathlib.Path:
+  """The user's own cache folder for emojax (features, demo, compilation)."""
+  return pathlib.Path(platformdirs.user_cache_dir("emojax"))
+
+
+def enable_compilation_cache() -> None:
+  """Keeps compiled programs between runs, in the user's cache folder."""
+  folder = cache_folder() / "compiled"
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,44 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import errno
+import os
+import pathlib
+from collections.abc import Iterator
+
+from emojax.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Gives a temporary path to write to, then renames it to `path`.
+
+  Whatever interrupts the writing (an error, a kill, a full disk), `path` keeps
+  what it held before.
+
+  Raises:
+    UserError: the disk is full, or the folder does not take the file.
+  """
+  path = pathlib.Path(path)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      yield temporary
+      os.replace(temporary, path)
+    finally:
+      temporary.unlink(missing_ok=True)
+  except OSError as error:
+    if error.errno in _FULL:
+      raise UserError(
+        f"no room on the disk to write {path}: free some space and run the "
+        "same command again"
+      ) from error
+    if error.errno in _CLOSED:
+      raise UserError(
+        f"{path} can not be written ({error.strerror}): choose another folder"
+      ) from error
+    raise

@@ -1,0 +1,71 @@
+"""Progress of a long loop, readable on a terminal and in a log file alike."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+import tqdm
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 30.0
+_LINE = "{desc}{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+_LINE_WITHOUT_TOTAL = "{desc}{n_fmt} [{elapsed}, {rate_fmt}]"
+
+
+def progress(
+  iterable: Iterable[T],
+  total: int | None = None,
+  description: str = "",
+  unit: str = "it",
+) -> Iterator[T]:
+  """Yields from `iterable` and shows on stderr how far it is.
+
+  On a terminal this is a bar. Where stderr is none (Slurm, CI, a redirect) a
+  bar would fill the log with carriage returns: there it is one plain line at
+  most every 30 s, and one when the loop ends, early or not.
+
+  Args:
+    iterable: anything; its length is the total where it has one.
+    total: number of items, if `iterable` does not know it.
+    description: what is being done, printed first.
+    unit: name of one item, printed with the rate.
+  """
+  if total is None and isinstance(iterable, Sized):
+    total = len(iterable)
+  if sys.stderr.isatty():
+    yield from tqdm.tqdm(
+      iterable, description or None, total, unit=unit, dynamic_ncols=True
+    )
+  else:
+    yield from _lines(iterable, total, description, unit)
+
+
+def _lines(
+  iterable: Iterable[T], total: int | None, description: str, unit: str
+) -> Iterator[T]:
+  """Yields from `iterable`; prints plain lines rarely."""
+  start = last = time.monotonic()
+  count = 0
+
+  def write() -> None:
+    line = tqdm.tqdm.format_meter(
+      count,
+      total,
+      time.monotonic() - start,
+      prefix=f"{description}: " if description else "",
+      unit=unit,
+      bar_format=_LINE if total else _LINE_WITHOUT_TOTAL,
+    )
+    print(line, file=sys.stderr, flush=True)
+
+  try:
+    for item in iterable:
+      yield item
+      count += 1
+      if time.monotonic() - last >= SECONDS_BETWEEN_LINES and count != total:
+        last = time.monotonic()
+        write()
+  finally:
+    write()

@@ -1,0 +1,87 @@
+"""The device mesh, and the per-device program mapped over it.
+
+`jax.shard_map` inside `jax.jit` is what `jax.pmap` has become: the step is
+written for one device, every argument says by a partition spec how it is cut
+over the mesh, and one device is a 1 x 1 mesh through the same code.
+
+Mesh axes: `replica` (independent runs) and `data` (shards of a batch).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# How a tree is cut over the mesh: its first axis over the runs, or not at all.
+REPLICA = PartitionSpec("replica")
+REPLICATED = PartitionSpec()
+
+# For programs that run once, such as a model's initialisation: on a CPU they
+# take a minute to optimise and milliseconds to run.
+RUNS_ONCE = {
+  "xla_backend_optimization_level": 0,
+  "xla_llvm_disable_expensive_passes": True,
+}
+
+
+def make_mesh(num_data: int = 1) -> Mesh:
+  """A mesh of all devices: `devices / num_data` replicas x `num_data` shards.
+
+  The axes are Auto: with Explicit ones, the default of `jax.make_mesh`, Linen's
+  recurrent layers fail.
+  """
+  num_replicas = jax.device_count() // num_data
+  return jax.make_mesh(
+    (num_replicas, num_data),
+    ("replica", "data"),
+    axis_types=(AxisType.Auto, AxisType.Auto),
+  )
+
+
+def mapped(
+  function: Callable,
+  mesh: Mesh,
+  in_specs: Sequence[PartitionSpec],
+  out_specs,
+  donate_argnums: Sequence[int] = (),
+  compiler_options: dict | None = None,
+) -> Callable:
+  """Compiles a per-device `function` for all devices of `mesh`.
+
+  Args:
+    function: the program of one device; it sees its shard of each argument.
+    mesh: from `make_mesh`.
+    in_specs: one partition spec for each argument.
+    out_specs: a partition spec for each output.
+    donate_argnums: arguments whose memory the outputs may take.
+    compiler_options: of XLA, such as `RUNS_ONCE`.
+  """
+  return jax.jit(
+    jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=tuple(in_specs),
+      out_specs=out_specs,
+      # As under pmap, collectives are written out (`pmean`), not inferred.
+      check_vma=False,
+    ),
+    donate_argnums=tuple(donate_argnums),
+    compiler_options=compiler_options,
+  )
+
+
+def place(tree, mesh: Mesh, spec: PartitionSpec):
+  """Puts every array of `tree` on the mesh, cut as `spec` says."""
+  return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+def spread(num_runs: int, mesh: Mesh) -> np.ndarray:
+  """Indices [P] of runs that fill the replica axis evenly, P >= num_runs.
+
+  P is the next multiple of the number of replicas; the surplus repeats the
+  first runs, and whoever reads results takes the first `num_runs` of them.
+  """
+  num_replicas = mesh.shape["replica"]
+  padded = -(-num_runs // num_replicas) * num_replicas
+  return np.arange(padded) % num_runs

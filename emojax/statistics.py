@@ -1,0 +1,183 @@
+"""How far a figure can be trusted: intervals, paired tests, a bootstrap."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+_EXACT_RUNS = 20
+_RANDOM_SIGNS = 100_000
+
+
+class Estimate(NamedTuple):
+  """A mean over runs, in the unit of the values."""
+
+  mean: float
+  std: float
+  interval: tuple[float, float] | None
+
+
+class PairedDifference(NamedTuple):
+  """How much more a is than b, in the unit of the values."""
+
+  difference: float
+  ci95: tuple[float, float] | None
+  p_value: float
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+  """Mean, standard deviation and Student's t interval of the mean.
+
+  Args:
+    values: `[R]`, one for each run.
+    confidence: of the interval, 0..1.
+
+  Returns:
+    Mean, standard deviation (with R - 1) and (low, high). One run has the
+    deviation 0 and no interval.
+
+  Raises:
+    ValueError: there is no value.
+  """
+  values_R = np.asarray(values, np.float64)
+  if values_R.ndim != 1 or not values_R.size:
+    raise ValueError(f"expected values [R], got shape {values_R.shape}")
+  mean = float(values_R.mean())
+  if values_R.size == 1:
+    return Estimate(mean, 0.0, None)
+  half = float(t_half_width(values_R, confidence))
+  return Estimate(mean, float(values_R.std(ddof=1)), (mean - half, mean + half))
+
+
+def t_half_width(values: ArrayLike, confidence: float = 0.95) -> np.ndarray:
+  """Half the width of the t interval of the mean over the first axis.
+
+  Args:
+    values: `[R, ...]`, R >= 2 runs.
+    confidence: of the interval, 0..1.
+
+  Returns:
+    `[...]`, in the unit of the values.
+  """
+  values = np.asarray(values, np.float64)
+  num_runs = len(values)
+  quantile = stats.t.ppf((1 + confidence) / 2, num_runs - 1)
+  return quantile * values.std(axis=0, ddof=1) / np.sqrt(num_runs)
+
+
+def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
+  """Two-sided sign-flip test of the mean difference between paired runs.
+
+  Under the null hypothesis each difference a - b might as well have had the
+  other sign. Up to 20 runs all sign patterns are counted; beyond, 100,000 are
+  drawn (always the same ones) and the observed one is counted among them:
+  (1 + extreme) / (1 + drawn), after Phipson & Smyth, "Permutation p-values
+  should never be zero" (2010).
+
+  Args:
+    a: `[R]`, run r shares its seed and data with run r of `b`.
+    b: `[R]`.
+
+  Returns:
+    The p-value; at least 2 / 2**R in an exact test.
+
+  Raises:
+    ValueError: the shapes differ, or there is no run.
+  """
+  differences_R = _differences(a, b)
+  # Ties among the sums are ties, whatever the last bits of float32
+  # accuracies say.
+  slack = 1e-6 * np.abs(differences_R).sum()
+  observed = abs(differences_R.sum()) - slack
+  if differences_R.size <= _EXACT_RUNS:
+    # |sum| is the same when all signs flip, so that the first may stay.
+    sums = differences_R[:1]
+    for difference in differences_R[1:]:
+      sums = np.concatenate([sums + difference, sums - difference])
+    return float(np.mean(np.abs(sums) >= observed))
+  rng = np.random.default_rng(0)
+  sums = np.zeros(_RANDOM_SIGNS)
+  for difference in differences_R:
+    sums += rng.choice([-difference, difference], _RANDOM_SIGNS)
+  extreme = np.count_nonzero(np.abs(sums) >= observed)
+  return (1 + extreme) / (1 + _RANDOM_SIGNS)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike) -> PairedDifference:
+  """Mean of a - b over paired runs, its 95 % t interval, and a p-value.
+
+  Args:
+    a: `[R]`, run r shares its seed and data with run r of `b`.
+    b: `[R]`.
+
+  Returns:
+    The interval is None for a single run; the p-value is that of
+    `paired_permutation_test`.
+
+  Raises:
+    ValueError: the shapes differ, or there is no run.
+  """
+  estimate = t_interval(_differences(a, b))
+  return PairedDifference(
+    estimate.mean, estimate.interval, paired_permutation_test(a, b)
+  )
+
+
+def cluster_bootstrap(
+  statistic: Callable[..., float],
+  clusters: ArrayLike,
+  *data: ArrayLike,
+  confidence: float = 0.95,
+  num_resamples: int = 2000,
+  seed: int = 0,
+) -> tuple[float, float]:
+  """Percentile interval of a statistic with whole clusters resampled.
+
+  Utterances of one speaker are alike, so that an interval over utterances
+  would be too narrow for a speaker who was not there. Here as many speakers
+  as there are get drawn with replacement, with all their utterances; see
+  Davison & Hinkley, "Bootstrap methods and their application" (1997), 3.8.
+  It is known to be too narrow with few clusters (below about ten).
+
+  Args:
+    statistic: called with the resampled arrays of `data`, e.g. `np.mean` of
+      hits, or scikit-learn's `balanced_accuracy_score` of truth and prediction.
+    clusters: `[N]`, the cluster of each item (its speaker).
+    *data: arrays `[N, ...]`, resampled together.
+    confidence: of the interval, 0..1.
+    num_resamples: number of draws.
+    seed: of the draws.
+
+  Returns:
+    (low, high), in the unit of the statistic.
+
+  Raises:
+    ValueError: fewer than two clusters, or arrays of other lengths.
+  """
+  clusters_N = np.asarray(clusters)
+  arrays = [np.asarray(array) for array in data]
+  if any(len(array) != len(clusters_N) for array in arrays):
+    lengths = [len(clusters_N), *map(len, arrays)]
+    raise ValueError(f"clusters and data differ in length: {lengths}")
+  names, index_N = np.unique(clusters_N, return_inverse=True)
+  if len(names) < 2:
+    raise ValueError("a cluster bootstrap needs two clusters or more")
+  members = [np.flatnonzero(index_N == index) for index in range(len(names))]
+  rng = np.random.default_rng(seed)
+  drawn = rng.integers(len(names), size=(num_resamples, len(names)))
+  resampled = (np.concatenate([members[i] for i in row]) for row in drawn)
+  statistics = [
+    statistic(*(array[items] for array in arrays)) for items in resampled
+  ]
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(statistics, [tail, 1 - tail])
+  return float(low), float(high)
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  if a.shape != b.shape or a.ndim != 1 or not a.size:
+    raise ValueError(f"expected paired runs [R], got {a.shape} and {b.shape}")
+  return a - b

@@ -1,0 +1,356 @@
+"""Speed of DANN training: emojax against PyTorch, in one run.
+
+  python -m experiments.benchmarks.dann --output=dann.json
+
+The shape is IEMOCAP's: 151 conversations of at most 110 utterances, 5,531
+utterances, 6,373 + 1,024 features; Sessions 1-4 labelled, 20 labelled
+conversations a step, so six steps an epoch. Weights are copied from emojax to
+PyTorch and the first losses must agree. Both sides are warmed up; then they
+take turns, an epoch of PyTorch, one of emojax with one run, one of emojax with
+20 runs, so that other load on the machine falls on all. The ratio is formed in
+each turn. Features and labels are random: they do not change the work.
+"""
+
+import argparse
+import collections
+import datetime
+import functools
+import glob
+import gzip
+import json
+import multiprocessing
+import os
+import pathlib
+import platform
+import re
+import resource
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emojax.data import batches, normalisation
+from emojax.models.dann import Dann
+from emojax.trainers.dann import step as dann
+from emojax.trainers.dann.training import Group
+
+# Utterances and conversations of Sessions 1-5: Table 1 of the paper.
+SESSIONS = ((1085, 28), (1023, 30), (1151, 32), (1031, 30), (1241, 31))
+LONGEST = 110
+WIDTHS = {"audio": 6373, "text": 1024}
+EMOTIONS, SPEAKERS = 4, 10
+BATCH_SIZE = 20
+TOLERANCE = 1e-5  # Of the first losses.
+
+
+def make_lengths(rng):
+  """Lengths of all conversations, session by session."""
+  lengths = []
+  for total, count in SESSIONS:
+    of_session = np.clip(rng.gamma(4, total / count / 4, count), 8, 100)
+    of_session = of_session.astype(int)
+    of_session[0] = LONGEST if not lengths else of_session[0]
+    while gap := total - of_session.sum():
+      index = rng.integers(1, count)
+      moved = of_session[index] + np.sign(gap)
+      of_session[index] = np.clip(moved, 8, LONGEST)
+    lengths.extend(of_session.tolist())
+  return np.array(lengths)
+
+
+class Problem:
+  """The random data set and the plan of its batches, in NumPy."""
+
+  def __init__(self, num_epochs):
+    rng = np.random.default_rng(0)
+    lengths = make_lengths(rng)
+    starts = np.cumsum([0, *lengths])
+    self.dialogues = [
+      np.arange(a, a + n) for a, n in zip(starts, lengths, strict=False)
+    ]
+    session = np.repeat(range(5), [count for _, count in SESSIONS])
+    total = int(lengths.sum())
+    labelled = np.repeat(session < 4, lengths)
+    self.features = {
+      name: rng.normal(size=(total, width)).astype(np.float32)
+      for name, width in WIDTHS.items()
+    }
+    self.speaker = 2 * np.repeat(session, lengths) + rng.integers(0, 2, total)
+    self.speaker = self.speaker.astype(np.int32)
+    self.emotion = np.where(labelled, rng.integers(0, EMOTIONS, total), -1)
+    self.emotion = self.emotion.astype(np.int32)
+    self.normaliser = normalisation.make_normaliser(
+      self.features, "train", labelled, self.speaker
+    )
+    self.plan = batches.Plan(
+      self.dialogues, session < 4, BATCH_SIZE, num_epochs, seed=0
+    )
+
+
+class Emojax:
+  """Training of some runs with the trainer's own step."""
+
+  def __init__(self, problem, num_runs):
+    self._problem = problem
+    model = Dann(EMOTIONS, SPEAKERS)
+    transform = dann.optimizer(1e-5)
+    group = Group(
+      "benchmark", "", None, None, (), (dann.Recipe("DANN", 1.0, 1e-4),),
+      num_runs,
+    )  # fmt: skip
+    self._runs = jax.device_put(group.runs())
+    self._key = jax.random.key(0)
+    task = dann.Task(
+      problem.normaliser,
+      problem.emotion,
+      problem.emotion,
+      np.float32(200 * problem.plan.num_steps),
+    )
+    self._task = jax.device_put(task)
+    self._corpus = jax.device_put(
+      dann.Corpus(problem.features, problem.speaker)
+    )
+    init = functools.partial(
+      dann.init_runs, model, transform, tuple(WIDTHS.items()), False
+    )
+    self.state = jax.jit(init)(self._runs.seed, self._key)
+    step = jax.jit(
+      functools.partial(dann.train_step, model, transform), donate_argnums=0
+    )
+    batch = problem.plan.epoch(0)[0]
+    self.compiled = step.lower(*self._arguments(batch)).compile()
+
+  def _arguments(self, batch):
+    return (
+      self.state, self._runs, batch, self._task, self._corpus, self._key
+    )  # fmt: skip
+
+  def step(self, batch):
+    """One step; returns the metrics."""
+    batch = jax.device_put(batch)
+    self.state, metrics = self.compiled(*self._arguments(batch))
+    return metrics
+
+  def epoch(self, epoch):
+    """One epoch; returns its wall-clock seconds."""
+    start = time.perf_counter()
+    for batch in self._problem.plan.epoch(epoch):
+      metrics = self.step(batch)
+    jax.block_until_ready((self.state, metrics))
+    return time.perf_counter() - start
+
+  def floor(self, repeats=5):
+    """Seconds an epoch and run of the projections and their gradients."""
+    num_utterances = self._problem.plan.shape.num_utterances
+    kernels = [self.state.params["fusion"][name]["kernel"] for name in WIDTHS]
+    inputs = [jnp.ones((num_utterances, width)) for width in WIDTHS.values()]
+
+    @jax.jit
+    def both_products(kernels):
+      outputs = [
+        jnp.einsum("rkd,nd->rkn", kernel, x)
+        for kernel, x in zip(kernels, inputs, strict=True)
+      ]
+      return [
+        jnp.einsum("rkn,nd->rkd", y, x)
+        for y, x in zip(outputs, inputs, strict=True)
+      ]
+
+    jax.block_until_ready(both_products(kernels))
+    seconds = []
+    for _ in range(repeats):
+      start = time.perf_counter()
+      jax.block_until_ready(both_products(kernels))
+      seconds.append(time.perf_counter() - start)
+    return min(seconds) * self._problem.plan.num_steps / len(kernels[0])
+
+  def profile(self, top=25):
+    """Milliseconds of the operations of one step, the largest first."""
+    batch = self._problem.plan.epoch(0)[0]
+    with tempfile.TemporaryDirectory() as folder:
+      with jax.profiler.trace(folder):
+        jax.block_until_ready(self.step(batch))
+      name = glob.glob(f"{folder}/**/*.trace.json.gz", recursive=True)[0]
+      with gzip.open(name) as file:
+        events = json.load(file)["traceEvents"]
+    total, calls = collections.Counter(), collections.Counter()
+    for event in events:
+      if event.get("ph") == "X":
+        total[event["name"]] += event["dur"] / 1e3
+        calls[event["name"]] += 1
+    rows = []
+    for match in re.finditer(
+      r"^\s*(?:ROOT )?%?([\w.\-]+) = (\S+) (.*)$",
+      self.compiled.as_text(),
+      re.MULTILINE,
+    ):
+      name, shape, rest = match.groups()
+      if name in total:
+        source = re.search(r'op_name="([^"]*)"', rest)
+        rows.append(
+          {
+            "milliseconds": round(total.pop(name), 2),
+            "calls": calls[name],
+            "operation": name,
+            "shape": shape,
+            "source": source[1] if source else "",
+          }
+        )
+    return sorted(rows, key=lambda row: -row["milliseconds"])[:top]
+
+
+class PyTorch:
+  """The same training in PyTorch, one run."""
+
+  def __init__(self, problem, params):
+    from experiments.benchmarks import dann_pytorch  # Not where memory counts.
+
+    features = {
+      name: (values - problem.normaliser.mean[name])
+      * problem.normaliser.scale[name]
+      for name, values in problem.features.items()
+    }
+    self._plan = problem.plan
+    self._training = dann_pytorch.Training(
+      params, features, problem.emotion, problem.speaker, (EMOTIONS, SPEAKERS)
+    )
+
+  def step(self, batch):
+    """One step on the conversations of an emojax batch; returns losses."""
+    return self._training.step(*unpack(batch))
+
+  def epoch(self, epoch):
+    """One epoch; returns its wall-clock seconds."""
+    start = time.perf_counter()
+    for batch in self._plan.epoch(epoch):
+      self.step(batch)
+    return time.perf_counter() - start
+
+
+def unpack(batch):
+  """The utterances of a packed batch in order, and conversation lengths."""
+  count = int(batch.count)
+  lengths = np.zeros(count, np.int64)
+  row, _ = np.nonzero(batch.segment_BxT)
+  position = batch.position_BxT[batch.segment_BxT > 0]
+  segment = batch.segment_BxT[batch.segment_BxT > 0]
+  # Utterances of a batch are in the order of rows: conversations are runs.
+  assert (position == np.arange(count)).all()
+  change = (np.diff(row) != 0) | (np.diff(segment) != 0)
+  edges = np.r_[0, np.flatnonzero(change) + 1, count]
+  lengths = np.diff(edges)
+  return batch.utterances_N[:count], lengths
+
+
+def peak_memory(num_runs):
+  """Largest resident set of emojax alone in bytes, in a new process."""
+  context = multiprocessing.get_context("spawn")
+  with context.Pool(1) as pool:
+    return pool.apply(_peak_memory, (num_runs,))
+
+
+def _peak_memory(num_runs):
+  training = Emojax(Problem(1), num_runs)
+  training.epoch(0)
+  unit = 1 if sys.platform == "darwin" else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def summary(values):
+  """Minimum, median and all values."""
+  return {
+    "min": min(values),
+    "median": float(np.median(values)),
+    "all": list(values),
+  }
+
+
+def main():
+  """Measures and writes the result."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", required=True, help="JSON file to write")
+  parser.add_argument("--epochs", type=int, default=8, help="turns measured")
+  parser.add_argument(
+    "--replicates", type=int, nargs="+", default=[1, 20], help="runs at once"
+  )
+  flags = parser.parse_args()
+  memory = {runs: peak_memory(runs) for runs in flags.replicates}
+
+  import torch
+
+  problem = Problem(flags.epochs + 1)
+  ours = {runs: Emojax(problem, runs) for runs in flags.replicates}
+  params = jax.tree.map(
+    lambda x: np.array(x[0]), ours[flags.replicates[0]].state.params
+  )
+  theirs = PyTorch(problem, params)
+  first = problem.plan.epoch(0)[0]
+  want = [loss.item() for loss in theirs.step(first)]
+  difference = 0.0
+  for training in ours.values():
+    metrics = training.step(first)
+    got = [float(metrics[n][0]) for n in ("emotion_loss", "domain_loss")]
+    difference = max(difference, *np.abs(np.subtract(got, want)).tolist())
+  print(f"first losses {want}, largest difference {difference:.1e}")
+  if difference > TOLERANCE:
+    raise SystemExit("the first losses differ: not the same computation")
+
+  for training in (theirs, *ours.values()):
+    training.epoch(0)
+  seconds = collections.defaultdict(list)
+  for epoch in range(1, flags.epochs + 1):
+    seconds["pytorch"].append(theirs.epoch(epoch))
+    for runs, training in ours.items():
+      seconds[runs].append(training.epoch(epoch) / runs)
+    print(epoch, {name: round(v[-1], 3) for name, v in seconds.items()})
+
+  result = {
+    "date": datetime.date.today().isoformat(),
+    "device": f"{_processor()}, {os.cpu_count()} cores; "
+    f"JAX on {jax.devices()[0].device_kind}",
+    "versions": {
+      "python": platform.python_version(),
+      "jax": jax.__version__,
+      "torch": torch.__version__,
+    },
+    "torch_threads": torch.get_num_threads(),
+    "batch_shape": problem.plan.shape._asdict(),
+    "first_loss_difference": difference,
+    "seconds_per_run_and_epoch": {
+      "pytorch": summary(seconds["pytorch"]),
+      **{f"emojax, {n} runs": summary(seconds[n]) for n in ours},
+    },
+    "times_faster": {
+      f"emojax, {n} runs": summary(
+        [a / b for a, b in zip(seconds["pytorch"], seconds[n], strict=True)]
+      )
+      for n in ours
+    },
+    "projection_floor": {
+      f"emojax, {n} runs": training.floor() for n, training in ours.items()
+    },
+    "peak_memory_bytes": {f"emojax, {n} runs": memory[n] for n in ours},
+    "profile_of_a_step": {
+      f"emojax, {n} runs": training.profile() for n, training in ours.items()
+    },
+  }
+  text = json.dumps(result, indent=2)
+  pathlib.Path(flags.output).write_text(text + "\n")
+  print(text)
+
+
+def _processor():
+  """The processor's name, where the system says it."""
+  info = pathlib.Path("/proc/cpuinfo")
+  if info.exists():
+    found = re.search(r"model name\s*: (.*)", info.read_text())
+    if found:
+      return found[1]
+  return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+  main()

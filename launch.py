@@ -1,0 +1,36 @@
+"""Trains a system.
+
+  python launch.py --config=CONFIG[:VARIANT] [--workdir=RUN] [--config.FIELD=…]
+
+For example:
+
+  python launch.py --config=configs/dann.py
+  python launch.py --config=configs/dann.py:ravdess --config.data.path=RAVDESS
+
+The config files say what each field means. Without --workdir, the run is kept
+in runs/CONFIG-VARIANT. The same command on the same folder goes on where it
+stopped; on a finished folder it prints the result.
+"""
+
+import importlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from emojax import cli
+
+_CONFIG = config_flags.DEFINE_config_file("config")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+
+
+def main(argv: list[str]) -> None:
+  config = cli.parse_config(argv, _CONFIG, __doc__)
+  file = config_flags.get_config_filename(flags.FLAGS["config"])
+  workdir = _WORKDIR.value or cli.default_workdir(file)
+  trainer = importlib.import_module(f"emojax.trainers.{config.trainer}")
+  trainer.train(config, workdir)
+
+
+if __name__ == "__main__":
+  sys.exit(cli.run(main, sys.argv))

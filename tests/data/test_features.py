@@ -1,0 +1,368 @@
+"""Extraction: parity with openSMILE, the cache, bad files, interruptions."""
+
+import itertools
+import multiprocessing
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent import futures
+
+import numpy as np
+import opensmile
+import pytest
+import soundfile
+from sklearn.utils import murmurhash3_32
+
+from emojax.data import corpora, features
+from emojax.data.records import Utterance
+from emojax.errors import UserError
+
+ROOT = pathlib.Path(features.__file__).parents[2]
+
+
+def _clip(seed: int, seconds: float = 0.4) -> np.ndarray:
+  time_S = np.arange(int(16_000 * seconds)) / 16_000
+  noise = np.random.default_rng(seed).standard_normal(len(time_S))
+  return 0.2 * np.sin(2 * np.pi * (100 + 10 * seed) * time_S) + 0.01 * noise
+
+
+def _corpus(folder: pathlib.Path, number: int) -> list[Utterance]:
+  folder.mkdir(exist_ok=True)
+  utterances = []
+  for i in range(number):
+    path = folder / f"{i}.wav"
+    soundfile.write(path, _clip(i), 16_000)
+    utterances.append(
+      Utterance(str(path), "sad", f"S{i % 2}", "d", i, "1", f"word {i}")
+    )
+  return utterances
+
+
+def _extract(utterances, cache, **changes):
+  arguments = {
+    "audio_features": "eGeMAPSv02",
+    "text_features": "none",
+    "num_workers": 1,
+    "max_skipped": 0,
+    **changes,
+  }
+  return features.extract(utterances, cache_dir=cache, **arguments)
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+  """The recordings that were given to openSMILE, for each extraction."""
+  given = []
+  run = features._run
+
+  def record(jobs, *arguments):
+    given.append(sorted(pathlib.Path(path).name for path in jobs.values()))
+    return run(jobs, *arguments)
+
+  monkeypatch.setattr(features, "_run", record)
+  return given
+
+
+@pytest.mark.parametrize("name", features.AUDIO_FEATURES)
+def test_real_clips_agree_with_opensmile(real_data, tmp_path, name):
+  clips = corpora.read("ravdess", real_data / "ravdess")[::250]
+  table, skipped = _extract(clips, tmp_path, audio_features=name)
+  assert not skipped
+  smile = opensmile.Smile(
+    opensmile.FeatureSet[name], opensmile.FeatureLevel.Functionals
+  )
+  expected = smile.process_files([clip.path for clip in clips]).to_numpy()
+  assert table.features["audio"].dtype == np.float32
+  assert table.features["audio"].shape == (3, features.AUDIO_FEATURES[name])
+  np.testing.assert_array_equal(table.features["audio"], expected)
+  assert table.speaker.tolist() == [clip.speaker for clip in clips]
+
+
+def test_the_cache_follows_the_content(tmp_path, jobs):
+  utterances = _corpus(tmp_path / "a", 3)
+  shutil.copy(tmp_path / "a" / "0.wav", tmp_path / "a" / "copy.wav")
+  copy = Utterance(str(tmp_path / "a" / "copy.wav"), "", "S0", "d", 9)
+  cache = tmp_path / "cache"
+  table, _ = _extract([*utterances, copy], cache)
+  audio = table.features["audio"]
+  np.testing.assert_array_equal(audio[0], audio[3])
+  assert table.label.tolist() == ["sad", "sad", "sad", ""]
+  assert table.turn.tolist() == [0, 1, 2, 9]
+
+  # Other names and another order: nothing is left to do.
+  (tmp_path / "a").rename(tmp_path / "b")
+  moved = [
+    Utterance(str(tmp_path / "b" / f"{i}.wav"), "", "S", "d", i)
+    for i in (2, 1, 0)
+  ]
+  again, _ = _extract(moved, cache)
+  np.testing.assert_array_equal(again.features["audio"], audio[2::-1])
+
+  # Other content, and a file of the cache that was cut off.
+  soundfile.write(tmp_path / "b" / "1.wav", _clip(77), 16_000)
+  stored = next(p for p in cache.rglob("*.npy") if _holds(p, audio[0]))
+  stored.write_bytes(stored.read_bytes()[:-50])
+  changed, _ = _extract(moved, cache)
+  np.testing.assert_array_equal(
+    changed.features["audio"][[0, 2]], audio[[2, 0]]
+  )
+  assert (changed.features["audio"][1] != audio[1]).any()
+  assert jobs == [["0.wav", "1.wav", "2.wav"], [], ["0.wav", "1.wav"]]
+
+
+def _holds(path: pathlib.Path, vector: np.ndarray) -> bool:
+  return np.array_equal(np.load(path), vector)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+  """Three good recordings among eight that can not be used."""
+  utterances = _corpus(tmp_path / "a", 3)
+  folder = tmp_path / "a"
+  (folder / "corrupt.wav").write_bytes(b"RIFF\x00\x00 no audio")
+  (folder / "empty.wav").touch()
+  soundfile.write(folder / "none.wav", np.zeros(0), 16_000)
+  soundfile.write(folder / "silent.wav", np.zeros(8000), 16_000)
+  shutil.copy(folder / "silent.wav", folder / "silent2.wav")
+  soundfile.write(folder / "nan.wav", np.full(80, np.nan), 16_000, "FLOAT")
+  soundfile.write(folder / "short.wav", _clip(0, 0.01), 16_000)
+  names = [
+    "corrupt",
+    "empty",
+    "missing",
+    "nan",
+    "none",
+    "short",
+    "silent",
+    "silent2",
+  ]
+  bad = [
+    Utterance(str(folder / f"{name}.wav"), "sad", "S0", name, 0)
+    for name in names
+  ]
+  return [*bad[:5], *utterances, *bad[5:]]
+
+
+def test_bad_files_are_named_and_skipped(tmp_path, mixed, caplog):
+  cache = tmp_path / "cache"
+  table, skipped = _extract(mixed, cache, max_skipped=8, num_workers=2)
+  assert table.turn.tolist() == [0, 1, 2]
+  assert table.features["audio"].shape == (3, 88)
+  why = {pathlib.Path(error.path).stem: error.why for error in skipped}
+  for name, reason in {
+    "corrupt": "not readable as audio",
+    "empty": "empty file",
+    "missing": "no such file",
+    "nan": "NaN",
+    "none": "zero length",
+    "short": "for 0.01 s",
+    "silent": "silent",
+    "silent2": "silent",
+  }.items():
+    assert reason in why.pop(name)
+  assert not why
+  lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+  assert len(lines) == 8
+  assert all(line.startswith("skipped ") for line in lines)
+
+  with pytest.raises(UserError, match=r"8 of 11 .*max_skipped = 7; the first"):
+    _extract(mixed, cache, max_skipped=7)
+
+
+def test_a_recording_too_many_stops_at_once(tmp_path, mixed):
+  with pytest.raises(UserError, match=r"1 of 11 .*missing\.wav: no such file"):
+    _extract(mixed, tmp_path / "cache")
+  assert not (tmp_path / "cache").exists()
+
+
+def test_nothing_usable(tmp_path):
+  missing = [Utterance(str(tmp_path / "x.wav"), "sad", "S", "d", 0)]
+  with pytest.raises(UserError, match=r"no recording is usable; .*x.wav"):
+    _extract(missing, tmp_path, max_skipped=1)
+
+
+def test_hashed_words_are_hashed_words():
+  """Against the definition: signed counts of words and pairs, unit length."""
+  texts = ["The dog sat; the DOG ran", "", "the dog"]
+  found = features.hashed_words(texts)
+  assert found.dtype == np.float32
+  assert found.shape == (3, features.HASHED_WORDS)
+  expected = np.zeros(features.HASHED_WORDS)
+  words = ["the", "dog", "sat", "the", "dog", "ran"]
+  pairs = [f"{a} {b}" for a, b in itertools.pairwise(words)]
+  for token in words + pairs:
+    key = murmurhash3_32(token, seed=0)
+    expected[abs(key) % features.HASHED_WORDS] += 1 if key >= 0 else -1
+  expected /= np.linalg.norm(expected)
+  np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+  assert not found[1].any()
+
+
+def test_text_alone_reads_no_audio(tmp_path):
+  utterances = [
+    Utterance("no/such.wav", "sad", "S", "d", 0, "", "some words"),
+    Utterance("no/such.wav", "sad", "S", "d", 1),
+  ]
+  table, skipped = _extract(
+    utterances, tmp_path, audio_features="none", text_features="hashing"
+  )
+  assert not skipped
+  assert set(table.features) == {"text"}
+  assert table.features["text"].shape == (2, 1024)
+
+
+@pytest.mark.parametrize(
+  ("changes", "why"),
+  [
+    ({"audio_features": "ComParE"}, "choose ComParE_2016, eGeMAPSv02 or none"),
+    ({"text_features": "elmo9"}, "choose hashing or none"),
+    ({"audio_features": "none"}, "choose one"),
+    ({"num_workers": 0}, "at least one must work"),
+    (
+      {"audio_features": "none", "text_features": "hashing"},
+      "no utterance has a transcript",
+    ),
+  ],
+)
+def test_arguments_that_make_no_sense(tmp_path, changes, why):
+  utterances = [Utterance("x.wav", "sad", "S", "d", 0)]
+  with pytest.raises(UserError, match=why):
+    _extract(utterances, tmp_path, **changes)
+
+
+def test_a_killed_worker_is_an_error(tmp_path):
+  utterances = _corpus(tmp_path / "a", 100)
+
+  def kill():
+    while not multiprocessing.active_children():
+      time.sleep(0.01)
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+  killer = threading.Thread(target=kill)
+  killer.start()
+  with pytest.raises(UserError, match=r"a worker .* was killed"):
+    _extract(utterances, tmp_path / "cache", num_workers=2)
+  killer.join()
+  assert not multiprocessing.active_children()
+
+
+def test_a_worker_killed_while_jobs_are_given_out(tmp_path, monkeypatch):
+  def submit(*_):
+    raise OSError("handle is closed")  # as CPython 3.11 does
+
+  monkeypatch.setattr(futures.ProcessPoolExecutor, "submit", submit)
+  with pytest.raises(UserError, match=r"a worker .* was killed"):
+    _extract(_corpus(tmp_path / "a", 1), tmp_path / "cache")
+
+
+def test_a_cache_that_is_no_folder(tmp_path):
+  utterances = _corpus(tmp_path / "a", 1)
+  (tmp_path / "cache").touch()
+  with pytest.raises(UserError, match="choose another folder"):
+    _extract(utterances, tmp_path / "cache")
+
+
+SCRIPT = """
+  import pathlib, resource, sys
+  from emojax.data import features
+  from emojax.data.records import Utterance
+  from emojax.errors import UserError
+
+  if __name__ == "__main__":
+    folder, cache, limit = sys.argv[1:]
+    if int(limit):
+      hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+      resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), hard))
+    paths = sorted(pathlib.Path(folder).glob("*.wav"))
+    utterances = [Utterance(str(p), "sad", "S", p.stem, 0) for p in paths]
+    try:
+      features.extract(utterances, "eGeMAPSv02", "none", cache, 2, 0)
+    except UserError as error:
+      sys.exit(f"UserError: {error}")
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+  """Starts an extraction in a process group of its own."""
+  script = tmp_path / "script.py"
+  script.write_text(textwrap.dedent(SCRIPT))
+  started = []
+
+  def start(folder, cache, limit=0):
+    process = subprocess.Popen(
+      [sys.executable, str(script), str(folder), str(cache), str(limit)],
+      env={**os.environ, "PYTHONPATH": str(ROOT)},
+      stderr=subprocess.PIPE,
+      text=True,
+      start_new_session=True,
+    )
+    started.append(process)
+    return process
+
+  yield start
+  for process in started:
+    if process.poll() is None:
+      os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _wait(condition, seconds=60.0):
+  end = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < end, "waited in vain"
+    time.sleep(0.02)
+
+
+def _stored(cache: pathlib.Path) -> dict[str, int]:
+  return {p.name: p.stat().st_mtime_ns for p in cache.rglob("[!.]*.npy")}
+
+
+def _group_is_alive(group: int) -> bool:
+  try:
+    os.killpg(group, 0)
+  except ProcessLookupError:
+    return False
+  return True
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+def test_an_interrupted_extraction_goes_on(tmp_path, start, jobs, how):
+  """Kills the parent alone; interrupts the group, as a terminal does."""
+  utterances = _corpus(tmp_path / "a", 100)
+  cache = tmp_path / "cache"
+  process = start(tmp_path / "a", cache)
+  _wait(lambda: len(_stored(cache)) >= 3)
+  began = time.monotonic()
+  if how == "SIGKILL":
+    os.kill(process.pid, signal.SIGKILL)
+  else:
+    os.killpg(process.pid, signal.SIGINT)
+  process.communicate(timeout=20)
+  _wait(lambda: not _group_is_alive(process.pid), 20)
+  assert time.monotonic() - began < 20
+  before = _stored(cache)
+  assert 3 <= len(before) < 100
+
+  table, skipped = _extract(utterances, cache)
+  assert not skipped
+  assert len(table) == 100
+  after = _stored(cache)
+  assert {name: after[name] for name in before} == before
+  assert [len(given) for given in jobs] == [100 - len(before)]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, start):
+  _corpus(tmp_path / "a", 3)
+  process = start(tmp_path / "a", tmp_path / "cache", limit=200)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == 1
+  assert "UserError: no room on the disk to write" in error
+  assert "Traceback" not in error
+  assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]

@@ -1,0 +1,203 @@
+"""Feature tables: round trips, tolerance of types, and every refusal."""
+
+import dataclasses
+import os
+import pickle
+import resource
+
+import numpy as np
+import pytest
+
+from emojax.data import table as tables
+from emojax.errors import UserError
+
+
+def _arrays(**changes) -> dict[str, np.ndarray]:
+  arrays = {
+    "audio": np.arange(8, dtype=np.float32).reshape(4, 2),
+    "text": np.ones((4, 3), np.float32),
+    "label": np.array(["angry", "", "exc", "neu"]),
+    "speaker": np.array(["A", "B", "A", "B"]),
+    "dialogue": np.array(["d", "d", "e", "d"]),
+    "turn": np.array([2, 0, 0, 1]),
+    "session": np.array(["Ses01", "Session1", "2", "01"]),
+    **changes,
+  }
+  return {name: values for name, values in arrays.items() if values is not None}
+
+
+def _write(path, **changes):
+  np.savez(path, **_arrays(**changes))
+  return path
+
+
+def test_round_trip(tmp_path):
+  table = tables.load(_write(tmp_path / "a.npz"))
+  tables.save(tmp_path / "new" / "b.table", table)
+  again = tables.load(tmp_path / "new" / "b.table")
+  for name in ("label", "speaker", "dialogue", "turn", "session"):
+    np.testing.assert_array_equal(getattr(again, name), getattr(table, name))
+  for name in ("audio", "text"):
+    assert again.features[name].dtype == np.float32
+    np.testing.assert_array_equal(again.features[name], _arrays()[name])
+  assert len(again) == 4
+  assert again.label.tolist() == ["angry", "", "excited", "neutral"]
+  assert again.session.tolist() == ["1", "1", "2", "1"]
+  assert os.listdir(tmp_path / "new") == ["b.table"]
+
+
+def test_types_that_mean_the_same_are_taken(tmp_path):
+  path = _write(
+    tmp_path / "a.npz",
+    audio=None,
+    text=np.ones((4, 3), np.float64),
+    label=np.array([b"angry", b"sad", b"", b"hap"]),
+    speaker=np.array([1, 2, 1, 2]),
+    turn=np.array([0.0, 1.0, 0.0, 2.0]),
+    session=np.array([1, 1, 2, 1]),
+    visual=np.array([object()]),  # not of the contract: never read
+  )
+  table = tables.load(path)
+  assert set(table.features) == {"text"}
+  assert table.features["text"].dtype == np.float32
+  assert table.label.tolist() == ["angry", "sad", "", "happy"]
+  assert table.speaker.tolist() == ["1", "2", "1", "2"]
+  assert table.turn.dtype == np.int64
+  assert table.session.tolist() == ["1", "1", "2", "1"]
+
+
+def test_latin_1_bytes_are_decoded(tmp_path):
+  names = np.array(["Zoë".encode("latin-1")] * 4)
+  table = tables.load(_write(tmp_path / "a.npz", speaker=names))
+  assert set(table.speaker) == {"Zoë"}
+
+
+def test_session_may_be_missing(tmp_path):
+  table = tables.load(_write(tmp_path / "a.npz", session=None))
+  assert table.session.tolist() == [""] * 4
+
+
+def test_dialogues_are_in_the_order_of_turns_and_apart_by_session(tmp_path):
+  table = tables.load(
+    _write(
+      tmp_path / "a.npz",
+      dialogue=np.array(["1", "1", "1", "1"]),
+      session=np.array(["1", "2", "1", "2"]),
+      turn=np.array([5, 0, 3, 0]),
+    )
+  )
+  found = [rows.tolist() for rows in tables.dialogues(table)]
+  assert found == [[2, 0], [1, 3]]
+
+
+@pytest.mark.parametrize(
+  "name", ["Ses05", "Session5", "session_5", "05", "5", 5]
+)
+def test_sessions_are_normalised(name):
+  assert tables.normalise_session(name) == "5"
+
+
+@pytest.mark.parametrize("name", ["", "morning", "5b"])
+def test_other_session_names_stay(name):
+  assert tables.normalise_session(name) == name
+
+
+NAN = np.array([[0, 1], [1, 2], [np.nan, 1], [2, 3]], np.float32)
+
+
+@pytest.mark.parametrize(
+  ("changes", "why"),
+  [
+    ({"label": None}, "no array label"),
+    ({"speaker": None, "turn": None}, "no array speaker, turn"),
+    ({"audio": None, "text": None}, "neither audio nor text"),
+    ({"audio": np.ones((3, 2))}, r"audio has shape \(3, 2\)"),
+    ({"audio": np.ones(4)}, r"audio has shape \(4,\)"),
+    ({"audio": np.ones((4, 0))}, r"audio has shape \(4, 0\)"),
+    ({"audio": np.full((4, 2), "x")}, "expected float32"),
+    ({"audio": NAN}, "NaN or infinity in 1 of 4 rows, first in row 2.*'e'"),
+    ({"text": np.full((4, 2), 1e300)}, "infinity in 4 of 4 rows"),
+    ({"speaker": np.array(["A", " ", "A", "B"])}, "no speaker in row 1"),
+    ({"speaker": np.array(["A"])}, r"speaker has shape \(1,\)"),
+    ({"label": np.array([["angry"] * 4])}, r"label has shape \(1, 4\)"),
+    ({"label": np.array("angry")}, r"label has shape \(\)"),
+    ({"label": np.array([], str)}, "label is empty"),
+    ({"label": np.array(["angry", "hapy", "sad", ""])}, "did you mean happy"),
+    ({"turn": np.array([0, 1, 2, 0.5])}, "turn has type float64"),
+    ({"turn": np.array(["0", "1", "2", "x"])}, "turn has type"),
+    ({"speaker": np.array(["A", "B", "A", None])}, "speaker is no plain array"),
+  ],
+)
+def test_tables_that_break_the_contract(tmp_path, changes, why):
+  path = _write(tmp_path / "a.npz", **changes)
+  with pytest.raises(UserError, match=why) as caught:
+    tables.load(path)
+  assert str(path) in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+class _Trap:
+  """Leaves a marker when it is unpickled."""
+
+  def __init__(self, marker):
+    self.marker = str(marker)
+
+  def __reduce__(self):
+    return os.mkdir, (self.marker,)
+
+
+def test_no_pickle_is_unpickled(tmp_path):
+  trap = _Trap(tmp_path / "marker")
+  inside = _write(tmp_path / "a.npz", speaker=np.array([trap] * 4))
+  outside = tmp_path / "b.npz"
+  outside.write_bytes(pickle.dumps(trap))
+  for path in (inside, outside):
+    with pytest.raises(UserError):
+      tables.load(path)
+  assert not (tmp_path / "marker").exists()
+
+
+def test_files_that_are_no_table(tmp_path):
+  whole = _write(tmp_path / "a.npz")
+  contents = {
+    "half": whole.read_bytes()[:-200],
+    "empty": b"",
+    "text": b"label,speaker",
+    "flipped": whole.read_bytes().replace(np.float32(1).tobytes(), b"\0\0\0\0"),
+  }
+  for name, content in contents.items():
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"not a whole \.npz file"):
+      tables.load(tmp_path / name)
+  with pytest.raises(UserError, match="no such file"):
+    tables.load(tmp_path / "missing.npz")
+  with pytest.raises(UserError, match=r"not a whole \.npz file"):
+    tables.load(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_table(tmp_path):
+  table = tables.load(_write(tmp_path / "a.npz"))
+  path = tmp_path / "out" / "b.npz"
+  tables.save(path, table)
+  before = path.read_bytes()
+  large = dataclasses.replace(
+    table, features={"audio": np.ones((4, 100_000), np.float32)}
+  )
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  # A file may not grow past this: the write fails halfway as on a full disk.
+  resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+  try:
+    with pytest.raises(UserError, match="no room on the disk"):
+      tables.save(path, large)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert path.read_bytes() == before
+  assert os.listdir(path.parent) == ["b.npz"]
+
+
+def test_a_bad_table_is_not_written(tmp_path):
+  table = tables.load(_write(tmp_path / "a.npz"))
+  bad = dataclasses.replace(table, features={"audio": NAN})
+  with pytest.raises(UserError, match="NaN"):
+    tables.save(tmp_path / "b.npz", bad)
+  assert not (tmp_path / "b.npz").exists()

@@ -1,0 +1,188 @@
+"""The metrics against scikit-learn's, eager, compiled, mapped and scanned."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clu import values
+from sklearn import metrics as sklearn_metrics
+
+from emojax import metrics
+
+NUM_CLASSES = 5
+REFERENCES = {
+  "weighted_accuracy": sklearn_metrics.accuracy_score,
+  "unweighted_accuracy": sklearn_metrics.balanced_accuracy_score,
+  "macro_f1": functools.partial(
+    sklearn_metrics.f1_score, average="macro", zero_division=0
+  ),
+}
+
+
+def batch(seed: int, shape=(6, 7), truth=range(NUM_CLASSES)) -> dict:
+  """Random model outputs; what is masked has labels that must not matter."""
+  rng = np.random.default_rng(seed)
+  mask = rng.random(shape) < 0.6
+  labels = np.where(mask, rng.choice(list(truth), shape), -1)
+  logits = rng.normal(size=(*shape, NUM_CLASSES)).astype(np.float32)
+  return {"logits": logits, "labels": labels, "mask": mask}
+
+
+def truth_and_prediction(outputs: dict) -> tuple[np.ndarray, np.ndarray]:
+  mask = outputs["mask"]
+  return outputs["labels"][mask], outputs["logits"].argmax(-1)[mask]
+
+
+def reference_confusion(outputs: dict) -> np.ndarray:
+  return sklearn_metrics.confusion_matrix(
+    *truth_and_prediction(outputs), labels=range(NUM_CLASSES)
+  )
+
+
+def collection(outputs: dict):
+  return metrics.classification_metrics(NUM_CLASSES).single_from_model_output(
+    **outputs
+  )
+
+
+# Classes absent from the truth still get predictions here.
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("truth", [range(NUM_CLASSES), [0, 2, 3], [4]])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scikit_learn_agrees(seed, truth):
+  outputs = batch(seed, truth=truth)
+  computed = collection(outputs).compute()
+  np.testing.assert_array_equal(
+    computed.pop("confusion_matrix"), reference_confusion(outputs)
+  )
+  expected = {
+    name: reference(*truth_and_prediction(outputs))
+    for name, reference in REFERENCES.items()
+  }
+  chex.assert_trees_all_close(computed, expected, rtol=1e-6)
+
+
+def test_class_absent_from_truth_and_prediction():
+  """Only two of three classes exist: scikit-learn averages over two."""
+  truth, prediction = [0, 0, 1, 1], [0, 1, 1, 1]
+  confusion = sklearn_metrics.confusion_matrix(
+    truth, prediction, labels=range(3)
+  )
+  for name, reference in REFERENCES.items():
+    np.testing.assert_allclose(
+      getattr(metrics, name)(confusion), reference(truth, prediction)
+    )
+
+
+def test_nothing_ever_hit_is_zero():
+  confusion = np.asarray([[0, 3], [2, 0]])
+  for name in REFERENCES:
+    assert getattr(metrics, name)(confusion) == 0.0
+
+
+def test_no_mask_counts_everything():
+  outputs = batch(0)
+  everything = {**outputs, "mask": np.ones_like(outputs["mask"])}
+  everything["labels"] = np.abs(outputs["labels"])
+  chex.assert_trees_all_equal(
+    collection({**everything, "mask": None}).compute(),
+    collection(everything).compute(),
+  )
+
+
+def test_float_mask_is_a_mask():
+  outputs = batch(0)
+  chex.assert_trees_all_equal(
+    collection({**outputs, "mask": outputs["mask"].astype(np.float32)}),
+    collection(outputs),
+  )
+
+
+def test_merged_parts_are_the_whole():
+  whole = batch(3, shape=(8, 5))
+  merged = metrics.classification_metrics(NUM_CLASSES).empty()
+  for part in range(0, 8, 2):
+    rows = slice(part, part + 2)
+    merged = merged.merge(collection({k: v[rows] for k, v in whole.items()}))
+  chex.assert_trees_all_equal(merged.compute(), collection(whole).compute())
+
+
+def test_empty_mask_counts_nothing_and_has_no_accuracy():
+  outputs = batch(0)
+  outputs["mask"] = np.zeros_like(outputs["mask"])
+  computed = collection(outputs).compute()
+  assert not computed.pop("confusion_matrix").any()
+  assert all(np.isnan(value) for value in computed.values())
+  whole = collection(batch(1))
+  chex.assert_trees_all_equal(
+    whole.merge(collection(outputs)).compute(), whole.compute()
+  )
+
+
+def test_jit_scan_and_vmap_over_replicates():
+  """Three runs, four batches scanned, as a training's evaluation does it."""
+  outputs = batch(5, shape=(3, 4, 6))
+
+  @jax.jit
+  @jax.vmap
+  def evaluate(outputs):
+    def step(total, one):
+      return total.merge(collection(one)), None
+
+    empty = metrics.classification_metrics(NUM_CLASSES).empty()
+    return jax.lax.scan(step, empty, outputs)[0]
+
+  with jax.numpy_rank_promotion("raise"):
+    totals = evaluate(jax.tree.map(jnp.asarray, outputs))
+  computed = jax.vmap(lambda total: total.compute())(totals)
+  chex.assert_shape(computed["confusion_matrix"], (3, 5, 5))
+  for run in range(3):
+    one = {name: value[run] for name, value in outputs.items()}
+    chex.assert_trees_all_equal(
+      jax.tree.map(lambda leaf, run=run: leaf[run], computed),
+      collection(one).compute(),
+    )
+
+
+def test_reduce_sums_over_the_first_axis():
+  outputs = batch(7)
+  parts = jax.vmap(
+    lambda one: metrics.ConfusionMatrix.from_model_output(**one)
+  )(outputs)
+  np.testing.assert_array_equal(
+    parts.reduce().compute(), reference_confusion(outputs)
+  )
+
+
+def test_same_classes_same_type():
+  """Otherwise a scan's carry or a compiled function would not accept it."""
+  first, second = (metrics.classification_metrics(4) for _ in range(2))
+  assert first is second
+  assert metrics.classification_metrics(5) is not first
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_functions_take_leading_axes_in_numpy_and_compiled(name):
+  function = getattr(metrics, name)
+  confusion = np.random.default_rng(0).integers(0, 9, (2, 3, 4, 4))
+  confusion[0, 0] = 0
+  confusion[0, 1, :2] = 0
+  expected = [[function(one) for one in row] for row in confusion]
+  in_numpy = function(confusion)
+  assert isinstance(in_numpy, np.ndarray) and in_numpy.dtype == np.float64
+  np.testing.assert_array_equal(in_numpy, expected)
+  in_jax = jax.jit(function)(confusion)
+  assert isinstance(in_jax, jax.Array)
+  np.testing.assert_allclose(in_jax, expected, rtol=1e-6)
+
+
+def test_types_of_the_written_values():
+  written = collection(batch(0)).compute_values()
+  image = written.pop("confusion_matrix")
+  assert isinstance(image, values.Image)
+  chex.assert_shape(image.value, (NUM_CLASSES, NUM_CLASSES, 1))
+  np.testing.assert_allclose(image.value.sum((1, 2)), 1.0, rtol=1e-6)
+  assert all(isinstance(value, values.Scalar) for value in written.values())

@@ -1,0 +1,221 @@
+"""Intervals and tests against SciPy, closed forms and simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from emojax import metrics
+from emojax.statistics import (
+  cluster_bootstrap,
+  paired_difference,
+  paired_permutation_test,
+  t_half_width,
+  t_interval,
+)
+
+
+def paired_runs(num_runs: int, effect: float, seed: int = 0):
+  rng = np.random.default_rng(seed)
+  b = rng.normal(0.7, 0.02, num_runs)
+  return b + rng.normal(effect, 0.01, num_runs), b
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.8])
+def test_t_interval_is_scipys(confidence):
+  values = np.random.default_rng(0).normal(0.7, 0.05, 7)
+  expected = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+  mean, std, interval = t_interval(values, confidence)
+  np.testing.assert_allclose(interval, expected)
+  np.testing.assert_allclose(mean, values.mean())
+  np.testing.assert_allclose(std, np.std(values, ddof=1))
+
+
+def test_t_interval_of_two_runs_in_closed_form():
+  """t at 0.975 with one degree of freedom is tan(0.475 pi)."""
+  mean, std, (low, high) = t_interval([0.5, 0.7])
+  half = 0.1 * np.tan(0.475 * np.pi)
+  np.testing.assert_allclose((low, high), (0.6 - half, 0.6 + half))
+  np.testing.assert_allclose((mean, std), (0.6, 0.1 * np.sqrt(2)))
+
+
+def test_one_run_has_no_interval():
+  assert t_interval([0.7]) == (0.7, 0.0, None)
+
+
+@pytest.mark.parametrize("values", [[], [[0.1, 0.2]]])
+def test_t_interval_refuses_other_shapes(values):
+  with pytest.raises(ValueError, match=r"expected values \[R\], got shape"):
+    t_interval(values)
+
+
+def test_half_width_is_columnwise():
+  values = np.random.default_rng(0).normal(size=(5, 3))
+  low_high = np.asarray([t_interval(column).interval for column in values.T])
+  np.testing.assert_allclose(2 * t_half_width(values), np.ptp(low_high, axis=1))
+
+
+def test_t_interval_covers():
+  rng = np.random.default_rng(0)
+  samples = rng.normal(1.0, 2.0, size=(4000, 5))
+  error = np.abs(samples.mean(axis=1) - 1.0)
+  assert abs(np.mean(error <= t_half_width(samples.T)) - 0.95) < 0.01
+
+
+@pytest.mark.parametrize("num_runs", [1, 2, 5, 9])
+@pytest.mark.parametrize("effect", [0.0, 0.01])
+def test_exact_permutation_is_scipys(num_runs, effect):
+  a, b = paired_runs(num_runs, effect)
+  if num_runs == 1:
+    expected = 1.0
+  else:
+    expected = stats.permutation_test(
+      (a, b),
+      lambda a, b, axis: (a - b).mean(axis=axis),
+      permutation_type="samples",
+      n_resamples=np.inf,
+      vectorized=True,
+    ).pvalue
+  np.testing.assert_allclose(paired_permutation_test(a, b), expected)
+
+
+def test_exact_permutation_counts_ties():
+  """Accuracies are multiples of 1 / N, and come in float32."""
+  a = np.asarray([0.7, 0.8, 0.9, 0.6], np.float32)
+  b = np.asarray([0.6, 0.7, 0.8, 0.7], np.float32)
+  signs = np.asarray(list(itertools.product([-1, 1], repeat=4)))
+  expected = np.mean(np.abs(signs @ [1, 1, 1, -1]) >= 2)
+  assert paired_permutation_test(a, b) == expected == 10 / 16
+
+
+def test_twenty_runs_of_one_sign_in_closed_form():
+  b = np.linspace(0.6, 0.7, 20)
+  assert paired_permutation_test(b + 0.01, b) == 2 / 2**20
+  assert paired_permutation_test(b, b + 0.01) == 2 / 2**20
+
+
+def test_no_difference_at_all():
+  same = np.linspace(0.6, 0.7, 5)
+  assert paired_permutation_test(same, same) == 1.0
+
+
+def test_more_runs_are_sampled():
+  a, b = paired_runs(30, 0.004)
+  a -= 0.002
+  p_value = paired_permutation_test(a, b)
+  expected = stats.permutation_test(
+    (a, b),
+    lambda a, b, axis: (a - b).mean(axis=axis),
+    permutation_type="samples",
+    n_resamples=50_000,
+    vectorized=True,
+    batch=5000,
+    rng=1,
+  ).pvalue
+  # Both are sampled: three standard deviations of a proportion.
+  error = 3 * np.sqrt(expected * (1 - expected) * (1 / 50_000 + 1 / 100_000))
+  assert abs(p_value - expected) < error
+  assert p_value == paired_permutation_test(a, b)
+  assert paired_permutation_test(b + 0.1, b) == 1 / 100_001
+
+
+def test_permutation_p_values_are_uniform_without_effect():
+  p_values = [
+    paired_permutation_test(*paired_runs(8, 0.0, seed)) for seed in range(400)
+  ]
+  assert stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_paired_difference():
+  a, b = paired_runs(12, 0.01)
+  expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+  difference, ci95, p_value = paired_difference(a, b)
+  np.testing.assert_allclose(ci95, expected)
+  np.testing.assert_allclose(difference, np.mean(a - b))
+  assert p_value == paired_permutation_test(a, b)
+  assert paired_difference([0.5], [0.25]) == (0.25, None, 1.0)
+
+
+@pytest.mark.parametrize("test", [paired_permutation_test, paired_difference])
+@pytest.mark.parametrize("b", [[0.1], [], [[0.1, 0.2]]])
+def test_unpaired_runs_are_refused(test, b):
+  with pytest.raises(ValueError, match=r"expected paired runs \[R\]"):
+    test([0.1, 0.2], b)
+
+
+def test_bootstrap_of_two_clusters_in_closed_form():
+  """Means 0 and 1 with equal sizes: draws give 0, 1/2, 1 by 1 : 2 : 1."""
+  clusters = np.repeat(["a", "b"], 4)
+  hits = np.repeat([0.0, 1.0], 4)
+  assert cluster_bootstrap(np.mean, clusters, hits) == (0.0, 1.0)
+  assert cluster_bootstrap(np.mean, clusters, hits, confidence=0.4) == (
+    0.5,
+    0.5,
+  )
+
+
+def test_bootstrap_of_singletons_is_scipys():
+  values = np.random.default_rng(0).normal(size=60)
+  low, high = cluster_bootstrap(
+    np.mean, np.arange(60), values, num_resamples=5000
+  )
+  expected = stats.bootstrap(
+    (values,), np.mean, method="percentile", n_resamples=5000, rng=1
+  ).confidence_interval
+  np.testing.assert_allclose((low, high), expected, atol=0.02)
+
+
+def test_bootstrap_is_wider_when_speakers_differ():
+  rng = np.random.default_rng(0)
+  speakers = np.repeat(np.arange(20), 50)
+  hits = rng.random(1000) < rng.uniform(0.4, 0.9, 20)[speakers]
+  by_speaker = np.ptp(cluster_bootstrap(np.mean, speakers, hits))
+  by_utterance = np.ptp(cluster_bootstrap(np.mean, np.arange(1000), hits))
+  assert by_speaker > 1.5 * by_utterance
+
+
+def test_bootstrap_covers():
+  rng = np.random.default_rng(0)
+  speakers = np.repeat(np.arange(25), 4)
+  covered = 0
+  for seed in range(200):
+    values = rng.normal(size=25)[speakers] + rng.normal(size=100)
+    low, high = cluster_bootstrap(
+      np.mean, speakers, values, num_resamples=200, seed=seed
+    )
+    covered += low <= 0 <= high
+  assert 0.88 <= covered / 200 <= 0.98
+
+
+def test_bootstrap_of_unweighted_accuracy():
+  """Any statistic of several arrays; ours and scikit-learn's are the same."""
+  rng = np.random.default_rng(0)
+  speakers = rng.choice(list("abcdef"), 90)
+  truth = rng.integers(3, size=90)
+  prediction = np.where(rng.random(90) < 0.6, truth, rng.integers(3, size=90))
+
+  def unweighted_accuracy(truth, prediction):
+    confusion = np.bincount(3 * truth + prediction, minlength=9).reshape(3, 3)
+    return metrics.unweighted_accuracy(confusion)
+
+  intervals = [
+    cluster_bootstrap(
+      statistic, speakers, truth, prediction, num_resamples=100, seed=seed
+    )
+    for statistic in (
+      unweighted_accuracy,
+      sklearn_metrics.balanced_accuracy_score,
+    )
+    for seed in (3, 4)
+  ]
+  np.testing.assert_allclose(intervals[0], intervals[2])
+  assert intervals[0] != intervals[1]
+
+
+def test_bootstrap_refuses_what_it_cannot_resample():
+  with pytest.raises(ValueError, match="two clusters or more"):
+    cluster_bootstrap(np.mean, ["a", "a"], [0, 1])
+  with pytest.raises(ValueError, match=r"differ in length: \[2, 3\]"):
+    cluster_bootstrap(np.mean, ["a", "b"], [0, 1, 1])
