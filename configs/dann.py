@@ -116,8 +116,12 @@ def _demo(config):
 def _ravdess(config):
   config.title = "DANN on RAVDESS: unseen actors"
   config.num_replicates = 10
+  config.num_epochs = 60
   config.batch_size = 60  # Clips are dialogues of one utterance.
   config.stabilised.enabled = True
+  config.stabilised.lambdas = (0.01, 0.03, 0.1, 0.3)
+  config.stabilised.learning_rates = (1e-4,)
+  config.stabilised.num_folds = 3
   config.baselines = ("svm",)
   config.data.corpus = "ravdess"
   config.data.labels = "neutral,calm,happy,sad,angry,fearful,disgust,surprised"

@@ -20,7 +20,8 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
   logging.getLogger("emojax").setLevel(logging.INFO)
   # Orbax logs tracebacks of errors that are told in one line here.
-  logging.getLogger("absl").setLevel(logging.CRITICAL)
+  for name in ("absl", "asyncio"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
   enable_compilation_cache()
   try:
     main(argv)

@@ -13,7 +13,6 @@ import logging
 import os
 import pathlib
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +27,7 @@ from emojax.runtime.progress import progress
 from emojax.runtime.writers import TensorBoardWriter
 
 _LOG = logging.getLogger(__name__)
+_CONFIG = "config.json"
 _SUMMARY = "summary.json"
 
 State = Any
@@ -97,35 +97,15 @@ def run(
     SystemExit: the job was asked to stop (SIGTERM, SIGINT); the state is saved.
   """
   workdir = pathlib.Path(workdir)
-  summary = claim(workdir, config)
+  summary = finished(workdir, config)
   if summary is not None:
     return summary
-  checkpoints = Checkpoints(workdir / "checkpoints")
-  start, state, history = checkpoints.restore(study.init())
-  if start:
-    _LOG.info("%s goes on after round %d of %d", workdir, start, num_rounds)
-  writer = TensorBoardWriter(workdir, first_step=start + 1)
-  records = _Records(history, writer, workdir)
-  with _stop_requests() as stop:
-    rounds = range(start, num_rounds)
-    for round_ in progress(rounds, description=description, unit="epoch"):
-      state, trained = study.round(state, round_)
-      records.add(round_ + 1, trained | study.evaluate(state))
-      done = round_ + 1
-      if stop.is_set() or done % config.checkpoint_every == 0:
-        records.flush()
-        checkpoints.save(done, state, records.history)
-      if stop.is_set():
-        checkpoints.close()
-        _LOG.warning(
-          "stopped after round %d of %d; the same command goes on from there",
-          done,
-          num_rounds,
-        )
-        raise SystemExit(128 + signal.SIGTERM)
-  records.flush()
-  checkpoints.close()
-  results = study.summarize(state, records.history)
+  claim(workdir, config)
+  with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+    state, history = _run_rounds(
+      study, config, workdir, num_rounds, description, checkpoints
+    )
+  results = study.summarize(state, history)
   for name, write in results.files.items():
     with files.whole(workdir / name) as path:
       write(path)
@@ -134,6 +114,41 @@ def run(
     text = json.dumps(results.summary, indent=2, allow_nan=False)
     path.write_text(text + "\n")
   return results.summary
+
+
+def _run_rounds(
+  study: Study,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  num_rounds: int,
+  description: str,
+  checkpoints: Checkpoints,
+) -> tuple[State, History]:
+  """The state and the history after all rounds."""
+  start, state, history = checkpoints.restore(study.init())
+  if start:
+    _LOG.info("%s goes on after round %d of %d", workdir, start, num_rounds)
+  writer = TensorBoardWriter(workdir, first_step=start + 1)
+  records = _Records(history, writer, workdir)
+  rounds = range(start, num_rounds)
+  with contextlib.closing(writer), _stop_requests() as requests:
+    for round_ in progress(rounds, description=description, unit="epoch"):
+      state, trained = study.round(state, round_)
+      done = round_ + 1
+      records.add(done, trained | study.evaluate(state))
+      is_due = done % config.checkpoint_every == 0 or done == num_rounds
+      if requests or is_due:
+        records.flush()
+        checkpoints.save(done, state, records.history)
+      if requests:
+        checkpoints.close()
+        _LOG.warning(
+          "stopped after round %d of %d; the same command goes on from there",
+          done,
+          num_rounds,
+        )
+        raise SystemExit(128 + requests[0])
+  return state, records.history
 
 
 class _Records:
@@ -174,25 +189,21 @@ class _Records:
     self._writer.write_scalars(round_, scalars)
 
 
-def claim(
+def finished(
   workdir: pathlib.Path, config: ml_collections.ConfigDict
 ) -> dict | None:
-  """Makes the folder this config's own.
-
-  Returns:
-    The summary, if the run in this folder has finished.
+  """The summary of this config's run in this folder, if it has finished.
 
   Raises:
-    UserError: the folder holds a run of another config, or can not be written.
+    UserError: the folder holds a run of another config, or is none.
   """
-  ours = json.loads(config.to_json(sort_keys=True))
-  path = workdir / "config.json"
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f"{workdir} is no folder: choose another --workdir")
+  path = workdir / _CONFIG
   if not path.exists():
-    with files.whole(path) as temporary:
-      temporary.write_text(json.dumps(ours, indent=2) + "\n")
     return None
-  theirs = json.loads(path.read_text())
-  ours, theirs = dict(_flatten(ours)), dict(_flatten(theirs))
+  ours = dict(_flatten(_plain(config)))
+  theirs = dict(_flatten(json.loads(path.read_text())))
   for name in sorted(ours.keys() | theirs.keys()):
     here, there = ours.get(name, "nothing"), theirs.get(name, "nothing")
     if here != there:
@@ -200,8 +211,25 @@ def claim(
         f"{workdir} holds a run of another config ({name} is {there!r} there "
         f"and {here!r} here): choose another --workdir"
       )
-  finished = workdir / _SUMMARY
-  return json.loads(finished.read_text()) if finished.exists() else None
+  path = workdir / _SUMMARY
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Makes the folder this config's own.
+
+  Raises:
+    UserError: the folder can not be written.
+  """
+  path = workdir / _CONFIG
+  if not path.exists():
+    with files.whole(path) as temporary:
+      temporary.write_text(json.dumps(_plain(config), indent=2) + "\n")
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict:
+  """The config as JSON gives it back."""
+  return json.loads(config.to_json(sort_keys=True))
 
 
 def _flatten(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
@@ -213,23 +241,23 @@ def _flatten(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-  """An event that is set when the job is asked to stop.
+def _stop_requests() -> Iterator[list[int]]:
+  """Collects the signals that ask the job to stop.
 
   A second signal of the same kind ends the process at once.
   """
-  stop = threading.Event()
+  requests = []
   previous = {}
 
   def request(number, frame):
     del frame
-    stop.set()
+    requests.append(number)
     signal.signal(number, previous[number])
 
   for number in (signal.SIGTERM, signal.SIGINT):
     previous[number] = signal.signal(number, request)
   try:
-    yield stop
+    yield requests
   finally:
     for number, handler in previous.items():
       signal.signal(number, handler)

@@ -90,15 +90,19 @@ def _take_rows_of_runs(axis_size, in_batched, x, index):
   The general rule gathers slices over all runs, and XLA then has to move the
   run axis back to the front of every array.
   """
-  if in_batched != [True, False]:
-    raise NotImplementedError("the runs of a batch share its rows")
-  num_rows = x.shape[1]
-  start_R = num_rows * jnp.arange(axis_size, dtype=index.dtype)
-  index_RxM = jnp.where(
-    index < num_rows, start_R[:, None] + index[None], axis_size * num_rows
+  x_RxNxD, index_RxM = (
+    array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+    for array, batched in zip((x, index), in_batched, strict=True)
   )
-  taken = _take_rows(x.reshape(-1, x.shape[-1]), index_RxM.reshape(-1))
-  return taken.reshape(axis_size, len(index), -1), True
+  num_rows, width = x_RxNxD.shape[1:]
+  first_R = num_rows * jnp.arange(axis_size, dtype=index.dtype)
+  row_RxM = jnp.where(
+    index_RxM < num_rows,
+    first_R[:, None] + index_RxM,
+    axis_size * num_rows,
+  )
+  taken = _take_rows(x_RxNxD.reshape(-1, width), row_RxM.reshape(-1))
+  return taken.reshape(axis_size, -1, width), True
 
 
 def _gather_rows_forward(x_NxD, source, target):

@@ -1,10 +1,22 @@
 """What all tests share: strict numerics, real data, an isolated cache."""
 
 import os
-import pathlib
 
-import jax
-import pytest
+# Programs of a few steps: optimising them takes XLA four times as long as all
+# of the tests. It has to be said before JAX starts, hence the order here.
+_UNOPTIMISED = (
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNOPTIMISED}"
+
+import pathlib  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from emojax.data.table import FeatureTable  # noqa: E402
 
 # Shapes that broadcast by accident are a defect.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -28,3 +40,42 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
   """An empty user cache for this test and the processes that it starts."""
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   return tmp_path / "cache" / "emojax"
+
+
+@pytest.fixture(scope="session")
+def make_table() -> Callable[..., FeatureTable]:
+  """A function that makes a small corpus in the manner of IEMOCAP.
+
+  Sessions of two speakers, dialogues of one length, so that batches of one
+  step have one shape; emotions and speakers can be heard.
+  """
+
+  def make(
+    num_sessions=5, num_dialogues=2, num_turns=6, audio=12, text=6, seed=0
+  ):
+    rng = np.random.default_rng(seed)
+    sizes = (num_sessions, num_dialogues, num_turns)
+    session, dialogue, turn = (index.ravel() for index in np.indices(sizes))
+    emotion = rng.permutation(np.arange(len(turn)) % 4)
+    speaker = 2 * session + turn % 2
+    audio_of_emotion = rng.normal(size=(4, audio))
+    audio_of_speaker = rng.normal(size=(2 * num_sessions, audio))
+    text_of_emotion = rng.normal(size=(4, text))
+    noise = 0.5 * rng.normal(size=(len(turn), audio + text))
+    features = {
+      "audio": audio_of_emotion[emotion] + audio_of_speaker[speaker],
+      "text": text_of_emotion[emotion],
+    }
+    features["audio"] += noise[:, :audio]
+    features["text"] += noise[:, audio:]
+    names = (session + 1).astype(str)
+    return FeatureTable(
+      {name: values.astype(np.float32) for name, values in features.items()},
+      label=np.array(["angry", "happy", "neutral", "sad"])[emotion],
+      speaker=np.char.add(names, np.array(["F", "M"])[turn % 2]),
+      dialogue=dialogue.astype(str),
+      turn=turn,
+      session=names,
+    )
+
+  return make

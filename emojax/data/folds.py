@@ -13,7 +13,7 @@ def inner_folds(
 
   A fold is a split of its own: what it holds out becomes its test part, and
   joins the unlabelled part. Whole sessions are held out where the labelled
-  part has several, else groups of speakers.
+  part has several, each with speakers of its own, else groups of speakers.
 
   Args:
     split: with the parts 'labelled' and 'unlabelled'.
@@ -25,9 +25,12 @@ def inner_folds(
     UserError: the labelled part has one speaker only.
   """
   labelled = split.parts["labelled"]
-  units = session[labelled]
-  if len(np.unique(units)) < 2:
-    units = speaker[labelled]
+  sessions, speakers = session[labelled], speaker[labelled]
+  meetings = set(zip(sessions.tolist(), speakers.tolist(), strict=True))
+  # A speaker who comes to two sessions would be held out and labelled at once.
+  has_sessions = len(np.unique(sessions)) > 1
+  by_session = has_sessions and len(meetings) == len(np.unique(speakers))
+  units = sessions if by_session else speakers
   names = np.unique(units)
   if len(names) < 2:
     raise UserError(

@@ -1,12 +1,13 @@
 """Checkpoints: the only place that knows Orbax.
 
-A checkpoint holds the training state, the history of all rounds so far and a
-checksum of every array. Orbax writes it in the background into a temporary
-folder and renames it when it is whole, so a killed process leaves the previous
-one intact. Orbax itself restores flipped bytes without complaint; the
-checksums are what finds them.
+A checkpoint holds the training state, the history of all rounds so far and the
+type, shape and checksum of every array. Orbax writes it in the background into
+a temporary folder and renames it when it is whole, so a killed process leaves
+the previous one intact. Orbax itself restores flipped bytes without complaint;
+the checksums are what finds them.
 """
 
+import errno
 import logging
 import os
 import pathlib
@@ -46,11 +47,16 @@ class Checkpoints:
     items = ocp.args.Composite(
       state=ocp.args.StandardSave(state),
       history=ocp.args.StandardSave(history),
-      checksums=ocp.args.JsonSave(
-        {"state": _checksums(state), "history": _checksums(history)}
+      arrays=ocp.args.JsonSave(
+        {"state": _describe(state), "history": _describe(history)}
       ),
     )
     try:
+      self._manager.wait_until_finished()
+      # Orbax would find out half-way, and tell so in several pages.
+      size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, history)))
+      if shutil.disk_usage(self._folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       self._manager.save(round_, args=items)
     except (OSError, ValueError) as error:
       self._raise_if_full(error)
@@ -67,20 +73,17 @@ class Checkpoints:
       The number of finished rounds, the state, and the history. A damaged
       checkpoint is named in the log and removed, and the one before it is
       taken.
+
+    Raises:
+      UserError: a checkpoint is of a state of other shapes.
     """
     for round_ in sorted(self._manager.all_steps(), reverse=True):
       try:
-        restored = self._manager.restore(
-          round_,
-          args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(_abstract(state)),
-            history=ocp.args.StandardRestore(),
-            checksums=ocp.args.JsonRestore(),
-          ),
-        )
-        _verify(restored)
+        return round_, *self._read(round_, state)
+      except UserError:
+        raise
       except Exception as error:  # Orbax raises bare Exceptions for damage.
-        reason = str(error).splitlines()[0][:120]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         _LOG.warning(
           "checkpoint %d in %s is damaged (%s): removed, going back to the "
           "one before it",
@@ -90,9 +93,6 @@ class Checkpoints:
         )
         shutil.rmtree(self._folder / str(round_))
         self._manager.reload()
-        continue
-      history = jax.tree.map(np.asarray, restored["history"])
-      return round_, restored["state"], history
     return 0, state, {}
 
   def close(self) -> None:
@@ -107,6 +107,32 @@ class Checkpoints:
       self._raise_if_full(error)
       raise
     self._manager.close()
+
+  def _read(self, round_: int, state: Any) -> tuple[Any, dict]:
+    arrays = self._manager.restore(
+      round_, args=ocp.args.Composite(arrays=ocp.args.JsonRestore())
+    )["arrays"]
+    saved = {name: shape for name, (_, shape, _) in arrays["state"].items()}
+    if saved != {name: list(leaf.shape) for name, leaf in _leaves(state)}:
+      raise UserError(
+        f"{self._folder / str(round_)} was saved with another number of "
+        f"devices (here: {jax.device_count()}) or by another version: use the "
+        "same, or choose another --workdir"
+      )
+    restored = self._manager.restore(
+      round_,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(_abstract(state)),
+        history=ocp.args.StandardRestore(),
+      ),
+    )
+    history = jax.tree.map(np.asarray, restored["history"])
+    if arrays != {
+      "state": _describe(restored["state"]),
+      "history": _describe(history),
+    }:
+      raise ValueError("checksums differ")
+    return restored["state"], history
 
   def _raise_if_full(self, error: Exception) -> None:
     """Turns a full disk into one line, with nothing half-written left."""
@@ -139,14 +165,16 @@ def _bytes(array) -> np.ndarray:
   return np.ascontiguousarray(array)
 
 
-def _checksums(tree) -> dict[str, int]:
-  return {
-    jax.tree_util.keystr(path): zlib.crc32(_bytes(leaf))
+def _leaves(tree) -> list[tuple[str, Any]]:
+  return [
+    (jax.tree_util.keystr(path), leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  ]
+
+
+def _describe(tree) -> dict[str, list]:
+  """Type, shape and checksum of every array, as JSON holds them."""
+  return {
+    name: [str(leaf.dtype), list(leaf.shape), zlib.crc32(_bytes(leaf))]
+    for name, leaf in _leaves(tree)
   }
-
-
-def _verify(restored) -> None:
-  for name, expected in restored["checksums"].items():
-    if _checksums(restored[name]) != expected:
-      raise ValueError(f"checksums of the {name} differ")

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from emojax import loop, statistics
-from emojax.data import batches, normalisation
+from emojax.data import batches
 from emojax.data.table import FeatureTable
 from emojax.reports import baselines, evidence, figures, projection
 from emojax.reports import tables as report_tables
@@ -121,10 +121,7 @@ def _svm_rows(config, material) -> list[dict]:
   for setting, split in material.settings.items():
     for method in methods(config):
       group = make_group(config, material, setting, split, method, ())
-      features = normalisation.normalise(
-        material.features, group.task.normaliser, np.arange(len(material.table))
-      )
-      features_UxD = np.concatenate(list(features.values()), axis=1)
+      features_UxD = np.concatenate(list(group.task.features.values()), axis=1)
       train = np.flatnonzero(group.task.label_U >= 0)
       test = np.flatnonzero(group.task.target_U >= 0)
       confusion = baselines.svm_confusion(

@@ -1,6 +1,7 @@
 """Groups of runs: what is trained on which split of a corpus."""
 
 import dataclasses
+import functools
 
 import ml_collections
 import numpy as np
@@ -9,6 +10,7 @@ from emojax.data import batches, labels, loading, normalisation, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
+from emojax.errors import UserError
 from emojax.trainers.dann.step import Recipe, Task
 from emojax.trainers.dann.training import Group, Training
 
@@ -19,7 +21,6 @@ class Material:
 
   Attributes:
     table: annotations, and features as they were extracted.
-    features: standardised, [U, D] for each modality.
     classes: names of the emotions.
     class_U: index of the emotion, -1 where there is none.
     dialogues: utterances of each conversation, in turn order.
@@ -27,11 +28,35 @@ class Material:
   """
 
   table: FeatureTable
-  features: dict[str, np.ndarray]
   classes: tuple[str, ...]
   class_U: np.ndarray
   dialogues: list[np.ndarray]
   settings: dict[str, Split]
+
+  @functools.cached_property
+  def speaker_U(self) -> np.ndarray:
+    """Index of the speaker."""
+    return np.unique(self.table.speaker, return_inverse=True)[1].astype(
+      np.int32
+    )
+
+  @functools.cached_property
+  def by_speaker(self) -> dict[str, np.ndarray]:
+    """Features normalised by speaker, the same for every split."""
+    features, everyone = self.table.features, np.ones(len(self.table), bool)
+    return normalisation.normalise(
+      features, "speaker", everyone, self.speaker_U
+    )
+
+  def normalised(
+    self, method: str, labelled_U: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """Features [U, D] normalised by `method`, see `normalisation`."""
+    if method == "speaker":
+      return self.by_speaker
+    return normalisation.normalise(
+      self.table.features, method, labelled_U, self.speaker_U
+    )
 
 
 def read_material(config: ml_collections.ConfigDict) -> Material:
@@ -44,7 +69,6 @@ def read_material(config: ml_collections.ConfigDict) -> Material:
   classes, index = labels.parse_classes(config.data.labels)
   return Material(
     table,
-    normalisation.standardise(table.features),
     classes,
     labels.class_index(table.label, index),
     tables.dialogues(table),
@@ -71,7 +95,16 @@ def make_group(
     method: of normalisation.
     recipes: systems to train.
     num_replicates: `config.num_replicates` if None.
+
+  Raises:
+    UserError: the labelled or the test part has no label.
   """
+  for part in ("labelled", "test"):
+    if not (material.class_U[split.parts[part]] >= 0).any():
+      raise UserError(
+        f"{setting}: nothing in the {part} part has a label: label some of it, "
+        "or choose other config.data.test_speakers or config.settings"
+      )
   num_utterances = len(material.table)
   labelled_U = np.isin(np.arange(num_utterances), split.parts["labelled"])
   tested_U = np.isin(np.arange(num_utterances), split.parts["test"])
@@ -84,15 +117,12 @@ def make_group(
     config.num_epochs,
     config.seed,
   )
-  _, speaker_U = np.unique(material.table.speaker, return_inverse=True)
-  normaliser = normalisation.make_normaliser(
-    material.features, method, labelled_U, speaker_U
-  )
   return Group(
     name=f"{setting}, {method}",
     setting=setting,
     task=Task(
-      normaliser,
+      material.normalised(method, label_U >= 0),
+      material.speaker_U,
       label_U.astype(np.int32),
       target_U.astype(np.int32),
       np.int32(plan.num_steps * config.num_epochs),
@@ -114,13 +144,8 @@ def make_training(
   # Compiling takes longer than what a few per cent of padding cost.
   batches.share_shapes([group.plan for group in groups], slack=0.1)
   batches.share_shapes([group.evaluation for group in groups], slack=0.4)
-  return Training(
-    config,
-    len(material.classes),
-    material.features,
-    material.table.speaker,
-    groups,
-  )
+  num_speakers = int(material.speaker_U.max()) + 1
+  return Training(config, len(material.classes), num_speakers, groups)
 
 
 def methods(config: ml_collections.ConfigDict) -> list[str]:

@@ -20,8 +20,6 @@ import numpy as np
 import optax
 
 from emojax import losses
-from emojax.data import normalisation
-from emojax.data.normalisation import Normaliser
 from emojax.metrics import classification_metrics
 from emojax.models.sa_gru import Packing
 
@@ -70,17 +68,11 @@ class State:
   average: Any  # None if no run averages its weights.
 
 
-class Corpus(NamedTuple):
-  """What all settings share."""
-
-  features: dict[str, Any]  # Each [U, D], standardised.
-  speaker_U: Any
-
-
 class Task(NamedTuple):
-  """What a training setting adds; a class is -1 where it must not be seen."""
+  """The data of a training setting; a class is -1 where it must not be seen."""
 
-  normaliser: Normaliser
+  features: dict[str, Any]  # Normalised, [U, D] for each modality.
+  speaker_U: Any  # Domain.
   label_U: Any  # Emotion for training.
   target_U: Any  # Emotion for evaluation.
   num_steps: Any  # Of the whole training.
@@ -163,14 +155,12 @@ def clip(grads, norm):
   rest = {k: v for k, v in grads.items() if k != "domain_classifier"}
   clipped = {}
   for part in (domain, rest):
-    factor = jnp.minimum(1.0, norm / optax.global_norm(part))
+    factor = jnp.minimum(1.0, norm / optax.tree.norm(part))
     clipped |= jax.tree.map(lambda g, factor=factor: g * factor, part)
   return clipped
 
 
-def train_step(
-  model, tx, state: State, runs: Runs, batch, task: Task, corpus: Corpus, key
-):
+def train_step(model, tx, state: State, runs: Runs, batch, task: Task, key):
   """One step of all runs on this device.
 
   Args:
@@ -180,15 +170,14 @@ def train_step(
     runs: their recipes.
     batch: a `batches.Batch`, the same for all of them.
     task: the training setting.
-    corpus: features and speakers.
     key: root of everything random.
 
   Returns:
     The next state, and both losses [R].
   """
   index_N = batch.utterances_N
-  features = normalisation.normalise(corpus.features, task.normaliser, index_N)
-  labels_N, speakers_N = task.label_U[index_N], corpus.speaker_U[index_N]
+  features = jax.tree.map(lambda values_UxD: values_UxD[index_N], task.features)
+  labels_N, speakers_N = task.label_U[index_N], task.speaker_U[index_N]
   key = jax.random.fold_in(key, state.step)
   # Ganin et al. 2016, "Domain-adversarial training of neural networks", 5.2.2.
   rise = 2 / (1 + jnp.exp(-10 * state.step / task.num_steps)) - 1
@@ -205,15 +194,18 @@ def train_step(
       reversal,
       jax.random.fold_in(key, run.seed),
     )
+    # Early on, an average over the few steps so far, not of the first weights.
+    decay = jnp.minimum(run.averaging, (1 + state.step) / (10 + state.step))
     updates, optimizer_state = tx.update(
       clip(grads, run.clip_norm), optimizer_state, params
     )
     params = jax.tree.map(
       lambda p, u: p - run.learning_rate * u, params, updates
     )
-    average = jax.tree.map(
-      lambda a, p: run.averaging * a + (1 - run.averaging) * p, average, params
-    )
+    if average is not None:
+      average = jax.tree.map(
+        lambda a, p: decay * a + (1 - decay) * p, average, params
+      )
     return params, optimizer_state, average, metrics
 
   params, optimizer_state, average, metrics = jax.vmap(
@@ -222,11 +214,9 @@ def train_step(
   return State(state.step + 1, params, optimizer_state, average), metrics
 
 
-def forward(model, params, batch, task, corpus):
+def forward(model, params, batch, task):
   """Emotion logits [R, N, C] and representations [R, N, H] of all runs."""
-  features = normalisation.normalise(
-    corpus.features, task.normaliser, batch.utterances_N
-  )
+  features = jax.tree.map(lambda x: x[batch.utterances_N], task.features)
   packing = Packing(batch.position_BxT, batch.segment_BxT)
 
   def one_run(params):
@@ -236,9 +226,9 @@ def forward(model, params, batch, task, corpus):
   return jax.vmap(one_run)(params)
 
 
-def evaluate_batch(model, num_classes, params, batch, task, corpus):
+def evaluate_batch(model, num_classes, params, batch, task):
   """A clu collection of test metrics, each leaf [R, ...]."""
-  logits_RxNxC, _ = forward(model, params, batch, task, corpus)
+  logits_RxNxC, _ = forward(model, params, batch, task)
   targets_N = task.target_U[batch.utterances_N]
   real_N = jnp.arange(len(targets_N)) < batch.count
   return jax.vmap(

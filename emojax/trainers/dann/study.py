@@ -27,7 +27,7 @@ def train(
   """
   _check(config)
   workdir = pathlib.Path(workdir)
-  summary = loop.claim(workdir, config)
+  summary = loop.finished(workdir, config)
   if summary is None:
     summary = _run(config, workdir)
   print(report_tables.terminal_table(summary))
@@ -36,6 +36,7 @@ def train(
 
 def _run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict:
   material = groups.read_material(config)
+  loop.claim(workdir, config)
   chosen = {}
   if config.stabilised.enabled:
     chosen = search.choose(config, material, workdir / "search")

@@ -18,7 +18,7 @@ from emojax.models.dann import Dann
 from emojax.runtime import sharding
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from emojax.trainers.dann import step
-from emojax.trainers.dann.step import Corpus, Recipe, Runs, State, Task
+from emojax.trainers.dann.step import Recipe, Runs, State, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,7 @@ class Training:
     self,
     config: ml_collections.ConfigDict,
     num_emotions: int,
-    features: dict[str, np.ndarray],
-    speaker: np.ndarray,
+    num_speakers: int,
     groups: Sequence[Group],
   ):
     """Places the data on the devices.
@@ -71,22 +70,24 @@ class Training:
     Args:
       config: a whole config.
       num_emotions: C.
-      features: standardised, [U, D] for each modality.
-      speaker: [U], names.
+      num_speakers: domains.
       groups: training settings and their runs.
     """
-    speakers, speaker_U = np.unique(speaker, return_inverse=True)
-    model = Dann(
-      num_emotions=num_emotions, num_speakers=len(speakers), **config.model
-    )
+    model = Dann(num_emotions, num_speakers, **config.model)
     tx = step.optimizer(config.optimizer.l2)
     averages = any(r.averaging for group in groups for r in group.recipes)
+    features = groups[0].task.features
     widths = tuple((name, x.shape[1]) for name, x in features.items())
     self.groups = groups
     self._mesh = mesh = sharding.make_mesh()
     self._key = self._share(jax.random.key(config.seed))
-    self._corpus = self._share(Corpus(features, speaker_U.astype(np.int32)))
-    self._tasks = {group.name: self._share(group.task) for group in groups}
+    # Groups have arrays in common; each goes to the devices once.
+    leaves = {id(x): x for g in groups for x in jax.tree.leaves(g.task)}
+    placed = {name: self._share(x) for name, x in leaves.items()}
+    self._tasks = {
+      group.name: jax.tree.map(lambda x: placed[id(x)], group.task)
+      for group in groups
+    }
     self._runs = {group.name: self._spread(group) for group in groups}
     states = State(REPLICATED, REPLICA, REPLICA, REPLICA)
     self._init = sharding.mapped(
@@ -99,20 +100,20 @@ class Training:
     self._step = sharding.mapped(
       functools.partial(step.train_step, model, tx),
       mesh,
-      (states, REPLICA, *(REPLICATED,) * 4),
+      (states, REPLICA, *(REPLICATED,) * 3),
       (states, REPLICA),
       donate_argnums=(0,),
     )
     self._evaluate = sharding.mapped(
       functools.partial(step.evaluate_batch, model, num_emotions),
       mesh,
-      (REPLICA, *(REPLICATED,) * 3),
+      (REPLICA, REPLICATED, REPLICATED),
       REPLICA,
     )
     self._forward = sharding.mapped(
       functools.partial(step.forward, model),
       mesh,
-      (REPLICA, *(REPLICATED,) * 3),
+      (REPLICA, REPLICATED, REPLICATED),
       REPLICA,
     )
 
@@ -134,7 +135,6 @@ class Training:
           self._runs[name],
           batch,
           self._tasks[name],
-          self._corpus,
           self._key,
         )
         steps.append(metrics)
@@ -150,7 +150,6 @@ class Training:
           step.evaluated_params(states[group.name]),
           batch,
           self._tasks[group.name],
-          self._corpus,
         )
         for batch in group.evaluation.batches()
       ]
@@ -176,7 +175,6 @@ class Training:
         step.evaluated_params(states[group.name]),
         batch,
         self._tasks[group.name],
-        self._corpus,
       )
       count, runs = int(batch.count), len(group.recipes) * group.num_replicates
       yield (
