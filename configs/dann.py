@@ -106,10 +106,13 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
 
 
 def _demo(config):
-  config.title = "DANN on the demo corpus (synthetic)"
-  config.num_replicates = 5
+  config.title = "DANN: unseen speakers"
+  config.num_replicates = 8
   config.num_epochs = 60
+  config.lambdas = (0.0, 0.1)
   config.optimizer.learning_rate = 1e-3
+  config.model.dropout = 0.6
+  config.data.audio_features = "eGeMAPSv02"
   config.data.test_speakers = "s09,s10"
 
 

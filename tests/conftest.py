@@ -51,7 +51,13 @@ def make_table() -> Callable[..., FeatureTable]:
   """
 
   def make(
-    num_sessions=5, num_dialogues=2, num_turns=6, audio=12, text=6, seed=0
+    num_sessions=5,
+    num_dialogues=2,
+    num_turns=6,
+    audio=12,
+    text=6,
+    noise=0.5,
+    seed=0,
   ):
     rng = np.random.default_rng(seed)
     sizes = (num_sessions, num_dialogues, num_turns)
@@ -61,13 +67,13 @@ def make_table() -> Callable[..., FeatureTable]:
     audio_of_emotion = rng.normal(size=(4, audio))
     audio_of_speaker = rng.normal(size=(2 * num_sessions, audio))
     text_of_emotion = rng.normal(size=(4, text))
-    noise = 0.5 * rng.normal(size=(len(turn), audio + text))
+    noises = noise * rng.normal(size=(len(turn), audio + text))
     features = {
       "audio": audio_of_emotion[emotion] + audio_of_speaker[speaker],
       "text": text_of_emotion[emotion],
     }
-    features["audio"] += noise[:, :audio]
-    features["text"] += noise[:, audio:]
+    features["audio"] += noises[:, :audio]
+    features["text"] += noises[:, audio:]
     names = (session + 1).astype(str)
     return FeatureTable(
       {name: values.astype(np.float32) for name, values in features.items()},

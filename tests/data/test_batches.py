@@ -1,5 +1,7 @@
 """Batches: every conversation once, evenly dealt, densely packed."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,7 @@ def test_every_conversation_exactly_once_an_epoch(
   for epoch in range(4):
     steps = members(plan, dialogues, epoch)
     assert len(steps) == plan.num_steps
-    assert sorted(sum(steps, [])) == list(range(len(labelled)))
+    assert sorted(itertools.chain(*steps)) == list(range(len(labelled)))
     of_labelled = [sum(labelled[d] for d in step) for step in steps]
     assert max(of_labelled) <= batch_size
     assert max(of_labelled) - min(of_labelled) <= 1
@@ -130,7 +132,7 @@ def test_equal_lengths_are_dealt_at_random():
     frozenset(pair)
     for epoch in range(40)
     for step in members(plan, dialogues, epoch)
-    for pair in zip(step, step[1:], strict=False)
+    for pair in itertools.pairwise(step)
   }
   assert len(together) > 1500  # Of 4950 pairs, 3600 draws.
 
@@ -171,7 +173,7 @@ def test_an_evaluation_of_one_utterance():
 def test_first_fit_never_overfills_a_row(seed):
   lengths = np.random.default_rng(seed).integers(1, 21, 50)
   rows = batches.first_fit(lengths, 20)
-  assert sorted(sum(rows, [])) == list(range(50))
+  assert sorted(itertools.chain(*rows)) == list(range(50))
   assert all(lengths[row].sum() <= 20 for row in rows)
   # First fit decreasing is at most 11/9 of the best, plus 6/9.
   assert len(rows) <= 11 / 9 * np.ceil(lengths.sum() / 20) + 1

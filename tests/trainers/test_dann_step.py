@@ -60,11 +60,9 @@ class Problem:
   task: step.Task
   key: jax.Array
 
-  def init(self, runs, averages=True) -> step.State:
+  def init(self, runs) -> step.State:
     widths = tuple((k, v.shape[1]) for k, v in self.task.features.items())
-    return init_program(self.model, self.tx, widths, averages)(
-      runs.seed, self.key
-    )
+    return init_program(self.model, self.tx, widths, True)(runs.seed, self.key)
 
   def step(self, state, runs):
     return step_program(self.model, self.tx)(
@@ -185,11 +183,10 @@ def test_a_seed_starts_every_system_from_the_same_weights(trajectory, problem):
   )
   assert differ(one, other)
   # Neither does it matter how many runs there are.
-  alone = problem.init(make_runs([("clip", 1)]), averages=False)
+  alone = problem.init(make_runs([("clip", 1)]))
   assert_same(
     run_of(start, "clip", 1), jax.tree.map(lambda x: x[0], alone.params)
   )
-  assert alone.average is None
   assert_same(trajectory[0][0].average, start)
 
 
@@ -289,32 +286,40 @@ def test_three_steps_are_those_of_pytorch(trajectory, gradients, name):
     assert_close(found, params, rtol=1e-3, atol=2e-4)
 
 
-def test_the_clip_is_felt(trajectory, gradients):
-  params = run_of(trajectory[0][0].params, "clip")
-  grads = gradients(params, BASE.reversal)
-  domain = {"domain_classifier": grads.pop("domain_classifier")}
-  for part in (domain, grads):
-    assert optax.tree.norm(part) > 2 * RECIPES["clip"].clip_norm
-    clipped = step.clip(part, 0.05)
-    np.testing.assert_allclose(optax.tree.norm(clipped), 0.05, rtol=1e-5)
-    assert_same(step.clip(part, jnp.inf), part)
-    assert_same(step.clip(part, 1e3), part)
+def test_the_clip_is_of_each_part(trajectory, gradients):
+  def norms(grads):
+    domain = jax.tree.leaves(grads["domain_classifier"])
+    rest = [
+      x
+      for n in grads
+      if n != "domain_classifier"
+      for x in jax.tree.leaves(grads[n])
+    ]
+    return [np.sqrt(sum((x**2).sum() for x in part)) for part in (domain, rest)]
+
+  clip = jit(step.clip)
+  grads = gradients(run_of(trajectory[0][0].params, "clip"), BASE.reversal)
+  assert min(norms(grads)) > 2 * RECIPES["clip"].clip_norm
+  np.testing.assert_allclose(norms(clip(grads, 0.05)), 0.05, rtol=1e-5)
+  between = sum(norms(grads)) / 2
+  low, high = sorted(norms(clip(grads, between)))
+  np.testing.assert_allclose(
+    [low, high], [min(norms(grads)), between], rtol=1e-5
+  )
+  assert_same(clip(grads, jnp.inf), grads)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_among_others_is_the_run_alone(problem, trajectory, name, seed):
   """Each axis acts on its own run, and on no other."""
-  averages = RECIPES[name].averaging > 0
   alone = make_runs([(name, seed)])
-  state = problem.init(alone, averages)
-  assert averages or state.average is None
+  state = problem.init(alone)
   for together, together_metrics in trajectory[1:]:
     state, metrics = problem.step(state, alone)
-    assert averages or step.evaluated_params(state) is state.params
     for found, expected in (
-      (step.evaluated_params(state), step.evaluated_params(together)),
       (state.params, together.params),
+      (state.average, together.average),
       (metrics, together_metrics),
     ):
       found = jax.tree.map(lambda x: x[0], found)
@@ -428,14 +433,16 @@ def test_lambda_zero_feels_nothing_of_the_domain_bit_for_bit(
     assert differ(encoder(base), encoder(undisturbed))
 
 
-def test_dropout_differs_by_run_and_by_step(problem):
+def test_dropout_differs_by_run_and_by_step(problem, trajectory):
   problem = dataclasses.replace(problem, model=problem.model.clone(dropout=0.5))
   still = dataclasses.replace(BASE, learning_rate=0.0)
   runs = make_runs([(still, 0), (still, 1), (still, 0)])
-  state = problem.init(runs, averages=False)
   # The same weights in all runs, which a learning rate of 0 keeps.
-  params = jax.tree.map(lambda x: jnp.stack([x[0]] * 3), state.params)
-  state = dataclasses.replace(state, params=params)
+  start = trajectory[0][0]
+  params, optimizer = jax.tree.map(
+    lambda x: np.stack([x[0]] * 3), (start.params, start.optimizer)
+  )
+  state = step.State(jnp.int32(0), params, optimizer, average=None)
   losses = []
   for _ in range(2):
     state, metrics = problem.step(state, runs)
@@ -445,6 +452,9 @@ def test_dropout_differs_by_run_and_by_step(problem):
   assert a == c
   assert d == f
   assert len({float(x) for x in (a, b, d, e)}) == 4
+  # No run averages its weights: these are what is evaluated.
+  assert state.average is None
+  assert step.evaluated_params(state) is state.params
 
 
 def test_an_evaluation_counts_the_test_part_alone(problem, trajectory):

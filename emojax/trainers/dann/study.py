@@ -8,6 +8,7 @@ import ml_collections
 
 from emojax import checks, loop
 from emojax.data import normalisation
+from emojax.errors import UserError
 from emojax.reports import tables as report_tables
 from emojax.trainers.dann import evidence, groups, search
 from emojax.trainers.dann.step import Recipe
@@ -65,10 +66,39 @@ def _check(config: ml_collections.ConfigDict) -> None:
   """Values that would otherwise fail late, or not at all."""
   checks.positive(config, "num_replicates", "num_epochs", "batch_size")
   checks.positive(config, "checkpoint_every", "optimizer.learning_rate")
-  checks.choices(config, "lambda_schedule", ("constant", "ganin"))
+  checks.positive(config, "probe_replicates", "model.hidden", "model.num_heads")
+  checks.not_negative(config, "lambdas", "optimizer.l2")
+  checks.not_negative(config, "data.max_skipped", "data.num_workers")
+  checks.distinct(config, "lambdas")
+  checks.fraction(config, "model.dropout")
+  checks.choice(config, "lambda_schedule", ("constant", "ganin"))
   checks.choices(config, "data.normalisation", normalisation.METHODS)
   checks.choices(config, "baselines", ("speaker_normalised", "svm"))
-  checks.not_negative(config, "lambdas", "stabilised.lambdas")
+  if not 0 <= config.seed < 2**32:
+    raise UserError(f"config.seed = {config.seed}: has to be in 0 to 2^32 - 1")
+  hidden, num_heads = config.model.hidden, config.model.num_heads
+  if hidden % num_heads or hidden % 2:
+    raise UserError(
+      f"config.model.hidden = {hidden}: has to be divisible by 2 (directions) "
+      f"and by config.model.num_heads = {num_heads}"
+    )
+  if config.stabilised.enabled:
+    _check_stabilised(config)
+
+
+def _check_stabilised(config: ml_collections.ConfigDict) -> None:
+  for field in ("lambdas", "learning_rates"):
+    checks.positive(config, f"stabilised.{field}")
+    checks.distinct(config, f"stabilised.{field}")
+  checks.positive(
+    config, "stabilised.clip_norm", "stabilised.search_replicates"
+  )
+  checks.fraction(config, "stabilised.averaging")
+  if config.stabilised.num_folds < 2:
+    raise UserError(
+      f"config.stabilised.num_folds = {config.stabilised.num_folds}: one part "
+      "is held out and the others are labelled, so it takes two"
+    )
 
 
 def _systems(

@@ -1,0 +1,162 @@
+"""Parsing, errors and exit codes of the entry points, in this process."""
+
+import logging
+import pathlib
+import sys
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from emojax import __main__ as entry
+from emojax import cli
+from emojax.errors import UserError
+
+# ml_collections loads config files with it.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
+
+ROOT = pathlib.Path(__file__).parents[1]
+TABLE_2 = "--config=configs/dann.py:table2"
+
+
+@pytest.fixture
+def parse(monkeypatch):
+  """Parses a command line as `launch.py` does, with flags of its own."""
+  monkeypatch.chdir(ROOT)
+
+  def parse(*arguments):
+    argv = ["launch.py", *arguments]
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    monkeypatch.setattr(sys, "argv", argv)
+    return cli.parse_config(argv, holder, "how to use it")
+
+  return parse
+
+
+def test_fields_take_the_types_of_the_config(parse):
+  config = parse(
+    TABLE_2,
+    "--config.num_epochs=7",
+    "--config.lambdas=(0.5,2)",
+    "--config.settings=('1234','23')",
+    "--config.stabilised.enabled=False",
+    "--config.optimizer.learning_rate=1e-3",
+    "--config.data.path=/some/folder",
+    "--workdir=here",
+  )
+  assert config.num_epochs == 7
+  assert config.lambdas == (0.5, 2)
+  assert config.settings == ("1234", "23")
+  assert config.stabilised.enabled is False
+  assert config.optimizer.learning_rate == 1e-3
+  assert config.data.path == "/some/folder"
+  with pytest.raises(AttributeError):
+    config.data.pth = "locked"
+
+
+@pytest.mark.parametrize("name", ["demo", "ravdess", "table2"])
+def test_every_config_of_dann(parse, name):
+  assert parse(f"--config=configs/dann.py:{name}").trainer == "dann"
+
+
+def test_demo_is_the_default(parse):
+  config = parse("--config=configs/dann.py")
+  assert config.data.corpus == "demo"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "what"),
+  [
+    ([], "--config is missing"),
+    (["--workdir=here"], "--config is missing"),
+    (["--config=configs/nothing.py"], "configs/nothing.py"),
+    (["--config=configs/dann.py:table3"], "no config 'table3': demo, ravdess"),
+    ([TABLE_2, "--config.data.corpsu=iemocap"], "corpsu"),
+    ([TABLE_2, "--config.epochs=3"], "epochs"),
+    ([TABLE_2, "--config.num_epochs=many"], "many"),
+    ([TABLE_2, "--config.num_epochs=1.5"], "num_epochs"),
+    ([TABLE_2, "--config.lambdas=(0,1"], "lambdas"),
+    ([TABLE_2, "--config.stabilised.enabled=perhaps"], "perhaps"),
+    ([TABLE_2, "--config.optimizer.learning_rate=small"], "small"),
+    ([TABLE_2, "--config.data=3"], "data"),
+    ([TABLE_2, "--confg.num_epochs=3"], "confg"),
+    ([TABLE_2, "--unknown=3"], "unknown"),
+    ([TABLE_2, "--workdir"], "workdir"),
+    ([TABLE_2, "epochs=3"], "unexpected argument 'epochs=3'"),
+  ],
+)
+def test_a_command_line_that_is_wrong(parse, arguments, what):
+  with pytest.raises(UserError) as caught:
+    parse(*arguments)
+  assert what in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("help_", ["-h", "--help"])
+def test_help(parse, help_, capsys):
+  with pytest.raises(SystemExit) as caught:
+    parse(help_)
+  assert caught.value.code == 0
+  assert capsys.readouterr().out == "how to use it\n"
+
+
+@pytest.fixture
+def run(cache, monkeypatch):
+  """`cli.run` without its lasting effects."""
+  monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
+  root = logging.getLogger()
+  handlers, level = root.handlers[:], root.level
+  levels = {
+    n: logging.getLogger(n).level for n in ("emojax", "absl", "asyncio")
+  }
+  yield cli.run
+  root.handlers[:] = handlers
+  root.setLevel(level)
+  for name, value in levels.items():
+    logging.getLogger(name).setLevel(value)
+
+
+def test_exit_codes(run, capsys):
+  def wrong(argv):
+    raise UserError(f"{argv[0]} is wrong: mend it")
+
+  assert run(lambda argv: None, ["x"]) == 0
+  assert capsys.readouterr() == ("", "")
+  assert run(wrong, ["x"]) == 2
+  assert capsys.readouterr() == ("", "error: x is wrong: mend it\n")
+
+
+def test_a_defect_of_ours_keeps_its_traceback(run):
+  def defect(argv):
+    raise KeyError("ours")
+
+  with pytest.raises(KeyError, match="ours"):
+    run(defect, ["x"])
+
+
+@pytest.mark.parametrize(
+  ("file", "expected"),
+  [
+    ("configs/dann.py:table2", "runs/dann-table2"),
+    ("configs/dann.py", "runs/dann"),
+    ("/elsewhere/mine.py:a", "runs/mine-a"),
+  ],
+)
+def test_the_default_work_folder(file, expected):
+  assert cli.default_workdir(file) == pathlib.Path(expected)
+
+
+def test_commands(capsys):
+  entry.main(["emojax"])
+  assert "python -m emojax audit" in capsys.readouterr().out
+  entry.main(["emojax", "--help"])
+  assert "python -m emojax import-table" in capsys.readouterr().out
+  with pytest.raises(UserError, match="no command 'train': there are audit"):
+    entry.main(["emojax", "train"])
+  with pytest.raises(UserError, match="usage: python -m emojax import-table"):
+    entry.main(["emojax", "import-table", "one.pkl"])
+  with pytest.raises(UserError, match=r"nowhere\.pkl: No such file"):
+    entry.main(["emojax", "import-table", "nowhere.pkl", "out.npz"])

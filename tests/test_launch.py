@@ -1,0 +1,251 @@
+"""`launch.py` and `python -m emojax` as real processes.
+
+They are killed, told to use eight devices, and given what is wrong.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from emojax.data import table as tables
+
+ROOT = pathlib.Path(__file__).parents[1]
+LAUNCH = (sys.executable, "launch.py")
+NUM_EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+  """One cache for all processes; programs that are quick to compile."""
+  return os.environ | {
+    "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_PLATFORMS": "cpu",
+  }
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory, make_table) -> list[str]:
+  """A study with a search, and a step an epoch."""
+  path = tmp_path_factory.mktemp("table") / "table.npz"
+  tables.save(path, make_table())
+  return [
+    "--config=configs/dann.py:table2",
+    "--config.data.corpus=table",
+    f"--config.data.path={path}",
+    "--config.settings=('1234',)",
+    f"--config.num_epochs={NUM_EPOCHS}",
+    "--config.num_replicates=3",
+    "--config.batch_size=20",
+    "--config.checkpoint_every=1",
+    "--config.optimizer.learning_rate=1e-2",
+    "--config.model.hidden=8",
+    "--config.model.num_heads=2",
+    "--config.stabilised.lambdas=(0.1,)",
+    "--config.stabilised.learning_rates=(1e-2,)",
+    "--config.stabilised.search_replicates=1",
+    "--config.stabilised.num_folds=2",
+    "--config.baselines=()",
+    "--config.probe_replicates=1",
+  ]
+
+
+def start(command, environment, log) -> subprocess.Popen:
+  return subprocess.Popen(
+    command, cwd=ROOT, env=environment, stdout=log, stderr=log
+  )
+
+
+def finish(command, environment) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    command, cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+
+
+def train(arguments, workdir, environment) -> pathlib.Path:
+  command = [*LAUNCH, *arguments, f"--workdir={workdir}"]
+  done = finish(command, environment)
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, environment, arguments):
+  """A run that was killed again and again, and then left alone."""
+  folder = tmp_path_factory.mktemp("killed")
+  workdir, log = folder / "run", folder / "log"
+  moments = {
+    "while Python starts": lambda: True,
+    "while the first program compiles": (
+      lambda: (workdir / "search" / "config.json").exists()
+    ),
+    "after a checkpoint of the search": (
+      lambda: (workdir / "search" / "checkpoints" / "2").exists()
+    ),
+    "in a later epoch": lambda: (workdir / "checkpoints" / "2").exists(),
+    "while the results are drawn": (
+      lambda: (workdir / "learning_curves.png").exists()
+    ),
+  }
+  command = [*LAUNCH, *arguments, f"--workdir={workdir}"]
+  for moment, has_come in moments.items():
+    with open(log, "w") as file:
+      process = start(command, environment, file)
+      end = time.monotonic() + 300
+      while not has_come():
+        assert process.poll() is None, f"{moment}: {log.read_text()}"
+        assert time.monotonic() < end, f"{moment}: {log.read_text()}"
+        time.sleep(0.02)
+      time.sleep(0.5)
+      process.kill()
+      assert process.wait() == -9, f"{moment}: {log.read_text()}"
+    assert not (workdir / "summary.json").exists()
+  return train(arguments, workdir, environment)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, environment, arguments, killed):
+  """After `killed`, whose compiled programs it takes: they count alike."""
+  workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+  return train(arguments, workdir, environment)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "search/summary.json"])
+def test_a_run_that_was_killed_ends_as_any_other(killed, uninterrupted, name):
+  assert (killed / name).read_bytes() == (uninterrupted / name).read_bytes()
+
+
+def test_its_history_and_report_are_the_same(killed, uninterrupted):
+  one, other = (np.load(f / "history.npz") for f in (killed, uninterrupted))
+  assert set(one) == set(other)
+  for name in one:
+    np.testing.assert_array_equal(one[name], other[name])
+    assert len(one[name]) == NUM_EPOCHS
+  one, other = ((f / "report.md").read_text() for f in (killed, uninterrupted))
+  assert one == other
+
+
+_SPREAD_OVER_EIGHT = """
+import sys, jax, launch
+from emojax import cli
+from emojax.trainers.dann.training import Training
+
+def check(self, states, epoch, original=Training.round):
+  assert jax.device_count() == 8
+  for state in states.values():
+    for leaf in jax.tree.leaves((state.params, state.optimizer)):
+      shards = leaf.addressable_shards
+      assert len({shard.device for shard in shards}) == 8
+      assert all(shard.data.shape[0] == len(leaf) // 8 for shard in shards)
+  return original(self, states, epoch)
+
+Training.round = check
+sys.exit(cli.run(launch.main, sys.argv))
+"""
+
+
+def test_eight_devices_agree_with_one(
+  tmp_path, environment, arguments, uninterrupted
+):
+  """Six runs of the search's two, and the twelve of the study, on eight."""
+  command = [
+    *(sys.executable, "-c", _SPREAD_OVER_EIGHT),
+    *(a for a in arguments if "stabilised" not in a and "epochs" not in a),
+    "--config.stabilised.enabled=False",
+    "--config.num_epochs=1",
+    f"--workdir={tmp_path / 'run'}",
+  ]
+  flags = "--xla_force_host_platform_device_count=8"
+  done = finish(command, environment | {"XLA_FLAGS": flags})
+  assert done.returncode == 0, done.stderr
+  expected = np.load(uninterrupted / "history.npz")
+  found = np.load(tmp_path / "run" / "history.npz")
+  systems = {"C1", "DANN"}
+  losses = [n for n in found if n.endswith("_loss") or n.endswith("accuracy")]
+  assert {name.split("/")[1] for name in losses} == systems
+  for name in losses:
+    np.testing.assert_allclose(
+      found[name][0], expected[name][0], rtol=1e-5, atol=1e-5
+    )
+  confusion = "TS 1234, train/confusion_matrix"
+  assert found[confusion].shape[1] == 8  # Six runs, two of them twice.
+  np.testing.assert_array_equal(
+    found[confusion][0, :6], expected[confusion][0, :6]
+  )
+  summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  assert summary["device"].startswith("8 x ")
+  assert [len(r["macro_f1"]["runs"]) for r in summary["rows"]] == [3, 3]
+
+
+def is_refused(done, what) -> None:
+  """One line, a code of its own, and no traceback."""
+  assert done.returncode == 2, done.stderr
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: ")
+  assert what in line
+
+
+def test_a_wrong_path_leaves_nothing_behind(tmp_path, environment, arguments):
+  (tmp_path / "empty").mkdir()
+  command = [
+    *LAUNCH,
+    "--config=configs/dann.py:ravdess",
+    f"--config.data.path={tmp_path / 'empty'}",
+    f"--workdir={tmp_path / 'run'}",
+  ]
+  is_refused(finish(command, environment), f"{tmp_path / 'empty'}: an empty")
+  assert os.listdir(tmp_path) == ["empty"]
+
+
+def test_the_folder_of_another_config(uninterrupted, environment, arguments):
+  command = [
+    *(*LAUNCH, *arguments),
+    *("--config.seed=1", f"--workdir={uninterrupted}"),
+  ]
+  before = {p: p.stat().st_mtime_ns for p in uninterrupted.rglob("*")}
+  done = finish(command, environment)
+  is_refused(done, "config.seed is 0 there and 1 here")
+  assert before == {p: p.stat().st_mtime_ns for p in uninterrupted.rglob("*")}
+
+
+class Evil:
+  def __init__(self, path):
+    self._path = path
+
+  def __reduce__(self):
+    return os.mkdir, (self._path,)
+
+
+def test_a_pickle_that_runs_code(tmp_path, environment):
+  evil = str(tmp_path / "it ran")
+  (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil(evil)))
+  files = [str(tmp_path / name) for name in ("evil.pkl", "out.npz")]
+  command = [sys.executable, "-m", "emojax", "import-table", *files]
+  is_refused(finish(command, environment), "refused, nothing of it was run")
+  assert os.listdir(tmp_path) == ["evil.pkl"]
+
+
+def test_an_audit_of_a_recording_in_two_parts(
+  tmp_path, environment, make_table
+):
+  table = make_table()
+  for values in table.features.values():
+    values[-1] = values[0]
+  tables.save(tmp_path / "table.npz", dataclasses.replace(table))
+  command = [
+    *(sys.executable, "-m", "emojax", "audit"),
+    "--config=configs/dann.py:table2",
+    "--config.data.corpus=table",
+    f"--config.data.path={tmp_path / 'table.npz'}",
+  ]
+  done = finish(command, environment)
+  is_refused(done, "the same recording is in the labelled part (row 0")
+  assert os.listdir(tmp_path) == ["table.npz"]
