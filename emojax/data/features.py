@@ -265,6 +265,10 @@ def _run(
     for future in progress(done, len(running), f"openSMILE {audio_features}"):
       yield running[future], future.result()
   except futures.process.BrokenProcessPool as error:
+    # CPython 3.11 forgets a worker that was starting when the other one died,
+    # and would wait for it for ever.
+    for worker in multiprocessing.active_children():
+      worker.terminate()
     raise UserError(
       "a worker of the feature extraction was killed, perhaps for want of "
       "memory; run the same command again, with fewer num_workers: it goes on "
