@@ -169,7 +169,7 @@ def test_eight_devices_agree_with_one(
   expected = np.load(uninterrupted / "history.npz")
   found = np.load(tmp_path / "run" / "history.npz")
   systems = {"C1", "DANN"}
-  losses = [n for n in found if n.endswith("_loss") or n.endswith("accuracy")]
+  losses = [n for n in found if n.endswith(("_loss", "accuracy"))]
   assert {name.split("/")[1] for name in losses} == systems
   for name in losses:
     np.testing.assert_allclose(
