@@ -115,6 +115,7 @@ def _demo(config):
   config.model.dropout = 0.6
   config.data.audio_features = "eGeMAPSv02"
   config.data.test_speakers = "s09,s10"
+  config.baselines = ()
 
 
 def _ravdess(config):

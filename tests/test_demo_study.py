@@ -17,6 +17,7 @@ def test_dann_beats_c1_and_forgets_speakers_on_the_demo_corpus(tmp_path):
       sys.executable,
       "launch.py",
       "--config=configs/dann.py",
+      "--config.num_replicates=5",
       f"--workdir={tmp_path}",
     ],
     cwd=ROOT,
