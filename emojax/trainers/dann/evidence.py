@@ -151,11 +151,14 @@ def _pairs(systems: list[str]) -> list[tuple[str, str]]:
 
 def _files(config, material, summary, curves, confusions, points, history):
   """`report.md`, its figures, and the history, as functions of a path."""
+  title = config.title
+  if summary["demo"]:
+    title = f"{title}, {report_tables.DEMO}"
   drawn = {
     "Weighted accuracy on unseen speakers while training: mean and 95 % band": (
       "learning_curves.png",
       lambda path: figures.learning_curves(
-        path, curves, "weighted accuracy (%)", config.title
+        path, curves, "weighted accuracy (%)", title
       ),
     ),
     "Weighted accuracy at the last epoch: mean and 95 % interval": (
@@ -164,7 +167,9 @@ def _files(config, material, summary, curves, confusions, points, history):
     ),
     f"Representations, first initialisation, {next(iter(material.settings))}": (
       "representations.png",
-      lambda path: _draw_representations(path, config, material, points),
+      lambda path: _draw_representations(
+        path, config.seed, material, points, title
+      ),
     ),
   }
   for number, (setting, matrices) in enumerate(confusions.items(), start=1):
@@ -174,7 +179,7 @@ def _files(config, material, summary, curves, confusions, points, history):
         figures.confusion_matrices,
         matrices=matrices,
         classes=material.classes,
-        title=setting,
+        title=f"{title}: {setting}",
       ),
     )
   report = report_tables.report(
@@ -190,19 +195,19 @@ def _files(config, material, summary, curves, confusions, points, history):
   }
 
 
-def _draw_representations(path, config, material, points) -> None:
-  rng = np.random.default_rng(config.seed)
+def _draw_representations(path, seed, material, points, title) -> None:
+  rng = np.random.default_rng(seed)
   labelled = np.flatnonzero(material.class_U >= 0)
   shown = rng.permutation(labelled)[:_PROJECTED]
   figures.projections(
     path,
     {
-      system: projection.project(representation[shown], config.seed)
+      system: projection.project(representation[shown], seed)
       for system, representation in points.items()
     },
     material.table.speaker[shown],
     np.array(material.classes)[material.class_U[shown]],
-    "Representations of the first initialisation",
+    f"{title}: representations of the first initialisation",
   )
 
 
