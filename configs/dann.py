@@ -18,6 +18,11 @@ between the representation and a classifier of the speaker.
       --config.data.test_speakers=anna,ben --config.data.text_features=none
     Your own recordings: a CSV with the columns path, label, speaker.
 
+  python launch.py --config=configs/dann.py --config.data.text_features=bert \
+      --config.data.text_encoder=sentence-transformers/all-MiniLM-L6-v2
+    Text by a pretrained encoder, here on the demo corpus. The paper's ELMo:
+    --config.data.text_features=elmo --config.data.text_encoder=FOLDER
+
 Systems: C1 is lambda = 0 (no domain gradient), DANN is lambda > 0, both as
 published. C1-S and DANN-S are the stabilised recipe (`config.stabilised`).
 """
@@ -86,7 +91,11 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   # speaker by itself, without labels; "train,speaker": every system with both.
   config.data.normalisation = "train"
   config.data.audio_features = "ComParE_2016"  # Or eGeMAPSv02, or none.
-  config.data.text_features = "hashing"  # Or none.
+  config.data.text_features = "hashing"  # Or bert, elmo, none.
+  # Weights of bert (a folder or a hub id) or elmo (a folder).
+  config.data.text_encoder = ""
+  # Commit of the hub's repository; "": today's, which the run then keeps to.
+  config.data.text_revision = ""
   config.data.max_skipped = 10  # Unusable recordings to put up with.
   config.data.num_workers = 0  # Processes that extract; 0: one a core.
 

@@ -189,6 +189,42 @@ class _Records:
     self._writer.write_scalars(round_, scalars)
 
 
+def settle(
+  workdir: str | os.PathLike,
+  config: ml_collections.ConfigDict,
+  field: str,
+  find: Callable[[], str],
+) -> ml_collections.ConfigDict:
+  """Fills in a field that the config leaves open, once for a whole run.
+
+  What changes by itself, such as the newest commit of a repository, is looked
+  up when the run begins; the folder's `config.json` keeps it.
+
+  Args:
+    workdir: the run's folder; it need not be there yet.
+    config: stays as it is.
+    field: its dotted name; it is open where it is ''.
+    find: gives its value today.
+
+  Returns:
+    The config with the field.
+  """
+  config = config.copy_and_resolve_references()
+  *parents, name = field.split(".")
+  part = config
+  for parent in parents:
+    part = part[parent]
+  if part[name]:
+    return config
+  path = pathlib.Path(workdir, _CONFIG)
+  if path.exists():
+    kept = dict(_flatten(json.loads(path.read_text())))
+    part[name] = kept.get(f"config.{field}", "")
+  else:
+    part[name] = find()
+  return config
+
+
 def finished(
   workdir: pathlib.Path, config: ml_collections.ConfigDict
 ) -> dict | None:

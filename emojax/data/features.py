@@ -2,12 +2,11 @@
 
 Acoustic functionals: openSMILE (Eyben et al. 2010) with `ComParE_2016`
 (Schuller et al. 2016, 6,373 values) or `eGeMAPSv02` (Eyben et al. 2016, 88
-values). Text: hashed words and pairs of words (Weinberger et al. 2009).
+values). The lexical ones are in `text_features`.
 """
 
 import dataclasses
 import functools
-import io as memory
 import logging
 import multiprocessing
 import os
@@ -15,22 +14,22 @@ import pathlib
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 
 import numpy as np
 import opensmile
 
 from emojax.audio import io
+from emojax.data import text_features as lexical
+from emojax.data import vector_cache
 from emojax.data.records import Utterance
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
-from emojax.runtime import files
 from emojax.runtime.progress import progress
 
 SAMPLE_RATE = 16_000
 AUDIO_FEATURES = {"ComParE_2016": 6373, "eGeMAPSv02": 88}
-HASHED_WORDS = 1024
 _log = logging.getLogger(__name__)
 
 
@@ -41,31 +40,37 @@ def extract(
   cache_dir: str | os.PathLike,
   num_workers: int,
   max_skipped: int,
+  text_encoder: str = "",
+  text_revision: str = "",
 ) -> tuple[FeatureTable, list[io.UnreadableAudio]]:
   """Extracts the features of all utterances, in their order.
 
-  Functionals are kept in `cache_dir` under the recording's content and the
-  extractor's settings, each as soon as it is there: an interrupted extraction
-  goes on where it stopped. A recording that cannot be used is named in a
-  warning and skipped.
+  They are kept in `cache_dir` under the content of the recording or the text
+  and the extractor's settings, each as soon as it is there: an interrupted
+  extraction goes on where it stopped. A recording that cannot be used is named
+  in a warning and skipped.
 
   Args:
     utterances: records of a corpus.
     audio_features: a name in `AUDIO_FEATURES`, or 'none'.
-    text_features: a name in `TEXT_FEATURES`, or 'none'.
+    text_features: a name in `text_features.NAMES`, or 'none'.
     cache_dir: folder of the cache; made if it is missing.
     num_workers: number of processes for openSMILE.
     max_skipped: how many utterances may be skipped.
+    text_encoder: the pretrained encoder of `text_features`, a folder or a hub
+      id.
+    text_revision: of the hub's repository; '' is its main branch.
 
   Returns:
     The table of the utterances kept, and why each other one was skipped.
 
   Raises:
     UserError: an unknown name, more unusable recordings than `max_skipped`,
-      no transcripts for text features, a worker that was killed, a full disk.
+      no transcripts for text features, no such encoder, a worker that was
+      killed, a full disk.
   """
   _check(audio_features, "audio_features", AUDIO_FEATURES)
-  _check(text_features, "text_features", TEXT_FEATURES)
+  _check(text_features, "text_features", lexical.NAMES)
   if audio_features == text_features == "none":
     raise UserError("audio_features and text_features are 'none'; choose one")
   if num_workers < 1:
@@ -86,7 +91,9 @@ def extract(
         f"text_features = {text_features!r}: no utterance has a transcript; "
         "add them, or choose 'none'"
       )
-    features["text"] = TEXT_FEATURES[text_features](texts)
+    features["text"] = lexical.extract(
+      texts, text_features, text_encoder, text_revision, cache_dir
+    )
   table = dataclasses.replace(annotations(utterances), features=features)
   return table, skips.found
 
@@ -123,21 +130,6 @@ def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
   return table.to_numpy(np.float32)[0]
 
 
-def hashed_words(texts: Sequence[str]) -> np.ndarray:
-  """Hashes words and pairs of words: float32 [U, 1024] of unit length."""
-  # Only here: the workers import this module too, and they need no sklearn.
-  from sklearn.feature_extraction.text import HashingVectorizer
-
-  vectorizer = HashingVectorizer(
-    n_features=HASHED_WORDS, ngram_range=(1, 2), norm="l2", dtype=np.float32
-  )
-  return vectorizer.transform(texts).toarray()
-
-
-# Each takes the transcripts of U utterances and returns float32 [U, D].
-TEXT_FEATURES = {"hashing": hashed_words}
-
-
 class _Skips:
   """Names the recordings that cannot be used, up to a limit."""
 
@@ -157,7 +149,7 @@ class _Skips:
       )
 
 
-def _check(name: str, field: str, known: Mapping) -> None:
+def _check(name: str, field: str, known: Iterable[str]) -> None:
   if name != "none" and name not in known:
     raise UserError(f"{field} = {name!r}: choose {', '.join(known)} or none")
 
@@ -183,11 +175,11 @@ def _audio_matrix(
   matrix = np.empty((len(paths), AUDIO_FEATURES[audio_features]), np.float32)
   pending = {}
   for digest, rows in rows_of.items():
-    stored = folder / digest[:2] / f"{digest}.npy"
+    stored = vector_cache.place(folder, digest)
     if not _restore(stored, matrix, rows):
       pending[stored] = rows
   if pending:
-    _make_folder(folder)
+    vector_cache.make(folder)
   jobs = {stored: paths[rows[0]] for stored, rows in pending.items()}
   for stored, why in _run(jobs, audio_features, num_workers):
     if why:
@@ -219,23 +211,10 @@ def _settings_name(audio_features: str) -> str:
   return f"{audio_features}-opensmile-{version}-{SAMPLE_RATE}Hz-mono-soxrHQ"
 
 
-def _make_folder(folder: pathlib.Path) -> None:
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(
-      f"{folder}: the cache can not be there ({error.strerror}); choose "
-      "another folder"
-    ) from error
-
-
 def _restore(stored: pathlib.Path, matrix: np.ndarray, rows: list[int]) -> bool:
   """Copies a kept vector into its rows; false if it is not there whole."""
-  try:
-    vector = np.load(stored, allow_pickle=False)
-  except (FileNotFoundError, NotADirectoryError, ValueError, EOFError):
-    return False
-  if vector.shape != matrix.shape[1:] or vector.dtype != matrix.dtype:
+  vector = vector_cache.read(stored)
+  if vector is None or vector.shape != matrix.shape[1:]:
     return False
   matrix[rows] = vector
   return True
@@ -318,11 +297,7 @@ def _work(path: str, audio_features: str, stored: pathlib.Path) -> str:
       f"openSMILE has {finite} of {len(vector)} values for "
       f"{len(samples) / SAMPLE_RATE:.2f} s"
     )
-  content = memory.BytesIO()
-  np.save(content, vector)
-  # `np.save` to a file fails on a full disk without the errno that says so.
-  with files.whole(stored) as temporary:
-    temporary.write_bytes(content.getvalue())
+  vector_cache.write(stored, vector)
   return ""
 
 

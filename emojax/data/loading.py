@@ -40,6 +40,8 @@ def load(config: ml_collections.ConfigDict) -> FeatureTable:
       cache_dir=cache_folder() / "features",
       num_workers=config.num_workers or os.cpu_count(),
       max_skipped=config.max_skipped,
+      text_encoder=config.text_encoder,
+      text_revision=config.text_revision,
     )
   _require_every_class(table.label, config)
   return table

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import ml_collections
 
 from emojax import checks, loop
-from emojax.data import normalisation
+from emojax.data import normalisation, text_features
 from emojax.errors import UserError
 from emojax.reports import tables as report_tables
 from emojax.trainers.dann import evidence, groups, search
@@ -28,6 +28,14 @@ def train(
   """
   _check(config)
   workdir = pathlib.Path(workdir)
+  config = loop.settle(
+    workdir,
+    config,
+    "data.text_revision",
+    lambda: text_features.commit(
+      config.data.text_features, config.data.text_encoder
+    ),
+  )
   summary = loop.finished(workdir, config)
   if summary is None:
     summary = _run(config, workdir)

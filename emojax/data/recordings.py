@@ -1,0 +1,78 @@
+"""Recordings on disk: found, told apart by content, skipped where unusable."""
+
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from concurrent import futures
+
+from emojax.audio import io
+from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
+
+def find(folder: str | os.PathLike) -> list[pathlib.Path]:
+  """Finds all audio files below a folder.
+
+  Hidden files, which macOS adds to archives, are left out.
+
+  Returns:
+    The best copy of a recording first: lossless files before MP3, those near
+    to `folder` before those that copies of a corpus nest deeper, then by name.
+  """
+  return sorted(
+    (
+      path
+      for path in pathlib.Path(folder).rglob("*")
+      if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".")
+    ),
+    key=lambda path: (path.suffix.lower() == ".mp3", len(path.parts), path),
+  )
+
+
+def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
+  """Gives each file's content hash, or why it has none."""
+
+  def digest(path: str) -> str | io.UnreadableAudio:
+    try:
+      return io.content_hash(path)
+    except io.UnreadableAudio as error:
+      return error
+
+  with futures.ThreadPoolExecutor() as pool:
+    return list(pool.map(digest, paths))
+
+
+class Skips:
+  """Names the recordings that cannot be used, up to a limit.
+
+  Attributes:
+    found: why each recording was skipped, in order.
+  """
+
+  def __init__(self, limit: int, total: int):
+    """Starts with none.
+
+    Args:
+      limit: how many may be skipped.
+      total: how many recordings there are, for the error.
+    """
+    self.found: list[io.UnreadableAudio] = []
+    self._limit = limit
+    self._total = total
+
+  def add(self, error: io.UnreadableAudio) -> None:
+    """Warns of one more.
+
+    Raises:
+      UserError: it is one more than may be skipped.
+    """
+    self.found.append(error)
+    _LOG.warning("skipped %s", error)
+    if len(self.found) > self._limit:
+      first = "; ".join(map(str, self.found[:3]))
+      raise UserError(
+        f"{len(self.found)} of {self._total} recordings can not be used, more "
+        f"than max_skipped = {self._limit}; the first: {first}"
+      )

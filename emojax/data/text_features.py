@@ -1,0 +1,128 @@
+"""Lexical features of utterances.
+
+`hashing`: hashed words and pairs of words (Weinberger et al. 2009), 1,024
+values, no download. `bert`: the mean token of a BERT or RoBERTa encoder.
+`elmo`: the mean word of ELMo, 1,024 values, as in Lian et al. 2020.
+"""
+
+import hashlib
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from emojax.data import vector_cache
+from emojax.errors import UserError
+
+HASHED_WORDS = 1024
+NAMES = ("hashing", "bert", "elmo")
+_BATCH_SIZE = 32
+_log = logging.getLogger(__name__)
+
+
+def extract(
+  texts: Sequence[str],
+  name: str,
+  encoder: str,
+  revision: str,
+  cache_dir: str | os.PathLike,
+) -> np.ndarray:
+  """Gives the features of U transcripts, float32 [U, D], in their order.
+
+  Those of a pretrained encoder are kept in `cache_dir` under the text and the
+  content of the encoder's files, batch by batch.
+
+  Args:
+    texts: '' where there is none; its features are zeros.
+    name: one of `NAMES`.
+    encoder: a folder or, for `bert`, a hub id; `hashing` has none.
+    revision: of the hub's repository; '' is its main branch.
+    cache_dir: folder of the cache; made if it is missing.
+
+  Raises:
+    UserError: no encoder where one is needed, or one that does not load.
+  """
+  if name == "hashing":
+    return hashed_words(texts)
+  if not encoder:
+    example = {
+      "bert": "such as sentence-transformers/all-MiniLM-L6-v2, or a folder",
+      "elmo": "a folder with the published options.json and weights.hdf5",
+    }[name]
+    raise UserError(
+      f"text_features = {name!r}: name its weights in config.data.text_encoder "
+      f"({example})"
+    )
+  folder = _folder(name, encoder, revision)
+  kept = pathlib.Path(cache_dir, f"{name}-{_content_hash(folder)[:16]}")
+  places = {
+    text: vector_cache.place(kept, hashlib.sha256(text.encode()).hexdigest())
+    for text in texts
+  }
+  vectors = {text: vector_cache.read(path) for text, path in places.items()}
+  pending = [text for text, vector in vectors.items() if vector is None]
+  if pending:
+    vector_cache.make(kept)
+    for rows, found in _run(name, folder, pending):
+      for row, vector in zip(rows, found, strict=True):
+        vectors[pending[row]] = vector
+        vector_cache.write(places[pending[row]], vector)
+  return np.stack([vectors[text] for text in texts])
+
+
+def hashed_words(texts: Sequence[str]) -> np.ndarray:
+  """Hashes words and pairs of words: float32 [U, 1024] of unit length."""
+  # Only here: the workers of the audio features need no sklearn.
+  from sklearn.feature_extraction.text import HashingVectorizer
+
+  vectorizer = HashingVectorizer(
+    n_features=HASHED_WORDS, ngram_range=(1, 2), norm="l2", dtype=np.float32
+  )
+  return vectorizer.transform(texts).toarray()
+
+
+def commit(name: str, encoder: str) -> str:
+  """The encoder's commit as of today; '' where no hub is involved.
+
+  Raises:
+    UserError: no such encoder.
+  """
+  if name != "bert" or not encoder:
+    return ""
+  from emojax.encoders import hub
+
+  return hub.revision_of(hub.folder(encoder))
+
+
+def _folder(name: str, encoder: str, revision: str) -> pathlib.Path:
+  if name == "elmo":
+    return pathlib.Path(encoder).expanduser()
+  from emojax.encoders import hub
+
+  return hub.folder(encoder, revision or None)
+
+
+def _run(name: str, folder: pathlib.Path, texts: Sequence[str]):
+  """Yields rows of `texts` and their vectors, as they are computed."""
+  # Imported when they are needed: they start JAX and transformers, and the
+  # workers of the audio features import this module too.
+  if name == "elmo":
+    from emojax.encoders import elmo
+
+    return elmo.vectors(elmo.load(folder), texts, _BATCH_SIZE)
+  from emojax.encoders import text
+
+  return text.vectors(text.load(str(folder)), texts, _BATCH_SIZE)
+
+
+def _content_hash(folder: pathlib.Path) -> str:
+  """SHA-256 over the names and the content of an encoder's files."""
+  total = hashlib.sha256()
+  for path in sorted(folder.glob("*")):
+    if path.is_file():
+      with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      total.update(f"{path.name}\0{digest}\0".encode())
+  return total.hexdigest()

@@ -1,0 +1,153 @@
+"""Architecture of wav2vec 2.0, HuBERT and WavLM: the fields that shape them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from emojax.encoders.activations import ACTIVATIONS
+from emojax.errors import UserError
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm")
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechConfig:
+  """A speech encoder; names and defaults are those of `config.json`.
+
+  The defaults are the base models' (94.4 M parameters).
+
+  Attributes:
+    model_type: one of `FAMILIES`.
+    feat_extract_norm: 'group' normalises each channel of the first convolution
+      over time; 'layer' normalises the channels after every convolution.
+    feat_proj_layer_norm: whether features are normalised before they are
+      projected; false in a few HuBERT models only.
+    do_stable_layer_norm: whether the transformer normalises before (pre-norm,
+      large models) or after (post-norm) each of its parts.
+    num_buckets, max_bucket_distance: of WavLM's relative position bias.
+  """
+
+  model_type: str = "wav2vec2"
+  vocab_size: int = 32
+  hidden_size: int = 768
+  num_hidden_layers: int = 12
+  num_attention_heads: int = 12
+  intermediate_size: int = 3072
+  hidden_act: str = "gelu"
+  hidden_dropout: float = 0.1
+  activation_dropout: float = 0.1
+  attention_dropout: float = 0.1
+  feat_proj_dropout: float = 0.0
+  final_dropout: float = 0.1
+  layerdrop: float = 0.1
+  layer_norm_eps: float = 1e-5
+  feat_extract_norm: str = "group"
+  feat_extract_activation: str = "gelu"
+  feat_proj_layer_norm: bool = True
+  conv_dim: tuple[int, ...] = (512,) * 7
+  conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+  conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+  conv_bias: bool = False
+  num_conv_pos_embeddings: int = 128
+  num_conv_pos_embedding_groups: int = 16
+  do_stable_layer_norm: bool = False
+  apply_spec_augment: bool = True
+  mask_time_prob: float = 0.05
+  mask_time_length: int = 10
+  mask_time_min_masks: int = 2
+  mask_feature_prob: float = 0.0
+  mask_feature_length: int = 10
+  mask_feature_min_masks: int = 0
+  num_buckets: int = 320
+  max_bucket_distance: int = 800
+
+  @classmethod
+  def from_json(cls, fields: Mapping[str, Any], source: str) -> Self:
+    """Reads the object of a `config.json`; `source` is named in errors.
+
+    Raises:
+      UserError: another architecture, or a part of it that is not here.
+    """
+    family = fields.get("model_type")
+    if family not in FAMILIES:
+      raise UserError(
+        f"{source}: model_type {family!r} is no speech encoder that emojax "
+        f"has; it has {', '.join(FAMILIES)}"
+      )
+    for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
+      if fields.get(name):
+        raise UserError(
+          f"{source}: {name} = {fields[name]} is not supported; choose a "
+          "checkpoint without it"
+        )
+    known = {field.name for field in dataclasses.fields(cls)}
+    values = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in fields.items()
+      if name in known and value is not None
+    }
+    if family != "hubert":
+      values["feat_proj_layer_norm"] = True  # Only HuBERT has the choice.
+    config = cls(**values)
+    config._check(source)
+    return config
+
+  def _check(self, source: str) -> None:
+    def require(holds: bool, what: str) -> None:
+      if not holds:
+        raise UserError(f"{source}: {what}; is this file damaged?")
+
+    convolutions = {
+      len(self.conv_dim),
+      len(self.conv_stride),
+      len(self.conv_kernel),
+    }
+    require(
+      len(convolutions) == 1,
+      "conv_dim, conv_stride and conv_kernel differ in length",
+    )
+    require(
+      self.hidden_size % self.num_attention_heads == 0,
+      f"hidden_size = {self.hidden_size} is no multiple of "
+      f"num_attention_heads = {self.num_attention_heads}",
+    )
+    require(
+      self.feat_extract_norm in ("group", "layer"),
+      f"feat_extract_norm = {self.feat_extract_norm!r} is not group or layer",
+    )
+    for name in ("hidden_act", "feat_extract_activation"):
+      value = getattr(self, name)
+      require(
+        value in ACTIVATIONS,
+        f"{name} = {value!r} is none of {', '.join(ACTIVATIONS)}",
+      )
+
+  def num_frames(self, num_samples):
+    """Counts the frames of a recording: those that it fills entirely.
+
+    Args:
+      num_samples: a number, or an integer array of any shape.
+
+    Returns:
+      The same type; 0 where there are too few samples for one frame.
+    """
+    for width, stride in zip(self.conv_kernel, self.conv_stride, strict=True):
+      num_samples = (num_samples - width) // stride + 1
+    return num_samples * (num_samples > 0)
+
+  @property
+  def min_samples(self) -> int:
+    """The samples that the first frame sees: 400, which is 25 ms."""
+    samples = 1
+    for width, stride in zip(
+      reversed(self.conv_kernel), reversed(self.conv_stride), strict=True
+    ):
+      samples = (samples - 1) * stride + width
+    return samples
+
+  @property
+  def samples_per_frame(self) -> int:
+    """The samples from one frame to the next: 320, which is 20 ms."""
+    return int(np.prod(self.conv_stride))
