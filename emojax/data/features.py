@@ -7,7 +7,6 @@ values). The lexical ones are in `text_features`.
 
 import dataclasses
 import functools
-import logging
 import multiprocessing
 import os
 import pathlib
@@ -21,8 +20,8 @@ import numpy as np
 import opensmile
 
 from emojax.audio import io
+from emojax.data import recordings, vector_cache
 from emojax.data import text_features as lexical
-from emojax.data import vector_cache
 from emojax.data.records import Utterance
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
@@ -30,7 +29,6 @@ from emojax.runtime.progress import progress
 
 SAMPLE_RATE = 16_000
 AUDIO_FEATURES = {"ComParE_2016": 6373, "eGeMAPSv02": 88}
-_log = logging.getLogger(__name__)
 
 
 def extract(
@@ -75,7 +73,7 @@ def extract(
     raise UserError("audio_features and text_features are 'none'; choose one")
   if num_workers < 1:
     raise UserError(f"num_workers = {num_workers}: at least one must work")
-  features, skips = {}, _Skips(max_skipped, len(utterances))
+  features, skips = {}, recordings.Skips(max_skipped, len(utterances))
   if audio_features != "none":
     folder = pathlib.Path(cache_dir, _settings_name(audio_features))
     features["audio"], kept = _audio_matrix(
@@ -130,25 +128,6 @@ def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
   return table.to_numpy(np.float32)[0]
 
 
-class _Skips:
-  """Names the recordings that cannot be used, up to a limit."""
-
-  def __init__(self, limit: int, total: int):
-    self.found: list[io.UnreadableAudio] = []
-    self._limit = limit
-    self._total = total
-
-  def add(self, error: io.UnreadableAudio) -> None:
-    self.found.append(error)
-    _log.warning("skipped %s", error)
-    if len(self.found) > self._limit:
-      first = "; ".join(map(str, self.found[:3]))
-      raise UserError(
-        f"{len(self.found)} of {self._total} recordings can not be used, more "
-        f"than max_skipped = {self._limit}; the first: {first}"
-      )
-
-
 def _check(name: str, field: str, known: Iterable[str]) -> None:
   if name != "none" and name not in known:
     raise UserError(f"{field} = {name!r}: choose {', '.join(known)} or none")
@@ -159,13 +138,13 @@ def _audio_matrix(
   audio_features: str,
   folder: pathlib.Path,
   num_workers: int,
-  skips: _Skips,
+  skips: recordings.Skips,
 ) -> tuple[np.ndarray, list[int]]:
   """Fills float32 [U, D]; gives it without the unusable rows, and the rest."""
   paths = [utterance.path for utterance in utterances]
   unusable = set()
   rows_of: dict[str, list[int]] = {}  # copies of a recording share a digest
-  for row, digest in enumerate(_digests(paths)):
+  for row, digest in enumerate(recordings.digests(paths)):
     if isinstance(digest, io.UnreadableAudio):
       unusable.add(row)
       skips.add(digest)
@@ -190,19 +169,6 @@ def _audio_matrix(
       raise UserError(f"{stored}: damaged as soon as written; check the disk")
   kept = [row for row in range(len(paths)) if row not in unusable]
   return (matrix[kept] if unusable else matrix), kept
-
-
-def _digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
-  """Gives each file's content hash, or why it has none."""
-
-  def digest(path: str) -> str | io.UnreadableAudio:
-    try:
-      return io.content_hash(path)
-    except io.UnreadableAudio as error:
-      return error
-
-  with futures.ThreadPoolExecutor() as pool:
-    return list(pool.map(digest, paths))
 
 
 def _settings_name(audio_features: str) -> str:

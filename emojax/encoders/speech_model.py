@@ -17,6 +17,7 @@ from flax import linen as nn
 from emojax.encoders import span_masking
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.encoders.attention import attend
+from emojax.encoders.dense import dense
 from emojax.encoders.speech_config import SpeechConfig
 
 _CONV_EPSILON = 1e-5  # Not in the configs: PyTorch's default.
@@ -142,7 +143,7 @@ class CTC(nn.Module):
     )
     outputs = encoder(audio_BxS, lengths_B, train)
     x = _dropout(self.config.final_dropout, train)(outputs["last_hidden_state"])
-    logits = _dense(self.config.vocab_size, self.dtype, "lm_head")(x)
+    logits = dense(self.config.vocab_size, self.dtype, "lm_head")(x)
     return outputs | {"logits": logits.astype(jnp.float32)}
 
 
@@ -234,7 +235,7 @@ class FeatureProjection(nn.Module):
     x = features_BxTxC
     if self.config.feat_proj_layer_norm:
       x = _layer_norm(self.config.layer_norm_eps, self.dtype, "layer_norm")(x)
-    x = _dense(self.config.hidden_size, self.dtype, "projection")(x)
+    x = dense(self.config.hidden_size, self.dtype, "projection")(x)
     return _dropout(self.config.feat_proj_dropout, train)(x)
 
 
@@ -330,10 +331,13 @@ class WeightNormConvolution(nn.Module):
 
 
 def _grouped_convolution(x_BxTxD, kernel, pad, groups):
+  # Padded before and not by the convolution: where the kernel is longer than
+  # the clip XLA would exchange the two, which takes 20 times as long on a CPU.
+  x_BxTxD = jnp.pad(x_BxTxD, ((0, 0), pad, (0, 0)))
   convolve = functools.partial(
     jax.lax.conv_general_dilated,
     window_strides=(1,),
-    padding=(pad,),
+    padding="VALID",
     dimension_numbers=("NWC", "WIO", "NWC"),
   )
   if jax.default_backend() != "cpu":
@@ -388,7 +392,7 @@ class Attention(nn.Module):
     x_BxTxHxK = x_BxTxD.reshape(*x_BxTxD.shape[:2], heads, -1)
 
     def project(name):
-      projected = _dense(config.hidden_size, self.dtype, name)(x_BxTxD)
+      projected = dense(config.hidden_size, self.dtype, name)(x_BxTxD)
       return projected.reshape(x_BxTxHxK.shape)
 
     gated_BxHxTxT = None
@@ -408,7 +412,7 @@ class Attention(nn.Module):
       self.make_rng("dropout") if train and rate > 0 else None,
     )
     y = y_BxTxHxK.reshape(x_BxTxD.shape)
-    return _dense(config.hidden_size, self.dtype, "out_proj")(y), bias_HxTxT
+    return dense(config.hidden_size, self.dtype, "out_proj")(y), bias_HxTxT
 
   def _position_bias(self, frames):
     """The first layer's bias of each distance, [H, T, T], for all layers."""
@@ -431,7 +435,7 @@ class Attention(nn.Module):
       nn.initializers.ones,
       (1, self.config.num_attention_heads, 1, 1),
     )
-    logits = _dense(8, self.dtype, "gru_rel_pos_linear")(x_BxTxHxK)
+    logits = dense(8, self.dtype, "gru_rel_pos_linear")(x_BxTxHxK)
     logits = logits.reshape(*logits.shape[:-1], 2, 4).sum(-1)
     update, reset = jnp.split(nn.sigmoid(logits.transpose(0, 2, 1, 3)), 2, -1)
     return update * (reset * constant.astype(self.dtype) - 1) + 2
@@ -463,18 +467,13 @@ class FeedForward(nn.Module):
   @nn.compact
   def __call__(self, x_BxTxD, train):
     config = self.config
-    x = _dense(config.intermediate_size, self.dtype, "intermediate_dense")(
+    x = dense(config.intermediate_size, self.dtype, "intermediate_dense")(
       x_BxTxD
     )
     x = ACTIVATIONS[config.hidden_act](x)
     x = _dropout(config.activation_dropout, train)(x)
-    x = _dense(config.hidden_size, self.dtype, "output_dense")(x)
+    x = dense(config.hidden_size, self.dtype, "output_dense")(x)
     return _dropout(config.hidden_dropout, train)(x)
-
-
-def _dense(features, dtype, name):
-  init = nn.initializers.normal(0.02)
-  return nn.Dense(features, dtype=dtype, kernel_init=init, name=name)
 
 
 def _layer_norm(epsilon, dtype, name):

@@ -9,6 +9,7 @@ The vector of a text is the mean of its tokens (Reimers and Gurevych 2019).
 import dataclasses
 import functools
 import logging
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ _HEADS = (
   r"^qa_outputs\.",
   r"^embeddings\.position_ids$",
 )
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +91,12 @@ def load(
   )
 
 
-def _tokenizer(folder):
+def _tokenizer(folder: pathlib.Path):
+  # Without its files transformers makes one that knows no word.
+  if not any((folder / file).exists() for file in _TOKENIZER_FILES):
+    raise UserError(
+      f"{folder}: no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)}"
+    )
   # Imported where it is needed: it takes seconds.
   from transformers import AutoTokenizer
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.encoders.attention import attend
+from emojax.encoders.dense import dense
 from emojax.errors import UserError
 
 FAMILIES = ("bert", "roberta")
@@ -218,7 +219,7 @@ class SelfAttention(nn.Module):
     config = self.config
     heads = (config.num_attention_heads, -1)
     query, key, value = (
-      _dense(config.hidden_size, self.dtype, name)(x_BxTxD).reshape(
+      dense(config.hidden_size, self.dtype, name)(x_BxTxD).reshape(
         *x_BxTxD.shape[:2], *heads
       )
       for name in ("query", "key", "value")
@@ -240,7 +241,7 @@ class Intermediate(nn.Module):
   @nn.compact
   def __call__(self, x_BxTxD):
     config = self.config
-    x = _dense(config.intermediate_size, self.dtype, "dense")(x_BxTxD)
+    x = dense(config.intermediate_size, self.dtype, "dense")(x_BxTxD)
     return ACTIVATIONS[config.hidden_act](x)
 
 
@@ -253,14 +254,9 @@ class Output(nn.Module):
   @nn.compact
   def __call__(self, y_BxTxE, x_BxTxD, train):
     config = self.config
-    y = _dense(config.hidden_size, self.dtype, "dense")(y_BxTxE)
+    y = dense(config.hidden_size, self.dtype, "dense")(y_BxTxE)
     y = nn.Dropout(config.hidden_dropout_prob)(y, deterministic=not train)
     return _norm(config, self.dtype)(x_BxTxD + y)
-
-
-def _dense(features, dtype, name):
-  init = nn.initializers.normal(0.02)
-  return nn.Dense(features, dtype=dtype, kernel_init=init, name=name)
 
 
 def _norm(config, dtype):

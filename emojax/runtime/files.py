@@ -24,13 +24,24 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
-  try:
+  with explained(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
       yield temporary
       os.replace(temporary, path)
     finally:
       temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explained(path: str | os.PathLike) -> Iterator[None]:
+  """Translates what the disk says, while `path` is written, for the user.
+
+  Raises:
+    UserError: the disk is full, or the folder does not take the file.
+  """
+  try:
+    yield
   except OSError as error:
     if error.errno in _FULL:
       raise UserError(

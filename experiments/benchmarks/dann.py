@@ -13,15 +13,12 @@ each turn. Features and labels are random: they do not change the work.
 
 import argparse
 import collections
-import datetime
 import functools
 import glob
 import gzip
 import json
 import multiprocessing
-import os
 import pathlib
-import platform
 import re
 import resource
 import sys
@@ -36,6 +33,7 @@ from emojax.data import batches
 from emojax.models.dann import Dann
 from emojax.trainers.dann import step as dann
 from emojax.trainers.dann.training import Group
+from experiments.benchmarks import measure
 
 # Utterances and conversations of Sessions 1-5: Table 1 of the paper.
 SESSIONS = ((1085, 28), (1023, 30), (1151, 32), (1031, 30), (1241, 31))
@@ -256,15 +254,6 @@ def timed(function, *arguments):
   return time.perf_counter() - wall, time.process_time() - processor
 
 
-def summary(values):
-  """Minimum, median and all values."""
-  return {
-    "min": min(values),
-    "median": float(np.median(values)),
-    "all": list(values),
-  }
-
-
 def main():
   """Measures and writes the result."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -311,24 +300,18 @@ def main():
     print(epoch, {name: round(v[-1], 3) for name, v in seconds.items()})
 
   result = {
-    "date": datetime.date.today().isoformat(),
-    "device": f"{_processor()}, {os.cpu_count()} cores; "
-    f"JAX on {jax.devices()[0].device_kind}",
-    "versions": {
-      "python": platform.python_version(),
-      "jax": jax.__version__,
-      "torch": torch.__version__,
-    },
+    **measure.setting("torch"),
     "torch_threads": torch.get_num_threads(),
     "batch_shape": problem.plan.shape._asdict(),
     "first_loss_difference": difference,
-    "load_average": os.getloadavg(),
-    "seconds_per_run_and_epoch": {n: summary(v) for n, v in seconds.items()},
+    "seconds_per_run_and_epoch": {
+      n: measure.summary(v) for n, v in seconds.items()
+    },
     "times_faster": _ratios(seconds),
     # On a machine with other work these waver less; but threads that wait for
     # one another may count as busy.
     "processor_seconds_per_run_and_epoch": {
-      n: summary(v) for n, v in processor.items()
+      n: measure.summary(v) for n, v in processor.items()
     },
     "times_less_processor_time": _ratios(processor),
     "projection_floor": {
@@ -351,22 +334,10 @@ def _name(runs):
 def _ratios(seconds):
   """PyTorch's time over emojax's, turn by turn."""
   return {
-    name: summary(
-      [a / b for a, b in zip(seconds["pytorch"], values, strict=True)]
-    )
+    name: measure.ratios(seconds["pytorch"], values)
     for name, values in seconds.items()
     if name != "pytorch"
   }
-
-
-def _processor():
-  """The processor's name, where the system says it."""
-  info = pathlib.Path("/proc/cpuinfo")
-  if info.exists():
-    found = re.search(r"model name\s*: (.*)", info.read_text())
-    if found:
-      return found[1]
-  return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

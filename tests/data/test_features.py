@@ -1,6 +1,5 @@
 """Extraction: parity with openSMILE, the cache, bad files, interruptions."""
 
-import itertools
 import multiprocessing
 import os
 import pathlib
@@ -17,7 +16,6 @@ import numpy as np
 import opensmile
 import pytest
 import soundfile
-from sklearn.utils import murmurhash3_32
 
 from emojax.data import corpora, features
 from emojax.data.records import Utterance
@@ -187,23 +185,6 @@ def test_nothing_usable(tmp_path):
     _extract(missing, tmp_path, max_skipped=1)
 
 
-def test_hashed_words_are_hashed_words():
-  """Against the definition: signed counts of words and pairs, unit length."""
-  texts = ["The dog sat; the DOG ran", "", "the dog"]
-  found = features.hashed_words(texts)
-  assert found.dtype == np.float32
-  assert found.shape == (3, features.HASHED_WORDS)
-  expected = np.zeros(features.HASHED_WORDS)
-  words = ["the", "dog", "sat", "the", "dog", "ran"]
-  pairs = [f"{a} {b}" for a, b in itertools.pairwise(words)]
-  for token in words + pairs:
-    key = murmurhash3_32(token, seed=0)
-    expected[abs(key) % features.HASHED_WORDS] += 1 if key >= 0 else -1
-  expected /= np.linalg.norm(expected)
-  np.testing.assert_allclose(found[0], expected, rtol=1e-6)
-  assert not found[1].any()
-
-
 def test_text_alone_reads_no_audio(tmp_path):
   utterances = [
     Utterance("no/such.wav", "sad", "S", "d", 0, "", "some words"),
@@ -221,7 +202,7 @@ def test_text_alone_reads_no_audio(tmp_path):
   ("changes", "why"),
   [
     ({"audio_features": "ComParE"}, "choose ComParE_2016, eGeMAPSv02 or none"),
-    ({"text_features": "elmo9"}, "choose hashing or none"),
+    ({"text_features": "elmo9"}, "choose hashing, bert, elmo or none"),
     ({"audio_features": "none"}, "choose one"),
     ({"num_workers": 0}, "at least one must work"),
     (

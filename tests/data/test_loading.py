@@ -77,7 +77,7 @@ def test_turning_off_what_the_table_has(stored, config):
     ({"path": "/nowhere.npz"}, "/nowhere.npz: no such file"),
     ({"labels": "angry,happy,boredom"}, "is labelled boredom; there are angry"),
     ({"labels": "angry,merry"}, "unknown label 'merry'"),
-    ({"corpus": "emodb2"}, "no such corpus; there are demo, iemocap"),
+    ({"corpus": "emodb2"}, "no such corpus; there are crema_d, demo, emodb"),
     ({"corpus": "ravdess", "path": "/nowhere"}, "/nowhere: no such file"),
   ],
 )

@@ -216,10 +216,10 @@ def test_ctc(family, large, tmp_path):
   assert all(found) and len(set(found)) == 3
   # The encoder of a fine-tuned checkpoint loads without its head.
   encoder = speech.load(folder)
-  chex_equal(encoder.params, transcriber.params[family])
+  assert_equal(encoder.params, transcriber.params[family])
 
 
-def chex_equal(a, b):
+def assert_equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
@@ -525,7 +525,7 @@ def test_heads_of_other_tasks_are_no_matter(tmp_path):
   model = make_reference("wav2vec2", transformers.Wav2Vec2ForPreTraining)
   pretraining = speech.load(save(model, tmp_path))
   model.wav2vec2.save_pretrained(tmp_path / "base")
-  chex_equal(pretraining.params, speech.load(str(tmp_path / "base")).params)
+  assert_equal(pretraining.params, speech.load(str(tmp_path / "base")).params)
 
 
 def test_a_missing_mask_embedding_is_drawn(tmp_path, caplog):

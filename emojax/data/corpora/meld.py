@@ -116,15 +116,19 @@ def _read_row(
   audio: Mapping[str, pathlib.Path],
   folder: pathlib.Path,
 ) -> Utterance:
-  dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
-  speaker = (row["Speaker"] or "").strip()
-  if not (dialogue or "").isdecimal() or not (turn or "").isdecimal():
+  if any(row[column] is None for column in _COLUMNS):
     raise UserError(
-      f"{where}: dialogue {dialogue!r}, utterance {turn!r} are no numbers; "
-      "copy the file from the release again"
+      f"{where}: fewer fields than columns; copy the file from the release "
+      "again"
     )
-  if not speaker:
-    raise UserError(f"{where}: no speaker; copy the file again")
+  dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
+  speaker = row["Speaker"].strip()
+  if not (dialogue.isdecimal() and turn.isdecimal() and speaker):
+    raise UserError(
+      f"{where}: speaker {speaker!r}, dialogue {dialogue!r}, utterance "
+      f"{turn!r}; expected a name and two numbers; copy the file from the "
+      "release again"
+    )
   name = f"dia{dialogue}_utt{turn}"
   clip = audio.get(name) or audio.get(_AGAIN + name) or folder / f"{name}.wav"
   return Utterance(

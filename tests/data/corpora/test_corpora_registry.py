@@ -11,7 +11,9 @@ def test_an_unknown_corpus_lists_the_known_ones(tmp_path):
     corpora.read("ravdes", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ravdess", "iemocap"])
+@pytest.mark.parametrize(
+  "name", ["ravdess", "iemocap", "crema_d", "emodb", "savee", "tess"]
+)
 def test_folders_that_hold_nothing(tmp_path, name):
   empty, other = tmp_path / "empty", tmp_path / "other"
   empty.mkdir()
@@ -25,7 +27,7 @@ def test_folders_that_hold_nothing(tmp_path, name):
   }
   for path, why in cases.items():
     with pytest.raises(
-      UserError, match=f"{why}.*expected .*https://"
+      UserError, match=f"{why}.*expected .*https?://"
     ) as caught:
       corpora.read(name, path)
     assert str(path) in str(caught.value)

@@ -1,0 +1,58 @@
+"""What the benchmarks share."""
+
+import datetime
+import os
+import pathlib
+import platform
+import re
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+
+import jax
+import numpy as np
+
+
+def seconds(function: Callable, *arguments) -> float:
+  """Wall-clock seconds of a call that waits for its result."""
+  start = time.perf_counter()
+  function(*arguments)
+  return time.perf_counter() - start
+
+
+def summary(values: Sequence[float]) -> dict:
+  """Minimum, median and all values."""
+  return {
+    "min": min(values),
+    "median": float(np.median(values)),
+    "all": list(values),
+  }
+
+
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict:
+  """How many times faster ours is, turn by turn."""
+  return summary([a / b for a, b in zip(theirs, ours, strict=True)])
+
+
+def setting(*packages: str) -> dict:
+  """Date, device, versions and load of a measurement."""
+  return {
+    "date": datetime.date.today().isoformat(),
+    "device": f"{_processor()}, {os.cpu_count()} cores; "
+    f"JAX on {jax.devices()[0].device_kind}",
+    "versions": {
+      "python": platform.python_version(),
+      **{name: metadata.version(name) for name in ("jax", *packages)},
+    },
+    "load_average": os.getloadavg(),
+  }
+
+
+def _processor() -> str:
+  """The processor's name, where the system says it."""
+  info = pathlib.Path("/proc/cpuinfo")
+  if info.exists():
+    found = re.search(r"model name\s*: (.*)", info.read_text())
+    if found:
+      return found[1]
+  return platform.processor() or platform.machine()

@@ -1,0 +1,261 @@
+"""Prepared corpora: what is written, skipped, kept and read again."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from emojax.audio import io
+from emojax.data import builders
+from emojax.errors import UserError
+
+RATE = builders.SAMPLE_RATE
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+  monkeypatch.setattr(builders, "_CLIPS_IN_A_SHARD", 4)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+  """A manifest of ten recordings of 16 bits, noise of growing length."""
+  rng = np.random.default_rng(0)
+  lines = ["path,label,speaker,dialogue,turn,session,text"]
+  samples = {}
+  for i in range(10):
+    name = f"{i}.wav"
+    samples[name] = rng.integers(-9000, 9000, 800 + i, np.int16)
+    soundfile.write(tmp_path / name, samples[name], RATE, subtype="PCM_16")
+    label = ("happy", "sad", "")[i % 3]
+    lines.append(
+      f"{name},{label},Zoë {i % 2},d{i // 5},{i},Ses0{i // 5},Tüte {i}"
+    )
+  path = tmp_path / "mine.csv"
+  path.write_text("\n".join(lines), encoding="utf-8")
+  return path, samples
+
+
+def _prepare(corpus, tmp_path, max_skipped=0):
+  path, _ = corpus
+  return builders.prepare("manifest", str(path), tmp_path / "data", max_skipped)
+
+
+def test_every_clip_as_it_is(corpus, tmp_path, capsys):
+  clips, skipped = _prepare(corpus, tmp_path)
+  assert (len(clips), skipped) == (10, [])
+  for i, (utterance, digest) in enumerate(
+    zip(clips.utterances, clips.digests, strict=True)
+  ):
+    clip = clips[i]
+    audio = clip.pop("audio")
+    assert audio.dtype == np.int16
+    np.testing.assert_array_equal(audio, corpus[1][f"{i}.wav"])
+    assert clip.pop("digest") == digest == io.content_hash(utterance.path)
+    assert clip == vars(utterance)
+  assert clips.utterances[2].label == ""
+  assert type(clips[7]["turn"]) is int
+  captured = capsys.readouterr()
+  assert captured.out == ""
+  assert "prepare manifest: 10/10" in captured.err
+
+
+def test_another_rate_and_more_channels(tmp_path):
+  time = np.arange(48_000) / 48_000
+  stereo = np.stack([np.sin(2 * np.pi * 440 * time), np.zeros(48_000)], axis=1)
+  soundfile.write(tmp_path / "a.wav", stereo, 48_000, subtype="FLOAT")
+  (tmp_path / "mine.csv").write_text("path,label,speaker\na.wav,sad,A\n")
+  clips, _ = builders.prepare(
+    "manifest", str(tmp_path / "mine.csv"), tmp_path / "data", 0
+  )
+  audio = clips[0]["audio"] / builders.FULL_SCALE
+  expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+  np.testing.assert_allclose(audio[500:-500], expected[500:-500], atol=1e-3)
+
+
+def test_what_is_louder_than_full_scale_is_clipped():
+  samples = np.array([-1.5, -1.0, 0.0, 0.5, 1.0, 2.0], np.float32)
+  np.testing.assert_array_equal(
+    builders.to_int16(samples), [-32768, -32768, 0, 16384, 32767, 32767]
+  )
+
+
+def test_other_processes_read_it_too(corpus, tmp_path):
+  clips, _ = _prepare(corpus, tmp_path)
+  copy = pickle.loads(pickle.dumps(clips))
+  assert repr(copy) == repr(clips)
+  for index in (9, 0, 4):
+    np.testing.assert_array_equal(copy[index]["audio"], clips[index]["audio"])
+
+
+def test_prepared_once(corpus, tmp_path, monkeypatch):
+  first, _ = _prepare(corpus, tmp_path)
+  monkeypatch.setattr(io, "read", None)
+  again, _ = _prepare(corpus, tmp_path)
+  assert repr(again) == repr(first)
+  np.testing.assert_array_equal(again[3]["audio"], first[3]["audio"])
+
+
+def test_other_content_is_another_version(corpus, tmp_path):
+  _prepare(corpus, tmp_path)
+  path, samples = corpus
+  louder = samples["3.wav"] // 2
+  soundfile.write(tmp_path / "3.wav", louder, RATE, subtype="PCM_16")
+  np.testing.assert_array_equal(
+    _prepare(corpus, tmp_path)[0][3]["audio"], louder
+  )
+  path.write_text(path.read_text("utf-8").replace("Tüte 3", "Tüte"), "utf-8")
+  assert _prepare(corpus, tmp_path)[0][3]["text"] == "Tüte"
+  assert len(list((tmp_path / "data").iterdir())) == 3
+
+
+def test_unreadable_clips_are_named_each_time(corpus, tmp_path, caplog):
+  (tmp_path / "4.wav").write_bytes(b"")
+  (tmp_path / "5.wav").write_bytes(b"no audio at all")
+  for _ in range(2):
+    caplog.clear()
+    clips, skipped = _prepare(corpus, tmp_path, max_skipped=2)
+    assert [error.path for error in skipped] == [
+      str(tmp_path / "4.wav"),
+      str(tmp_path / "5.wav"),
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+      f"skipped {error}" for error in skipped
+    ]
+    assert [u.turn for u in clips.utterances] == [0, 1, 2, 3, 6, 7, 8, 9]
+    for index, utterance in enumerate(clips.utterances):
+      assert clips[index]["turn"] == utterance.turn
+    # The limit holds for what is prepared already, too.
+    with pytest.raises(
+      UserError, match=r"2 of 10 .* max_skipped = 1; .*4\.wav"
+    ):
+      _prepare(corpus, tmp_path, max_skipped=1)
+
+
+def test_a_shard_without_a_usable_clip(corpus, tmp_path):
+  for i in range(4, 8):
+    (tmp_path / f"{i}.wav").write_bytes(b"")
+  clips, skipped = _prepare(corpus, tmp_path, max_skipped=4)
+  assert len(skipped) == 4
+  turns = [clips[i]["turn"] for i in range(len(clips))]
+  assert turns == [0, 1, 2, 3, 8, 9]
+
+
+def test_nothing_usable(corpus, tmp_path):
+  for i in range(10):
+    (tmp_path / f"{i}.wav").write_bytes(b"")
+  for _ in range(2):
+    with pytest.raises(UserError, match=r"no recording is usable; .*0\.wav"):
+      _prepare(corpus, tmp_path, max_skipped=10)
+
+
+def test_too_many_unreadable_leave_nothing(corpus, tmp_path):
+  (tmp_path / "6.wav").write_bytes(b"")
+  with pytest.raises(UserError, match="1 of 10 recordings can not be used"):
+    _prepare(corpus, tmp_path)
+  assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
+
+
+def test_an_interruption_leaves_nothing(corpus, tmp_path, monkeypatch):
+  read = io.read
+
+  def interrupted(path, rate):
+    if path.endswith("7.wav"):
+      raise KeyboardInterrupt
+    return read(path, rate)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(io, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      _prepare(corpus, tmp_path)
+  assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
+  assert len(_prepare(corpus, tmp_path)[0]) == 10
+
+
+def test_two_processes_prepare_at_once(corpus, tmp_path, monkeypatch):
+  (tmp_path / "4.wav").write_bytes(b"")
+  read = io.read
+
+  def slow(path, rate):
+    if path.endswith("9.wav"):
+      monkeypatch.setattr(io, "read", read)
+      assert len(_prepare(corpus, tmp_path, max_skipped=1)[0]) == 9
+    return read(path, rate)
+
+  monkeypatch.setattr(io, "read", slow)
+  clips, skipped = _prepare(corpus, tmp_path, max_skipped=1)
+  assert (len(clips), len(skipped)) == (9, 1)
+  assert clips[8]["turn"] == 9
+
+
+def test_damaged_files_say_so(corpus, tmp_path):
+  _prepare(corpus, tmp_path)
+  shard = sorted((tmp_path / "data").rglob("*.array_record*"))[1]
+  shard.unlink()
+  with pytest.raises(UserError, match=r"damaged, .* is missing; remove"):
+    _prepare(corpus, tmp_path)
+
+
+def test_a_full_disk(corpus, tmp_path, monkeypatch):
+  def fill(_):
+    raise RuntimeError("write() failed: No space left on device; writing x")
+
+  monkeypatch.setattr(builders.Recordings, "download_and_prepare", fill)
+  with pytest.raises(UserError, match="no room on the disk"):
+    _prepare(corpus, tmp_path)
+
+
+def test_a_data_dir_that_is_a_file(corpus, tmp_path):
+  (tmp_path / "data").touch()
+  with pytest.raises(UserError, match="can not be written"):
+    _prepare(corpus, tmp_path)
+
+
+def test_real_clips(real_data, tmp_path):
+  folder = tmp_path / "Actor_01"
+  folder.mkdir()
+  for path in sorted((real_data / "ravdess" / "Actor_01").iterdir())[:6]:
+    (folder / path.name).symlink_to(path)
+  clips, skipped = builders.prepare("ravdess", str(tmp_path), tmp_path / "d", 0)
+  assert (len(clips), skipped) == (6, [])
+  expected = io.read(clips.utterances[5].path, RATE)
+  np.testing.assert_allclose(
+    clips[5]["audio"] / builders.FULL_SCALE, expected, atol=2e-5
+  )
+
+
+# One recording of 80 kB many times: 2,000 of them would be 160 MB.
+_MEMORY = """
+import pathlib, resource, sys
+from emojax.data import builders
+folder = pathlib.Path(sys.argv[1])
+
+def peak(count):
+  path = folder / f"{count}.csv"
+  path.write_text("path,label,speaker\\n" + "a.wav,sad,A\\n" * count)
+  clips, _ = builders.prepare("manifest", str(path), folder / "data", 0)
+  for index in range(0, len(clips), 10):
+    assert len(clips[index]["audio"]) == 40_000
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+print(peak(200), peak(2000))
+heavy = {"tensorflow", "jax", "torch", "opensmile", "sklearn"}
+print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_flat_memory_without_tensorflow(tmp_path):
+  samples = np.random.default_rng(0).integers(-99, 99, 40_000, np.int16)
+  soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="PCM_16")
+  output = subprocess.run(
+    [sys.executable, "-W", "error", "-c", _MEMORY, str(tmp_path)],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.splitlines()
+  before, after = map(float, output[0].split())
+  assert after - before < 40  # MiB
+  assert output[1] == "[]"

@@ -1,0 +1,51 @@
+"""Products and activations against their definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from emojax.encoders.activations import ACTIVATIONS
+from emojax.encoders.dense import dense
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 5, 6), (2, 3, 4, 6)])
+def test_dense_and_its_gradients(shape):
+  x = jax.random.normal(jax.random.key(0), shape)
+  layer = dense(7, jnp.float32, "layer")
+  variables = layer.init(jax.random.key(1), x)
+  kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+  weights = jax.random.normal(jax.random.key(2), (*shape[:-1], 7))
+
+  def loss(params, x):
+    return (layer.apply({"params": params}, x) * weights).sum()
+
+  found = layer.apply(variables, x)
+  want = np.asarray(x) @ np.asarray(kernel) + np.asarray(bias)
+  np.testing.assert_allclose(found, want, atol=1e-5)
+  of_params, of_x = jax.grad(loss, (0, 1))(variables["params"], x)
+  rows, gradient = (np.reshape(a, (-1, a.shape[-1])) for a in (x, weights))
+  np.testing.assert_allclose(of_params["kernel"], rows.T @ gradient, atol=1e-4)
+  np.testing.assert_allclose(of_params["bias"], gradient.sum(0), atol=1e-4)
+  np.testing.assert_allclose(
+    of_x, np.asarray(weights) @ np.asarray(kernel).T, atol=1e-4
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "reference"),
+  [
+    ("gelu", torch.nn.functional.gelu),
+    ("gelu_new", lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
+    ("relu", torch.nn.functional.relu),
+  ],
+)
+def test_activations_and_their_slopes(name, reference):
+  x = np.linspace(-8, 8, 1001, dtype=np.float32)
+  tensor = torch.tensor(x, requires_grad=True)
+  want = reference(tensor)
+  want.sum().backward()
+  found, slopes = jax.vmap(jax.value_and_grad(ACTIVATIONS[name]))(x)
+  np.testing.assert_allclose(found, want.detach(), atol=5e-6)
+  np.testing.assert_allclose(slopes, tensor.grad, atol=5e-6)
