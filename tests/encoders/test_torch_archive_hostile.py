@@ -26,6 +26,9 @@ class _Storage:
   def __init__(self, key="0", size=6, kind="storage"):
     self.identity = (kind, torch.FloatStorage, key, "cpu", size)
 
+  def __repr__(self):  # In the names of the tests.
+    return f"storage {self.identity[2]} of {self.identity[4]}"
+
 
 class _Call:
   """Pickled as a call of `function`, and then of BUILD where it has a state."""
