@@ -220,8 +220,9 @@ class ChannelNorm(nn.Module):
     center = mean(x_BxTxC)
     variance = mean(jnp.square(x_BxTxC - center))
     gain = jax.lax.rsqrt(variance + _CONV_EPSILON) * scale[None, None]
-    normed = (x_BxTxC - center) * gain + bias[None, None]
-    return normed.astype(self.dtype)
+    # One product and one sum for each value, and no centred copy of them all.
+    offset = bias[None, None] - center * gain
+    return (x_BxTxC * gain + offset).astype(self.dtype)
 
 
 class FeatureProjection(nn.Module):
