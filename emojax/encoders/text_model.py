@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.encoders.attention import attend
-from emojax.encoders.dense import dense
+from emojax.encoders.layers import dense, dropout, layer_norm
 from emojax.errors import UserError
 
 FAMILIES = ("bert", "roberta")
@@ -158,10 +158,10 @@ class Embeddings(nn.Module):
       (config.type_vocab_size, "token_type_embeddings", jnp.zeros(1, int)),
     ):
       x_BxTxD += table(rows, name)(index)[None]
-    x_BxTxD = _norm(config, self.dtype)(x_BxTxD)
-    return nn.Dropout(config.hidden_dropout_prob)(
-      x_BxTxD, deterministic=not train
+    x_BxTxD = layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(
+      x_BxTxD
     )
+    return dropout(config.hidden_dropout_prob, train)(x_BxTxD)
 
 
 class Layers(nn.Module):
@@ -255,12 +255,7 @@ class Output(nn.Module):
   def __call__(self, y_BxTxE, x_BxTxD, train):
     config = self.config
     y = dense(config.hidden_size, self.dtype, "dense")(y_BxTxE)
-    y = nn.Dropout(config.hidden_dropout_prob)(y, deterministic=not train)
-    return _norm(config, self.dtype)(x_BxTxD + y)
-
-
-def _norm(config, dtype):
-  # The fast variance, E[x^2] - E[x]^2, loses what parity asks for.
-  return nn.LayerNorm(
-    config.layer_norm_eps, dtype, use_fast_variance=False, name="LayerNorm"
-  )
+    y = dropout(config.hidden_dropout_prob, train)(y)
+    return layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(
+      x_BxTxD + y
+    )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emojax.encoders.activations import ACTIVATIONS
-from emojax.encoders.dense import dense
+from emojax.encoders.layers import dense
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 5, 6), (2, 3, 4, 6)])

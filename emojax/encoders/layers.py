@@ -1,4 +1,4 @@
-"""Dense layers of the encoders."""
+"""Dense layers, norms and dropout as all encoders have them."""
 
 from typing import Any
 
@@ -16,6 +16,16 @@ def dense(features: int, dtype: Any, name: str) -> nn.Dense:
     dot_general=_product,
     name=name,
   )
+
+
+def layer_norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
+  """A layer norm; the fast variance, E[x^2] - E[x]^2, would not be exact."""
+  return nn.LayerNorm(epsilon, dtype, use_fast_variance=False, name=name)
+
+
+def dropout(rate: float, train: bool) -> nn.Dropout:
+  """Dropout that is active in training."""
+  return nn.Dropout(rate, deterministic=not train)
 
 
 def _product(x, kernel, dimension_numbers, precision, **_):
