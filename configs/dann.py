@@ -79,7 +79,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.stabilised.num_folds = 5  # At most; one a session where there are any.
 
   config.data = ml_collections.ConfigDict()
-  config.data.corpus = "demo"  # demo, ravdess, iemocap, manifest or table.
+  # demo, iemocap, ravdess, crema_d, emodb, meld, savee, tess, manifest, table.
+  config.data.corpus = "demo"
   config.data.path = ""  # Folder or file of the corpus; the demo needs none.
   # Classes, comma-separated; "happy+excited" is one class of both labels.
   # Utterances with other labels are left out, unlabelled ones are kept.

@@ -55,7 +55,7 @@ class Case:
   family: str
   size: str
   clips: int
-  seconds: int
+  duration: int  # Of each clip, in seconds.
   training: bool
 
 
@@ -169,7 +169,7 @@ class PyTorch:
 def make_audio(case):
   """Random clips."""
   rng = np.random.default_rng(0)
-  return rng.normal(size=(case.clips, case.seconds * RATE)).astype(np.float32)
+  return rng.normal(size=(case.clips, case.duration * RATE)).astype(np.float32)
 
 
 def compare(case, turns, on_gpu):
@@ -223,7 +223,7 @@ def compare(case, turns, on_gpu):
 
 def floating_point_operations(config, case):
   """Of the convolutions and products; training is three times the forward."""
-  samples, channels, total = case.seconds * RATE, 1, 0
+  samples, channels, total = case.duration * RATE, 1, 0
   for size, width, stride in zip(
     config.conv_dim, config.conv_kernel, config.conv_stride, strict=True
   ):
