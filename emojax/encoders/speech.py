@@ -33,10 +33,8 @@ _HEADS = (
   r"classifier\.",
   r"layer_weights$",
   r"tdnn\.",
-  r"feature_extractor_[a-z]*\.",
+  r"feature_extractor\.(weight|bias)$",  # The x-vector's, which has no prefix.
   r"objective\.",
-  r"label_embeddings_concat$",
-  r"final_proj\.",
   r"masked_spec_embed$",
 )
 

@@ -522,11 +522,21 @@ def test_ctc_without_its_parts(tmp_path):
     speech.load_ctc(str(tmp_path / "ctc"))
 
 
-def test_heads_of_other_tasks_are_no_matter(tmp_path):
-  model = make_reference("wav2vec2", transformers.Wav2Vec2ForPreTraining)
-  pretraining = speech.load(save(model, tmp_path))
+@pytest.mark.parametrize(
+  "task",
+  [
+    "PreTraining",
+    "SequenceClassification",
+    "AudioFrameClassification",
+    "XVector",
+  ],
+)
+def test_heads_of_other_tasks_are_no_matter(task, tmp_path):
+  model_class = getattr(transformers, f"Wav2Vec2For{task}")
+  model = make_reference("wav2vec2", model_class, use_weighted_layer_sum=True)
+  loaded = speech.load(save(model, tmp_path))
   model.wav2vec2.save_pretrained(tmp_path / "base")
-  assert_equal(pretraining.params, speech.load(str(tmp_path / "base")).params)
+  assert_equal(loaded.params, speech.load(str(tmp_path / "base")).params)
 
 
 def test_a_missing_mask_embedding_is_drawn(tmp_path, caplog):
