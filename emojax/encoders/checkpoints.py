@@ -1,6 +1,7 @@
 """Published weights: files in the layout of transformers to Flax params."""
 
 import collections
+import dataclasses
 import functools
 import json
 import pathlib
@@ -80,6 +81,30 @@ def read_config(
       "it again"
     )
   return config
+
+
+def known_fields(
+  config_class: type, fields: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+  """Picks the fields of a config that a dataclass has, lists as tuples.
+
+  Raises:
+    UserError: one is of another type than the dataclass's default.
+  """
+  known = {}
+  for field in dataclasses.fields(config_class):
+    value = fields.get(field.name)
+    if value is None:
+      continue
+    value = tuple(value) if isinstance(value, list) else value
+    kinds = (int, float) if isinstance(field.default, float) else ()
+    if not isinstance(value, (type(field.default), *kinds)):
+      raise UserError(
+        f"{source}: {field.name} = {value!r} is no "
+        f"{type(field.default).__name__}; is this file damaged?"
+      )
+    known[field.name] = value
+  return known
 
 
 def read_tensors(folder: pathlib.Path) -> Mapping[str, np.ndarray]:

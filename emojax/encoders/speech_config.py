@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from emojax.encoders import checkpoints
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.errors import UserError
 
@@ -82,12 +83,7 @@ class SpeechConfig:
           f"{source}: {name} = {fields[name]} is not supported; choose a "
           "checkpoint without it"
         )
-    known = {field.name for field in dataclasses.fields(cls)}
-    values = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in fields.items()
-      if name in known and value is not None
-    }
+    values = checkpoints.known_fields(cls, fields, source)
     if family != "hubert":
       values["feat_proj_layer_norm"] = True  # Only HuBERT has the choice.
     config = cls(**values)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from emojax.encoders import checkpoints
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.encoders.attention import attend
 from emojax.encoders.layers import dense, dropout, layer_norm
@@ -59,12 +60,7 @@ class TextConfig:
       )
     defaults = {"vocab_size": 50_265, "pad_token_id": 1}  # RoBERTa's.
     values = defaults if family == "roberta" else {}
-    known = {field.name for field in dataclasses.fields(cls)}
-    values |= {
-      name: value
-      for name, value in fields.items()
-      if name in known and value is not None
-    }
+    values |= checkpoints.known_fields(cls, fields, source)
     config = cls(**values)
     if config.hidden_size % config.num_attention_heads:
       raise UserError(

@@ -478,6 +478,7 @@ def test_bad_clips(encoder, clips, rate, message):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
+    ({"hidden_size": "48"}, "hidden_size = '48' is no int"),
     ({"model_type": "whisper"}, "'whisper' is no speech encoder"),
     ({"model_type": None}, "None is no speech encoder"),
     ({"add_adapter": True}, "add_adapter = True is not supported"),

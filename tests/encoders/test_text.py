@@ -236,6 +236,7 @@ def test_defaults_are_those_of_transformers(family):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
+    ({"hidden_size": "48"}, "hidden_size = '48' is no int"),
     ({"model_type": "gpt2"}, "'gpt2' is no text encoder"),
     ({"position_embedding_type": "relative_key"}, "relative_key positions"),
     ({"is_decoder": True}, "a decoder"),
