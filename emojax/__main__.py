@@ -2,10 +2,12 @@
 
 python -m emojax import-table FILE.pkl OUT.npz
 python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
+python -m emojax report RUN RUN … [--output=FOLDER]
 """
 
 import sys
 
+from absl import flags
 from ml_collections import config_flags
 
 from emojax import cli
@@ -13,7 +15,7 @@ from emojax.errors import UserError
 
 
 def main(argv: list[str]) -> None:
-  commands = {"import-table": _import_table, "audit": _audit}
+  commands = {"import-table": _import_table, "audit": _audit, "report": _report}
   if len(argv) < 2 or argv[1] in ("-h", "--help"):
     print(__doc__)
     return
@@ -48,6 +50,26 @@ def _audit(argv: list[str]) -> None:
   for setting, parts in loading.audit(config).items():
     print(f"{setting}\n{parts}\n")
   print("no speaker and no identical recording is in two parts")
+
+
+def _report(argv: list[str]) -> None:
+  """Compares finished runs: a table, tests between them, and figures."""
+  from emojax.reports import compare
+
+  if {"-h", "--help"} & set(argv):
+    print(__doc__)
+    return
+  options = flags.FlagValues()
+  output = flags.DEFINE_string(
+    "output", "comparison", "Folder to write to.", flag_values=options
+  )
+  # Options may stand behind the runs.
+  options.set_gnu_getopt()
+  try:
+    folders = options(argv)[1:]
+  except flags.Error as error:
+    raise UserError(f"{error}; there is --output=FOLDER") from error
+  print(compare.compare(folders, output.value))
 
 
 if __name__ == "__main__":

@@ -213,8 +213,9 @@ def _legend(summary: Summary) -> str:
   if not num_runs:
     return "One run each. Bold: the best of a setting."
   return (
-    f"Mean ± standard deviation over {' or '.join(num_runs)} runs at the last "
-    "epoch; without ±, a single run. Bold: the best mean of a setting."
+    f"Mean ± standard deviation over {' or '.join(num_runs)} runs "
+    f"{summary.get('selection', 'at the last epoch')}; without ±, a single "
+    "run. Bold: the best mean of a setting."
   )
 
 

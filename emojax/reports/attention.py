@@ -1,0 +1,115 @@
+"""Where in a clip the classifier listens."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import librosa
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+
+from emojax.reports import style
+
+_RATE = 16_000
+_HOP = 160  # 10 ms.
+_WINDOW = 512
+_NUM_MELS = 64
+_RANGE_DB = 70.0  # Below the loudest, all is black.
+_FREQUENCIES = {500: "0.5", 1000: "1", 2000: "2", 4000: "4"}
+_COLUMNS = 2
+_COLOUR = "#D55E00"
+
+
+class Clip(NamedTuple):
+  """A recording, and the weights with which its frames were pooled.
+
+  Attributes:
+    audio_S: samples at 16 kHz, without padding.
+    centres_T: middle of each frame, in seconds.
+    weights_T: of the frames, their sum is 1.
+    title: such as `true sad, predicted calm (61 %)`.
+  """
+
+  audio_S: np.ndarray
+  centres_T: np.ndarray
+  weights_T: np.ndarray
+  title: str
+
+
+@matplotlib.rc_context({**style.STYLE, "axes.grid": False})
+def attention_over_spectrogram(
+  path: str, clips: Sequence[Clip], title: str
+) -> None:
+  """Attention weights above the log-mel spectrogram, for each clip.
+
+  The weights are drawn as multiples of a plain mean's (1 / T), so that clips of
+  any length compare.
+
+  Args:
+    path: of the image; its suffix is the format.
+    clips: at least one; four to six are read with ease.
+    title: of the figure.
+  """
+  num_columns = min(_COLUMNS, len(clips))
+  num_rows = -(-len(clips) // num_columns)
+  figure = style.new_figure(4.2 * num_columns, 2.3 * num_rows + 0.5)
+  # A clip's two axes are close to each other, and far from the next clip's.
+  figure.get_layout_engine().set(h_pad=0.03, hspace=0.0)
+  cells = figure.subfigures(num_rows, num_columns, squeeze=False).flat
+  highest = max(_multiples(clip).max() for clip in clips)
+  for cell, clip in zip(cells, clips, strict=False):
+    curve, picture = cell.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    curve.set_title(clip.title)
+    _draw_weights(curve, clip, highest)
+    _draw_spectrogram(picture, clip.audio_S)
+    picture.set_xlim(0, len(clip.audio_S) / _RATE)
+    cell.align_ylabels()
+  style.save(figure, path, title)
+
+
+def log_mel(audio_S: np.ndarray) -> np.ndarray:
+  """Log-mel spectrogram [mels, frames] in decibels, the loudest at 0.
+
+  Frame i has its middle at i x 10 ms.
+  """
+  power = librosa.feature.melspectrogram(
+    # librosa warns of clips that are shorter than its window.
+    y=librosa.util.fix_length(audio_S, size=max(len(audio_S), _WINDOW)),
+    sr=_RATE,
+    n_fft=_WINDOW,
+    hop_length=_HOP,
+    n_mels=_NUM_MELS,
+  )
+  return librosa.power_to_db(power, ref=np.max, top_db=_RANGE_DB)
+
+
+def _multiples(clip: Clip) -> np.ndarray:
+  return np.asarray(clip.weights_T) * len(clip.weights_T)
+
+
+def _draw_weights(ax: Axes, clip: Clip, highest: float) -> None:
+  multiples_T = _multiples(clip)
+  ax.axhline(1, color=style.QUIET, linewidth=1.0, linestyle=":")
+  ax.fill_between(
+    clip.centres_T, multiples_T, color=_COLOUR, alpha=0.25, linewidth=0
+  )
+  ax.plot(clip.centres_T, multiples_T, color=_COLOUR, linewidth=1.3)
+  ax.set_ylim(0, 1.05 * max(highest, 1))
+  ax.set_ylabel("weight\n(× mean)")
+  ax.tick_params(axis="x", length=0)
+
+
+def _draw_spectrogram(ax: Axes, audio_S: np.ndarray) -> None:
+  decibels = log_mel(audio_S)
+  edges = (np.array([0, decibels.shape[1]]) - 0.5) * _HOP / _RATE
+  top = librosa.hz_to_mel(_RATE / 2)
+  ax.imshow(
+    decibels,
+    cmap="magma",
+    origin="lower",
+    aspect="auto",
+    extent=(*edges, 0, top),
+  )
+  ax.set_yticks(librosa.hz_to_mel([*_FREQUENCIES]), _FREQUENCIES.values())
+  ax.set_ylabel("kHz")
+  ax.set_xlabel("seconds")
