@@ -36,10 +36,10 @@ from emojax.runtime.progress import progress
 T = TypeVar("T")
 
 SAMPLE_RATE = 16_000
-FULL_SCALE = 32_768  # The sample value that stands for 1.
 _SPLIT = "clips"
 _CLIPS_IN_A_SHARD = 1_000
 _SKIPPED = "skipped"
+_NUM_SAMPLES = "num_samples"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -51,11 +51,13 @@ class Clips:
   Attributes:
     utterances: the record of each clip.
     digests: the SHA-256 of each clip's file.
+    num_samples: the length of each clip at `SAMPLE_RATE`.
     source: what reads the clips.
   """
 
   utterances: Sequence[Utterance]
   digests: Sequence[str]
+  num_samples: Sequence[int]
   source: Sequence[dict[str, Any]]
 
   def __len__(self) -> int:
@@ -65,7 +67,7 @@ class Clips:
     """Reads one clip.
 
     Returns:
-      `audio`, int16 [S] at `SAMPLE_RATE`, which `FULL_SCALE` divides to +-1;
+      `audio`, int16 [S] at `SAMPLE_RATE`, which `io.FULL_SCALE` divides to +-1;
       the fields of its `Utterance`, str but for the int `turn`; and `digest`.
     """
     clip = self.source[index]
@@ -83,7 +85,7 @@ class Recordings(tfds.core.ShardBasedBuilder):
   """Writes the utterances of a corpus that can be read, in their order."""
 
   # It is part of the path: raise it with any change of what is written.
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   # Nothing is beside the code, and to look TFDS needs `importlib_resources`,
   # which it does not install.
   code_path = None
@@ -112,7 +114,7 @@ class Recordings(tfds.core.ShardBasedBuilder):
           **text,
         }
       ),
-      metadata=tfds.core.MetadataDict({_SKIPPED: []}),
+      metadata=tfds.core.MetadataDict({_SKIPPED: [], _NUM_SAMPLES: []}),
     )
 
   def _shard_iterators_per_split(self, dl_manager):
@@ -139,6 +141,7 @@ class Recordings(tfds.core.ShardBasedBuilder):
           self.info.metadata[_SKIPPED].append([row, audio.why])
           yield row, None
         else:
+          self.info.metadata[_NUM_SAMPLES].append(len(audio))
           record = dataclasses.asdict(self.utterances[row])
           yield row, {"audio": audio, "digest": self.digests[row], **record}
 
@@ -150,7 +153,7 @@ class Recordings(tfds.core.ShardBasedBuilder):
       samples = io.read(self.utterances[row].path, SAMPLE_RATE)
     except io.UnreadableAudio as error:
       return error
-    return to_int16(samples)
+    return io.to_int16(samples)
 
 
 def prepare(
@@ -204,18 +207,10 @@ def prepare(
   clips = Clips(
     [utterances[row] for row in kept],
     [digests[row] for row in kept],
+    builder.info.metadata[_NUM_SAMPLES],
     _open(builder, folder, len(kept)),
   )
   return clips, skips.found
-
-
-def to_int16(samples: np.ndarray) -> np.ndarray:
-  """Rounds float32 [S], full scale at 1, to int16 [S]; clips what is louder.
-
-  Exact for what was 16-bit audio at `SAMPLE_RATE`.
-  """
-  scaled = np.rint(samples * FULL_SCALE)
-  return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def hash_of(content: Any) -> str:

@@ -1,11 +1,13 @@
 """Reading recordings: parity with closed forms, and every way to be broken."""
 
 import hashlib
+import os
 import pickle
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from emojax.audio import io
 
@@ -107,3 +109,30 @@ def test_content_hash_is_of_the_bytes(tmp_path):
   assert io.content_hash(path) == hashlib.sha256(b"abc").hexdigest()
   with pytest.raises(io.UnreadableAudio, match="no such file"):
     io.content_hash(tmp_path / "b")
+
+
+def test_long_recordings_are_read_in_blocks(tmp_path, monkeypatch):
+  samples = _tone(44_100, 2.3) + _tone(44_100, 2.3, 5_000) / 2
+  path = tmp_path / "long.wav"
+  soundfile.write(path, np.stack([samples, samples / 3], 1), 44_100, "FLOAT")
+  at_once = soxr.resample(samples.astype(np.float32) * 2 / 3, 44_100, 16_000)
+  for block in (1_000, 1 << 16, 1 << 20):
+    monkeypatch.setattr(io, "_BLOCK", block)
+    np.testing.assert_allclose(io.read(path, 16_000), at_once, atol=1e-6)
+
+
+def test_a_header_that_promises_too_much(tmp_path):
+  path = tmp_path / "lie.flac"
+  soundfile.write(path, _tone(16_000), 16_000)
+  content = bytearray(path.read_bytes())
+  content[21] |= 0x0F  # STREAMINFO: 36 bits, the number of samples.
+  content[22:26] = b"\xff" * 4
+  path.write_bytes(content)
+  with pytest.raises(io.UnreadableAudio, match="not readable"):
+    io.read(path, 16_000)
+
+
+def test_a_name_that_is_no_text(tmp_path):
+  path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")
+  soundfile.write(os.fsencode(path), _tone(16_000), 16_000)
+  assert len(io.read(path, 16_000)) == 8_000

@@ -71,7 +71,7 @@ def test_another_rate_and_more_channels(tmp_path):
   clips, _ = builders.prepare(
     "manifest", str(tmp_path / "mine.csv"), tmp_path / "data", 0
   )
-  audio = clips[0]["audio"] / builders.FULL_SCALE
+  audio = clips[0]["audio"] / io.FULL_SCALE
   expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
   np.testing.assert_allclose(audio[500:-500], expected[500:-500], atol=1e-3)
 
@@ -79,7 +79,7 @@ def test_another_rate_and_more_channels(tmp_path):
 def test_what_is_louder_than_full_scale_is_clipped():
   samples = np.array([-1.5, -1.0, 0.0, 0.5, 1.0, 2.0], np.float32)
   np.testing.assert_array_equal(
-    builders.to_int16(samples), [-32768, -32768, 0, 16384, 32767, 32767]
+    io.to_int16(samples), [-32768, -32768, 0, 16384, 32767, 32767]
   )
 
 
@@ -223,7 +223,7 @@ def test_real_clips(real_data, tmp_path):
   assert (len(clips), skipped) == (6, [])
   expected = io.read(clips.utterances[5].path, RATE)
   np.testing.assert_allclose(
-    clips[5]["audio"] / builders.FULL_SCALE, expected, atol=2e-5
+    clips[5]["audio"] / io.FULL_SCALE, expected, atol=2e-5
   )
 
 

@@ -1,0 +1,159 @@
+"""What augmentation may do to a clip: probabilities and ranges."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from emojax.errors import UserError
+
+Range = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Probability of each augmentation, and the range that is drawn from.
+
+  Ranges are (lowest, highest), drawn from uniformly; "share" is 0 to 1.
+  Gain, pitch, stretch and background are those of the study in
+  `configs/speech.py`; where the others' values come from stands beside them.
+
+  Attributes:
+    sample_rate: samples a second of all audio.
+    gain_probability: of another level.
+    gain_db: its change.
+    pitch_probability: of a shift of the pitch.
+    pitch_semitones: the shift; formants move too.
+    stretch_probability: of another speed at the same pitch.
+    stretch_rate: speed relative to the original.
+    crop_probability: of using a part of the clip only.
+    crop_share: length of the part as a share of the clip's.
+    shift_probability: of a later beginning, or one that is cut off.
+    shift_seconds: by how much later; below 0 the beginning is cut off.
+    reverberation_probability: of a room.
+    reverberation_seconds: in which a synthesised room decays by 60 dB: from a
+      small office to a lecture hall (ACE Challenge, Eaton et al. 2016).
+    reverberation_direct_db: energy of its direct sound over its tail's.
+    background_probability: of a recorded background.
+    background_snr_db: speech over background.
+    noise_probability: of Gaussian noise, that of preamplifiers.
+    noise_snr_db: speech over noise.
+    microphone_probability: of a microphone's frequency response.
+    microphone_db: its gain at each octave from 125 Hz to 8 kHz.
+    band_probability: of a channel that is limited in frequency.
+    band_low_hertz: its lower limit; that of a telephone is 300 Hz.
+    band_high_hertz: its upper limit; that of a telephone is 3400 Hz.
+    time_mask_probability: of silenced spans (SpecAugment).
+    time_masks: how many.
+    time_mask_share: length of each as a share of the clip's.
+    frequency_mask_probability: of removed bands (SpecAugment).
+    frequency_masks: how many.
+    frequency_mask_share: width of each as a share of the mel scale.
+  """
+
+  sample_rate: int = 16_000
+  gain_probability: float = 0.5
+  gain_db: Range = (-6.0, 6.0)
+  pitch_probability: float = 0.5
+  pitch_semitones: Range = (-4.0, 4.0)
+  stretch_probability: float = 0.5
+  stretch_rate: Range = (0.8, 1.2)
+  crop_probability: float = 0.3
+  crop_share: Range = (0.8, 1.0)
+  shift_probability: float = 0.3
+  shift_seconds: Range = (-0.2, 0.2)
+  reverberation_probability: float = 0.3
+  reverberation_seconds: Range = (0.2, 0.8)
+  reverberation_direct_db: Range = (0.0, 12.0)
+  background_probability: float = 0.3
+  background_snr_db: Range = (5.0, 20.0)
+  noise_probability: float = 0.5
+  noise_snr_db: Range = (15.0, 40.0)
+  microphone_probability: float = 0.3
+  microphone_db: Range = (-6.0, 6.0)
+  band_probability: float = 0.2
+  band_low_hertz: Range = (50.0, 300.0)
+  band_high_hertz: Range = (3400.0, 7500.0)
+  time_mask_probability: float = 0.3
+  time_masks: int = 2
+  time_mask_share: Range = (0.0, 0.1)
+  frequency_mask_probability: float = 0.3
+  frequency_masks: int = 2
+  frequency_mask_share: Range = (0.0, 0.1)
+
+  @classmethod
+  def read(cls, fields: Mapping[str, object]) -> "Settings":
+    """Reads `config.augment`; a field that is missing has its default.
+
+    Raises:
+      UserError: a field is not known, or its value makes no sense.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in fields:
+      if name not in known:
+        raise UserError(
+          f"config.augment.{name}: no such field; there are {', '.join(known)}"
+        )
+    return cls(
+      **{
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields.items()
+      }
+    )
+
+  @classmethod
+  def none(cls, **fields) -> "Settings":
+    """Every probability 0, but for the fields given."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    zeros = {n: 0.0 for n in names if n.endswith("_probability")}
+    return cls(**{**zeros, **fields})
+
+  def __post_init__(self):
+    """Checks every field.
+
+    Raises:
+      UserError: names the first that makes no sense.
+    """
+    nyquist = self.sample_rate / 2
+    for field in dataclasses.fields(self):
+      name, value = field.name, getattr(self, field.name)
+      if field.type == Range:
+        self._require_range(name, value)
+      elif field.type is int:
+        if type(value) is not int or value < 1:
+          _refuse(name, value, "has to be a whole number of at least 1")
+      elif not _is_number(value) or not 0 <= value <= 1:
+        _refuse(name, value, "has to be a probability, 0 to 1")
+    for name, low, high, unit in (
+      ("pitch_semitones", -24, 24, "semitones"),
+      ("stretch_rate", 0.25, 4, "times the speed"),
+      ("crop_share", 0.01, 1, "of the clip"),
+      ("reverberation_seconds", 0.01, 10, "seconds"),
+      ("band_low_hertz", 1, nyquist, "Hz"),
+      ("band_high_hertz", self.band_low_hertz[1], nyquist, "Hz"),
+      ("time_mask_share", 0, 1, "of the clip"),
+      ("frequency_mask_share", 0, 1, "of the mel scale"),
+    ):
+      value = getattr(self, name)
+      if value[0] < low or value[1] > high:
+        _refuse(name, value, f"has to be within {low:g} and {high:g} {unit}")
+
+  def _require_range(self, name, value):
+    if (
+      not isinstance(value, tuple)
+      or len(value) != 2
+      or not all(map(_is_number, value))
+      or value[0] > value[1]
+    ):
+      _refuse(name, value, "has to be two numbers, the lower first")
+
+
+def _is_number(value):
+  return (
+    isinstance(value, int | float)
+    and not isinstance(value, bool)
+    and math.isfinite(value)
+  )
+
+
+def _refuse(name, value, why):
+  raise UserError(f"config.augment.{name} = {value!r}: {why}")

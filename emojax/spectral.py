@@ -1,0 +1,121 @@
+"""Short-time spectra with librosa's conventions, as pure functions.
+
+Frames are centred: frame t looks at the `fft` samples around sample `t * hop`
+through a periodic Hann window, with zeros before and after the signal
+(librosa's `pad_mode="constant"`).
+
+Shapes are in the names: B clips, S samples, T frames, F = fft // 2 + 1
+frequencies, M mel bands.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import librosa
+import numpy as np
+
+_POWER_FLOOR = 1e-10  # librosa's `amin`: -100 dB.
+
+
+def num_frames(num_samples, hop: int):
+  """Frames of a signal of so many samples; an int or an array of them."""
+  return 1 + num_samples // hop
+
+
+def stft(audio_BxS: jax.Array, fft: int, hop: int) -> jax.Array:
+  """Short-time Fourier transform: complex64 [B, T, F].
+
+  Args:
+    audio_BxS: float32.
+    fft: samples of a frame, even.
+    hop: samples from a frame to the next, at most `fft // 2`.
+  """
+  size, num_samples = audio_BxS.shape
+  frames = num_frames(num_samples, hop)
+  overlap = -(-fft // hop)  # Blocks of `hop` samples that a frame touches.
+  before = fft // 2
+  after = (frames - 1 + overlap) * hop - before - num_samples
+  padded = jnp.pad(audio_BxS, ((0, 0), (before, max(after, 0))))
+  padded = padded[:, : (frames - 1 + overlap) * hop]
+  blocks = padded.reshape(size, -1, hop)
+  frames_BxTxW = jnp.concatenate(
+    [blocks[:, first : first + frames] for first in range(overlap)], axis=-1
+  )[..., :fft]
+  return jnp.fft.rfft(frames_BxTxW * _window(fft)[None, None])
+
+
+def istft(
+  spectrum_BxTxF: jax.Array,
+  hop: int,
+  num_samples: int,
+  frames_B: jax.Array | None = None,
+) -> jax.Array:
+  """The signal whose `stft` is nearest in the least squares: [B, S] float32.
+
+  Source: Griffin & Lim 1984, "Signal estimation from modified short-time
+  Fourier transform", Eq. (6).
+
+  Args:
+    spectrum_BxTxF: complex64.
+    hop: samples from a frame to the next.
+    num_samples: samples to return, S.
+    frames_B: frames of each clip; those behind are not looked at. None: all.
+  """
+  _, num_spectra, num_bins = spectrum_BxTxF.shape
+  fft = 2 * (num_bins - 1)
+  window = _window(fft)
+  frames = jnp.fft.irfft(spectrum_BxTxF, fft) * window[None, None]
+  weights = jnp.square(window)[None, None]
+  if frames_B is None:
+    weights = jnp.broadcast_to(weights, (1, num_spectra, fft))
+  else:
+    exists = jnp.arange(num_spectra)[None] < frames_B[:, None]
+    frames = jnp.where(exists[..., None], frames, 0)
+    weights = exists[..., None] * weights
+  audio, weight = (_overlap_add(x, hop) for x in (frames, weights))
+  tiny = jnp.finfo(jnp.float32).tiny
+  audio = audio / jnp.where(weight > tiny, weight, 1)
+  audio = audio[:, fft // 2 : fft // 2 + num_samples]
+  return jnp.pad(audio, ((0, 0), (0, num_samples - audio.shape[1])))
+
+
+def log_mel(
+  audio_BxS: jax.Array, sample_rate: int, fft: int, hop: int, num_mels: int
+) -> jax.Array:
+  """Natural logarithm of the power in mel bands: float32 [B, T, M].
+
+  The bands are Slaney's (Auditory Toolbox, 1998), librosa's default: triangles
+  of equal area from 0 Hz to half the sample rate. Powers below 1e-10 count as
+  1e-10.
+  """
+  spectrum = stft(audio_BxS, fft, hop)
+  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+  mels_FxM = _mel_filters(sample_rate, fft, num_mels)
+  mel_power = jnp.matmul(power, mels_FxM, precision=jax.lax.Precision.HIGHEST)
+  return jnp.log(jnp.maximum(mel_power, _POWER_FLOOR))
+
+
+def _overlap_add(frames_BxTxW, hop):
+  """Adds frames up, each `hop` samples after the one before."""
+  size, num, width = frames_BxTxW.shape
+  overlap = -(-width // hop)
+  padded = jnp.pad(frames_BxTxW, ((0, 0), (0, 0), (0, overlap * hop - width)))
+  blocks = padded.reshape(size, num, overlap, hop)
+  shifted = [
+    jnp.pad(blocks[:, :, k], ((0, 0), (k, overlap - 1 - k), (0, 0)))
+    for k in range(overlap)
+  ]
+  return sum(shifted[1:], shifted[0]).reshape(size, -1)
+
+
+def _window(fft):
+  # Not scipy's: its import would double the time that prediction starts in.
+  angle = 2 * np.pi * np.arange(fft) / fft
+  return (0.5 - 0.5 * np.cos(angle)).astype(np.float32)
+
+
+@functools.cache
+def _mel_filters(sample_rate, fft, num_mels):
+  filters = librosa.filters.mel(sr=sample_rate, n_fft=fft, n_mels=num_mels)
+  return np.ascontiguousarray(filters.T)

@@ -1,0 +1,144 @@
+"""The chain of augmentations: what is picked, and what stays as it was."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emojax.audio import augment as module
+from emojax.audio import settings as settings_module
+from emojax.audio import waveforms
+from emojax.audio.augment import augment
+from emojax.audio.settings import Settings
+from emojax.errors import UserError
+
+KINDS = [
+  field.name.removesuffix("_probability")
+  for field in dataclasses.fields(Settings)
+  if field.name.endswith("_probability")
+]
+RNG = np.random.default_rng(0)
+LENGTHS = np.array([5_000, 4_000, 2_500, 5_000], np.int32)
+AUDIO = np.asarray(
+  waveforms.cut(RNG.normal(size=(4, 5_000)).astype(np.float32), LENGTHS)
+)
+NOISE = RNG.normal(size=(4, 5_000)).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def _compiled(settings):
+  return jax.jit(
+    functools.partial(augment, responses_NxR=None, settings=settings)
+  )
+
+
+def test_probability_zero_is_the_identity_and_compiles_to_nothing():
+  run = _compiled(Settings.none())
+  audio, lengths = run(KEY, AUDIO, LENGTHS, None)
+  np.testing.assert_array_equal(audio, AUDIO)
+  np.testing.assert_array_equal(lengths, LENGTHS)
+  program = run.lower(KEY, AUDIO, LENGTHS, None).as_text()
+  assert "fft" not in program and "cosine" not in program
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_alone_changes_every_clip_and_no_other_alike(kind):
+  run = _compiled(Settings.none(**{f"{kind}_probability": 1.0}))
+  # The same clip four times over.
+  audio = np.stack([AUDIO[1]] * 4)
+  lengths = np.full(4, LENGTHS[1])
+  got, new = run(KEY, audio, lengths, NOISE)
+  assert np.isfinite(got).all() and np.asarray(got).any(axis=1).all()
+  assert not np.asarray(got)[np.arange(5_000)[None] >= new[:, None]].any()
+  for row in range(4):
+    assert not np.array_equal(got[row], audio[row])
+    assert not np.array_equal(got[row], got[row - 1])
+
+
+def test_all_together():
+  everything = {f"{kind}_probability": 0.5 for kind in KINDS}
+  run = _compiled(Settings(**everything))
+  audio, lengths = run(KEY, AUDIO, LENGTHS, NOISE)
+  assert audio.shape == AUDIO.shape and audio.dtype == jnp.float32
+  assert lengths.dtype == jnp.int32
+  assert np.isfinite(audio).all()
+  assert not np.asarray(audio)[np.arange(5_000)[None] >= lengths[:, None]].any()
+  again, _ = run(KEY, AUDIO, LENGTHS, NOISE)
+  np.testing.assert_array_equal(audio, again)
+  other, _ = run(jax.random.key(1), AUDIO, LENGTHS, NOISE)
+  assert not np.array_equal(audio, other)
+  # Another batch around the second clip.
+  mates = AUDIO[::-1].copy()
+  mates[1], lengths_of = AUDIO[1], LENGTHS[::-1].copy()
+  lengths_of[1] = LENGTHS[1]
+  noise = NOISE[::-1].copy()
+  noise[1] = NOISE[1]
+  with_others, _ = run(KEY, mates, lengths_of, noise)
+  np.testing.assert_array_equal(with_others[1], audio[1])
+
+
+def test_probability_is_the_share_of_clips_and_others_stay_bit_for_bit():
+  audio = np.tile(AUDIO[:1, :50], (2_000, 1))
+  lengths = np.full(2_000, 50, np.int32)
+  settings = Settings.none(gain_probability=0.3, noise_probability=0.2)
+  got, _ = _compiled(settings)(KEY, audio, lengths, None)
+  same = (np.asarray(got) == audio).all(axis=1)
+  # Independent: 0.7 * 0.8, within four standard errors.
+  assert abs(same.mean() - 0.56) < 4 * np.sqrt(0.56 * 0.44 / 2_000)
+
+
+def test_one_by_one_is_the_same_as_at_once():
+  settings = Settings.none(noise_probability=0.5, crop_probability=0.5)
+  keys = jax.vmap(functools.partial(jax.random.fold_in, KEY))(jnp.arange(4))
+  at_once = functools.partial(module._augment, settings, None)
+  want, want_lengths = jax.jit(at_once)(keys, AUDIO, LENGTHS, None)
+  got, lengths = _compiled(settings)(KEY, AUDIO, LENGTHS, None)
+  np.testing.assert_array_equal(lengths, want_lengths)
+  np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_responses_that_are_given_are_used():
+  responses = np.zeros((1, 30), np.float32)
+  responses[0, [0, 20]] = 0.8, 0.6
+  settings = Settings.none(reverberation_probability=1.0)
+  got, _ = augment(KEY, AUDIO, LENGTHS, None, responses, settings)
+  want = 0.8 * AUDIO
+  want[:, 20:] += 0.6 * AUDIO[:, :-20]
+  np.testing.assert_allclose(got, waveforms.cut(want, LENGTHS), atol=1e-5)
+
+
+def test_backgrounds_have_to_be_given():
+  with pytest.raises(ValueError, match="noise_BxS"):
+    augment(KEY, AUDIO, LENGTHS, None, None, Settings())
+
+
+def test_settings_are_read_from_a_config():
+  got = Settings.read({"gain_db": [-3, 3.0], "time_masks": 1})
+  assert got == Settings(gain_db=(-3, 3.0), time_masks=1)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"gain_probability": 1.5},
+    {"gain_probability": "often"},
+    {"gain_db": (3.0, -3.0)},
+    {"gain_db": 3.0},
+    {"gain_db": (0.0, float("nan"))},
+    {"stretch_rate": (0.0, 1.0)},
+    {"crop_share": (0.5, 1.5)},
+    {"time_masks": 0},
+    {"band_high_hertz": (3_400.0, 9_000.0)},
+    {"band_low_hertz": (50.0, 4_000.0)},
+    {"gian_db": (0.0, 1.0)},
+  ],
+)
+def test_values_without_sense_are_named(fields):
+  name = "band_high_hertz" if "band_low_hertz" in fields else next(iter(fields))
+  with pytest.raises(UserError, match=f"^config.augment.{name}") as caught:
+    settings_module.Settings.read(fields)
+  assert "\n" not in str(caught.value)

@@ -1,0 +1,96 @@
+"""Backgrounds and room responses on disk."""
+
+import pickle
+
+import numpy as np
+import pytest
+import soundfile
+
+from emojax.audio import io
+from emojax.audio.backgrounds import Backgrounds, load_responses
+from emojax.errors import UserError
+
+RATE = 16_000
+
+
+def _write(path, samples, rate=RATE):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  soundfile.write(path, samples, rate, "FLOAT")
+
+
+def _constant(value, num_samples=4_000):
+  return np.full(num_samples, value)
+
+
+def test_kinds_of_musan_are_as_likely(tmp_path):
+  for number in range(20):
+    _write(tmp_path / f"noise/a/{number}.wav", _constant(0.1))
+  _write(tmp_path / "speech/b/c.flac.wav", _constant(0.2))
+  _write(tmp_path / "speech/.hidden.wav", _constant(0.4))
+  (tmp_path / "music").mkdir()
+  backgrounds = pickle.loads(pickle.dumps(Backgrounds(tmp_path)))
+  rng = np.random.default_rng(0)
+  found = [backgrounds.excerpt(rng, 10)[0] for _ in range(300)]
+  np.testing.assert_allclose(np.unique(found), [0.1, 0.2], rtol=1e-6)
+  assert abs(np.mean(np.isclose(found, 0.2)) - 0.5) < 4 * 0.5 / np.sqrt(300)
+
+
+def test_excerpts_are_parts_of_a_recording(tmp_path):
+  _write(tmp_path / "long.wav", np.arange(5_000) / 5_000)
+  backgrounds = Backgrounds(tmp_path)
+  rng = np.random.default_rng(0)
+  starts = set()
+  for _ in range(20):
+    excerpt = backgrounds.excerpt(rng, 100)
+    assert excerpt.dtype == np.float32
+    np.testing.assert_allclose(np.diff(excerpt), 1 / 5_000, atol=1e-6)
+    starts.add(round(5_000 * float(excerpt[0])))
+  assert len(starts) > 15
+  same = [Backgrounds(tmp_path).excerpt(np.random.default_rng(1), 50)] * 2
+  np.testing.assert_array_equal(*same)
+
+
+def test_short_recordings_are_repeated(tmp_path):
+  ramp = np.arange(30) / 100
+  _write(tmp_path / "short.wav", np.stack([ramp, ramp + 0.2], 1))
+  excerpt = Backgrounds(tmp_path).excerpt(np.random.default_rng(0), 75)
+  np.testing.assert_allclose(excerpt, np.resize(ramp + 0.1, 75), atol=1e-6)
+
+
+def test_other_rates_are_resampled(tmp_path):
+  time = np.arange(48_000) / 48_000
+  _write(tmp_path / "tone.wav", np.sin(2 * np.pi * 500 * time), 48_000)
+  excerpt = Backgrounds(tmp_path).excerpt(np.random.default_rng(0), 1_600)
+  assert excerpt.shape == (1_600,)
+  assert np.abs(np.fft.rfft(excerpt)).argmax() == 50
+
+
+def test_folders_without_audio_say_where_to_get_some(tmp_path):
+  with pytest.raises(UserError, match=r"no such folder.*openslr"):
+    Backgrounds(tmp_path / "missing")
+  (tmp_path / "noise").mkdir()
+  (tmp_path / "noise" / "LICENSE").touch()
+  with pytest.raises(UserError, match=r"no audio.*openslr"):
+    Backgrounds(tmp_path)
+  with pytest.raises(UserError, match="no room impulse responses"):
+    load_responses(tmp_path, RATE, 100)
+
+
+def test_damaged_recordings_are_named(tmp_path):
+  path = tmp_path / "damaged.wav"
+  path.write_bytes(b"RIFF and nothing else")
+  with pytest.raises(io.UnreadableAudio, match=r"damaged\.wav"):
+    Backgrounds(tmp_path).excerpt(np.random.default_rng(0), 10)
+  with pytest.raises(UserError, match=r"damaged\.wav"):
+    load_responses(tmp_path, RATE, 100)
+
+
+def test_responses_begin_with_the_direct_sound(tmp_path):
+  response = np.zeros(500)
+  response[100], response[150], response[30] = -3 / 8, 0.5 / 8, 1 / 8
+  _write(tmp_path / "a.wav", response)
+  _write(tmp_path / "b.wav", np.r_[0.5, np.zeros(20)])
+  got = load_responses(tmp_path, RATE, 60)
+  assert got.shape == (2, 60) and got.dtype == np.float32
+  assert got[0, 50] == pytest.approx(-got[0, 0] / 6)
+  np.testing.assert_allclose((got**2).sum(axis=1), 1, rtol=1e-5)
