@@ -1,6 +1,8 @@
-"""The one record that every reader of an audio corpus yields."""
+"""The records that readers yield: one of recordings, one of faces."""
 
 import dataclasses
+
+PARTS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,3 +28,35 @@ class Utterance:
   turn: int
   session: str = ""
   text: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+  """One face of a corpus: what is known of it, and where its pixels are.
+
+  `faces.images.load` decodes it.
+
+  Attributes:
+    path: the image, or the table whose text holds the pixels.
+    label: one of `labels.LABELS`, or '' where it is not labelled.
+    part: one of `PARTS`.
+    name: unique within the corpus.
+    votes: of the annotators, in the order that the reader states; empty where
+      the corpus has none.
+    box: left, top, right and bottom of the face, in pixels of the image, which
+      it may leave; None is the whole image.
+    confidence: of the detector that drew the box; None where it is unknown.
+    size: height and width of the image as it is shipped; None is any.
+    offset: the byte of a table at which the pixels begin, decimal numbers row
+      by row, of an image of `size`; None where `path` is an image.
+  """
+
+  path: str
+  label: str
+  part: str
+  name: str
+  votes: tuple[int, ...] = ()
+  box: tuple[int, int, int, int] | None = None
+  confidence: float | None = None
+  size: tuple[int, int] | None = None
+  offset: int | None = None
