@@ -1,22 +1,33 @@
 """What is done with data and with trained runs.
 
+python -m emojax fetch CORPUS FOLDER
 python -m emojax import-table FILE.pkl OUT.npz
 python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
 python -m emojax report RUN RUN … [--output=FOLDER]
+python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
 """
 
+import importlib
+import logging
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from emojax import cli
 from emojax.errors import UserError
 
+_LOG = logging.getLogger("emojax")
+
 
 def main(argv: list[str]) -> None:
-  commands = {"import-table": _import_table, "audit": _audit, "report": _report}
-  if len(argv) < 2 or argv[1] in ("-h", "--help"):
+  commands = {
+    "fetch": _fetch,
+    "import-table": _import_table,
+    "audit": _audit,
+    "report": _report,
+    "predict": _predict,
+  }
+  if len(argv) < 2 or {"-h", "--help"} & set(argv):
     print(__doc__)
     return
   if argv[1] not in commands:
@@ -24,6 +35,26 @@ def main(argv: list[str]) -> None:
       f"no command {argv[1]!r}: there are {', '.join(sorted(commands))}"
     )
   commands[argv[1]](argv[1:])
+
+
+def _fetch(argv: list[str]) -> None:
+  """Downloads a corpus that its authors give to everybody."""
+  from emojax.data import downloads
+
+  if len(argv) != 3:
+    raise UserError(
+      "usage: python -m emojax fetch CORPUS FOLDER; there are "
+      f"{', '.join(downloads.names())}"
+    )
+  _, corpus, folder = argv
+  path = downloads.fetch(corpus, folder)
+  fields = f"--config.data.corpora={corpus} --config.data.paths={path}"
+  if corpus == "musan":
+    fields = f"--config.augment.background_path={path}"
+  print(
+    f"{corpus} is in {path}; to train with it:\n"
+    f"python launch.py --config=configs/speech.py {fields}"
+  )
 
 
 def _import_table(argv: list[str]) -> None:
@@ -43,11 +74,12 @@ def _import_table(argv: list[str]) -> None:
 
 def _audit(argv: list[str]) -> None:
   """Prints who is in which part of a config's splits, and checks them."""
-  from emojax.data import loading
+  from ml_collections import config_flags
 
   holder = config_flags.DEFINE_config_file("config")
   config = cli.parse_config(argv, holder, __doc__)
-  for setting, parts in loading.audit(config).items():
+  trainer = importlib.import_module(f"emojax.trainers.{config.trainer}")
+  for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")
   print("no speaker and no identical recording is in two parts")
 
@@ -56,20 +88,55 @@ def _report(argv: list[str]) -> None:
   """Compares finished runs: a table, tests between them, and figures."""
   from emojax.reports import compare
 
-  if {"-h", "--help"} & set(argv):
-    print(__doc__)
-    return
+  folders, output = _arguments(argv, "comparison", "--output=FOLDER")
+  print(compare.compare(folders, output))
+
+
+def _predict(argv: list[str]) -> None:
+  """Says which emotion recordings have, by a run of the speech study."""
+  from emojax.inference import predict, results
+
+  (run, *paths), output = _arguments(argv, None, "--output=FILE.csv", 2)
+  if output is not None:
+    results.require_writable(output)
+  predictions = predict.predict(run, paths)
+  if output is None:
+    print(results.table(predictions))
+  else:
+    results.write_csv(output, predictions)
+  used, skipped = len(predictions.paths), len(predictions.skipped)
+  where = "" if output is None else f"{output}: "
+  _LOG.info("%s%d of %d recordings predicted", where, used, used + skipped)
+
+
+def _arguments(
+  argv: list[str], output: str | None, option: str, least: int = 0
+) -> tuple[list[str], str | None]:
+  """What a command is given, and its `--output`, which may stand behind it.
+
+  Args:
+    argv: the command line, from the command on.
+    output: where no `--output` is given.
+    option: as an error shows it.
+    least: how many arguments there have to be.
+
+  Raises:
+    UserError: another option, or too few arguments.
+  """
   options = flags.FlagValues()
-  output = flags.DEFINE_string(
-    "output", "comparison", "Folder to write to.", flag_values=options
+  holder = flags.DEFINE_string(
+    "output", output, "Where to write.", flag_values=options
   )
-  # Options may stand behind the runs.
   options.set_gnu_getopt()
   try:
-    folders = options(argv)[1:]
+    arguments = options(argv)[1:]
   except flags.Error as error:
-    raise UserError(f"{error}; there is --output=FOLDER") from error
-  print(compare.compare(folders, output.value))
+    raise UserError(f"{error}; there is {option}") from error
+  if len(arguments) < least:
+    raise UserError(
+      f"{argv[0]} needs more arguments: see python -m emojax --help"
+    )
+  return arguments, holder.value
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class Study:
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
     summarize: `(state, history) -> Results`.
+    pictures: `record -> {name: uint8 [H, W, 3]}`, what TensorBoard shows
+      beside the scalars.
 
   A record maps names to arrays that may still be on their way: the loop reads
   them one round late, so that the devices never wait for the host. Its scalars
@@ -69,6 +71,9 @@ class Study:
   round: Callable[[State, int], tuple[State, Record]]
   evaluate: Callable[[State], Record]
   summarize: Callable[[State, History], Results]
+  pictures: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = (
+    lambda record: {}
+  )
 
 
 def run(
@@ -77,6 +82,7 @@ def run(
   workdir: str | os.PathLike,
   num_rounds: int,
   description: str,
+  unit: str = "epoch",
 ) -> dict:
   """Runs a study to its end, from wherever its work folder stands.
 
@@ -87,6 +93,7 @@ def run(
       TensorBoard events and `checkpoints/`.
     num_rounds: rounds to run.
     description: stands before the progress bar.
+    unit: what a round is called there.
 
   Returns:
     The summary. A finished folder's is read, not computed again.
@@ -103,9 +110,17 @@ def run(
   claim(workdir, config)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     state, history = _run_rounds(
-      study, config, workdir, num_rounds, description, checkpoints
+      study, config, workdir, num_rounds, (description, unit), checkpoints
     )
-  results = study.summarize(state, history)
+  return finish(workdir, study.summarize(state, history))
+
+
+def finish(workdir: pathlib.Path, results: Results) -> dict:
+  """Writes what a study leaves behind, and returns its summary.
+
+  Raises:
+    UserError: the disk is full.
+  """
   for name, write in results.files.items():
     with files.whole(workdir / name) as path:
       write(path)
@@ -121,7 +136,7 @@ def _run_rounds(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   num_rounds: int,
-  description: str,
+  labels: tuple[str, str],
   checkpoints: Checkpoints,
 ) -> tuple[State, History]:
   """The state and the history after all rounds."""
@@ -129,10 +144,11 @@ def _run_rounds(
   if start:
     _LOG.info("%s goes on after round %d of %d", workdir, start, num_rounds)
   writer = TensorBoardWriter(workdir, first_step=start + 1)
-  records = _Records(history, writer, workdir)
+  records = _Records(history, writer, workdir, study.pictures)
+  description, unit = labels
   rounds = range(start, num_rounds)
   with contextlib.closing(writer), _stop_requests() as requests:
-    for round_ in progress(rounds, description=description, unit="epoch"):
+    for round_ in progress(rounds, description=description, unit=unit):
       state, trained = study.round(state, round_)
       done = round_ + 1
       records.add(done, trained | study.evaluate(state))
@@ -154,11 +170,12 @@ def _run_rounds(
 class _Records:
   """The history so far, and the one record that is still on its way."""
 
-  def __init__(self, history: History, writer, workdir: pathlib.Path):
+  def __init__(self, history: History, writer, workdir, pictures):
     self._rounds = {name: list(values) for name, values in history.items()}
     self._pending: tuple[int, Record] | None = None
     self._writer = writer
     self._workdir = workdir
+    self._pictures = pictures
 
   def add(self, round_: int, record: Record) -> None:
     self._fetch()
@@ -187,6 +204,7 @@ class _Records:
       self._rounds.setdefault(name, []).append(np.asarray(value))
     scalars = {k: float(v) for k, v in record.items() if np.ndim(v) == 0}
     self._writer.write_scalars(round_, scalars)
+    self._writer.write_images(round_, self._pictures(record))
 
 
 def settle(

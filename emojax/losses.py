@@ -22,13 +22,21 @@ def masked_cross_entropy(logits_NxC, labels_N, mask_N, label_smoothing=0.0):
   """
   mask_N = jnp.asarray(mask_N, bool)
   logits_NxC = jnp.where(mask_N[:, None], logits_NxC.astype(jnp.float32), 0)
-  log_probability_NxC = jax.nn.log_softmax(logits_NxC)
-  num_classes = logits_NxC.shape[-1]
-  # A product with one-hot targets: its gradient needs no scatter.
-  target_NxC = jax.nn.one_hot(labels_N, num_classes, dtype=jnp.float32)
-  target_NxC = (
-    1 - label_smoothing
-  ) * target_NxC + label_smoothing / num_classes
-  loss_N = -(target_NxC * log_probability_NxC).sum(-1)
+  loss_N = cross_entropies(
+    logits_NxC, smooth_targets(labels_N, logits_NxC.shape[-1], label_smoothing)
+  )
   total = jnp.where(mask_N, loss_N, 0).sum()
   return total / jnp.maximum(mask_N.sum(), 1)
+
+
+def smooth_targets(labels_N, num_classes: int, label_smoothing=0.0):
+  """Target distributions [N, C]; see `masked_cross_entropy`."""
+  # A product with one-hot targets: its gradient needs no scatter.
+  target_NxC = jax.nn.one_hot(labels_N, num_classes, dtype=jnp.float32)
+  return (1 - label_smoothing) * target_NxC + label_smoothing / num_classes
+
+
+def cross_entropies(logits_NxC, target_NxC):
+  """Cross-entropy of each example with its target distribution, float32 [N]."""
+  log_probability_NxC = jax.nn.log_softmax(logits_NxC.astype(jnp.float32))
+  return -(target_NxC * log_probability_NxC).sum(-1)

@@ -1,5 +1,7 @@
 """Parsing, errors and exit codes of the entry points, in this process."""
 
+import functools
+import importlib
 import logging
 import pathlib
 import sys
@@ -160,3 +162,70 @@ def test_commands(capsys):
     entry.main(["emojax", "import-table", "one.pkl"])
   with pytest.raises(UserError, match=r"nowhere\.pkl: No such file"):
     entry.main(["emojax", "import-table", "nowhere.pkl", "out.npz"])
+
+
+def test_help_of_a_command(capsys):
+  for command in ("fetch", "predict", "audit"):
+    entry.main(["emojax", command, "--help"])
+    assert "python -m emojax predict RUN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("arguments", "what"),
+  [
+    (["predict"], "predict needs more arguments"),
+    (["predict", "run"], "predict needs more arguments"),
+    (["predict", "run", "a.wav", "--outptu=x"], "outptu"),
+    (["predict", "nowhere", "a.wav"], "nowhere: no finished run"),
+    (["predict", "run", "a.wav", "--output=."], "is a folder"),
+    (["fetch"], "usage: python -m emojax fetch CORPUS FOLDER; there are crema"),
+    (["fetch", "ravdes", "here"], "'ravdes': nothing to download"),
+    (["fetch", "meld", "here"], "meld: can not be downloaded by code"),
+  ],
+)
+def test_a_command_that_is_wrong(tmp_path, monkeypatch, arguments, what):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(UserError) as caught:
+    entry.main(["emojax", *arguments])
+  assert what in str(caught.value)
+  assert "\n" not in str(caught.value)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("corpus", "field"),
+  [
+    ("ravdess", "--config.data.corpora=ravdess --config.data.paths="),
+    ("musan", "--config.augment.background_path="),
+  ],
+)
+def test_fetch_says_what_is_next(tmp_path, capsys, corpus, field):
+  folder = tmp_path / corpus
+  folder.mkdir()  # Downloaded before.
+  entry.main(["emojax", "fetch", corpus, str(tmp_path)])
+  assert f"{field}{folder}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["dann", "speech"])
+def test_the_audit_is_that_of_the_trainer(monkeypatch, capsys, name):
+  trainer = importlib.import_module(f"emojax.trainers.{name}")
+  assert callable(trainer.audit)
+  configs = []
+
+  def audit(config):
+    configs.append(config)
+    return {"a setting": "its parts"}
+
+  monkeypatch.setattr(trainer, "audit", audit)
+  monkeypatch.chdir(ROOT)
+  argv = ["emojax", "audit", f"--config=configs/{name}.py"]
+  monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+  monkeypatch.setattr(
+    config_flags,
+    "DEFINE_config_file",
+    functools.partial(config_flags.DEFINE_config_file, flag_values=flags.FLAGS),
+  )
+  monkeypatch.setattr(sys, "argv", argv)
+  entry.main(argv)
+  assert configs[0].trainer == name
+  assert "a setting\nits parts\n" in capsys.readouterr().out

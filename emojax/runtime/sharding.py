@@ -13,8 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-# How a tree is cut over the mesh: its first axis over the runs, or not at all.
+# How a tree is cut over the mesh: its first axis over the runs, its first axis
+# over the shards of a batch, or not at all.
 REPLICA = PartitionSpec("replica")
+DATA = PartitionSpec("data")
 REPLICATED = PartitionSpec()
 
 # For programs that run once, such as a model's initialisation: on a CPU they

@@ -1,0 +1,221 @@
+"""Batches of few fixed shapes from sequences on disk, through Grain.
+
+Which pieces are in batch k depends on the seed and on k alone. So a run that
+stopped after k batches goes on with batch k, in the middle of an epoch too,
+and nothing but k has to be kept. (Grain's own position, `get_state`, is the
+same number.)
+
+P pieces (windows of clips), B pieces of a batch, L positions of a sequence
+(samples, or frames of features).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import grain
+import jax
+import numpy as np
+
+from emojax.data import windows
+
+_AHEAD = 4  # Batches that wait on the host, and again on the device.
+
+
+class Pieces(NamedTuple):
+  """Windows of clips: the rows of the clips, and from where to where, [P]."""
+
+  row_P: np.ndarray
+  start_P: np.ndarray
+  stop_P: np.ndarray
+
+  @property
+  def lengths_P(self) -> np.ndarray:
+    return self.stop_P - self.start_P
+
+
+def cut(lengths_U: np.ndarray, rows: np.ndarray, size: int) -> Pieces:
+  """Cuts clips into pieces no longer than `size`, as `windows.cover` does.
+
+  Args:
+    lengths_U: of all clips.
+    rows: which of them to cut.
+    size: of a piece at most.
+  """
+  bounds = [windows.cover(int(lengths_U[row]), size) for row in rows]
+  row_P = np.repeat(rows, [len(b) for b in bounds])
+  start_P, stop_P = np.concatenate(bounds).T
+  return Pieces(row_P, start_P, stop_P)
+
+
+def whole(lengths_P: np.ndarray) -> Pieces:
+  """Pieces that are whole sequences."""
+  return Pieces(
+    np.arange(len(lengths_P)), np.zeros(len(lengths_P), int), lengths_P
+  )
+
+
+class Source(Protocol):
+  """Sequences that are read by index: [L, ...] of any length."""
+
+  def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+class Noise(Protocol):
+  """Background recordings, of which excerpts are drawn."""
+
+  def excerpt(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
+    """Draws [num_samples] in the type of the source."""
+
+
+class Spec(NamedTuple):
+  """A batch before it is read: its pieces, which of them count, its length."""
+
+  number: int
+  piece_B: np.ndarray
+  weight_B: np.ndarray
+  size: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan(Sequence):
+  """The batches of a training, or of an evaluation.
+
+  A piece goes with others of its length into one of a few sizes; what does not
+  fill a batch moves up to the next size. So an epoch has ceil(P / B) batches,
+  and one of them at most is not full: it repeats pieces, with weight 0.
+
+  Attributes:
+    lengths_P: of the pieces.
+    sizes: what lengths are filled up to, ascending; the last is the longest.
+    batch_size: B.
+    num_epochs: how often every piece comes.
+    seed: of the order, another one each epoch; None: longest first.
+  """
+
+  lengths_P: np.ndarray
+  sizes: tuple[int, ...]
+  batch_size: int
+  num_epochs: int = 1
+  seed: tuple[int, ...] | None = None
+
+  @property
+  def steps_per_epoch(self) -> int:
+    return -(-len(self.lengths_P) // self.batch_size)
+
+  def __len__(self) -> int:
+    return self.num_epochs * self.steps_per_epoch
+
+  def __getitem__(self, number: int) -> Spec:
+    epoch, step = divmod(number, self.steps_per_epoch)
+    piece_B, size = _epoch(self, epoch)[step]
+    weight_B = np.ones(self.batch_size, np.float32)
+    weight_B[len(piece_B) :] = 0
+    return Spec(number, np.resize(piece_B, self.batch_size), weight_B, size)
+
+  def __repr__(self) -> str:
+    return f"Plan({len(self)})"
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch(plan: Plan, epoch: int) -> list[tuple[np.ndarray, int]]:
+  """The pieces and the size of each batch."""
+  order = np.argsort(-plan.lengths_P, kind="stable")
+  rng = None
+  if plan.seed is not None:
+    rng = np.random.default_rng([*plan.seed, epoch])
+    order = rng.permutation(order)
+  bucket_P = np.searchsorted(plan.sizes, plan.lengths_P[order])
+  batches, waiting = [], order[:0]
+  for bucket, size in enumerate(plan.sizes):
+    waiting = np.concatenate([waiting, order[bucket_P == bucket]])
+    full = len(waiting) // plan.batch_size * plan.batch_size
+    groups = waiting[:full].reshape(-1, plan.batch_size)
+    batches += [(group, size) for group in groups]
+    waiting = waiting[full:]
+  if len(waiting):
+    needed = np.searchsorted(plan.sizes, plan.lengths_P[waiting].max())
+    batches.append((waiting, plan.sizes[needed]))
+  if rng is None:
+    return batches[::-1]  # What is too large for the memory fails at once.
+  return [batches[i] for i in rng.permutation(len(batches))]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reader:
+  """Reads a batch.
+
+  Attributes:
+    source: the sequences.
+    pieces: what is read of them.
+    fields: further values of each piece, [P] by name.
+    noise: what background excerpts are drawn from, if there are any.
+    seed: of the excerpts.
+  """
+
+  source: Source
+  pieces: Pieces
+  fields: Mapping[str, np.ndarray]
+  noise: Noise | None = None
+  seed: tuple[int, ...] = ()
+
+  def __call__(self, spec: Spec) -> dict[str, np.ndarray]:
+    """Gives `inputs` [B, L, …] with zeros after the end of each piece, their
+    `length`s, `weight`s, the `piece`s, the fields, and `noise` [B, L]."""
+    lengths_P = self.pieces.lengths_P
+    inputs = None
+    for place, piece in enumerate(spec.piece_B):
+      row, start, stop = (values[piece] for values in self.pieces)
+      values = self.source[int(row)][start:stop]
+      if inputs is None:
+        shape = (len(spec.piece_B), spec.size, *values.shape[1:])
+        inputs = np.zeros(shape, values.dtype)
+      inputs[place, : len(values)] = values
+    batch = {
+      "inputs": inputs,
+      "length": lengths_P[spec.piece_B].astype(np.int32),
+      "weight": spec.weight_B,
+      "piece": spec.piece_B.astype(np.int32),
+      **{name: values[spec.piece_B] for name, values in self.fields.items()},
+    }
+    if self.noise is not None:
+      rng = np.random.default_rng([*self.seed, spec.number])
+      batch["noise"] = np.stack(
+        [self.noise.excerpt(rng, spec.size) for _ in spec.piece_B]
+      )
+    return batch
+
+
+def batches(
+  plan: Plan,
+  reader: Reader,
+  sharding: jax.sharding.Sharding,
+  start: int = 0,
+  num_workers: int = 0,
+) -> Iterator[dict[str, Any]]:
+  """Reads batches ahead of who takes them, and puts them on the devices.
+
+  Args:
+    plan: all batches.
+    reader: how to read one.
+    sharding: how batches are cut over the devices.
+    start: the first batch to give.
+    num_workers: processes that read; 0: threads of this one.
+  """
+  dataset = grain.MapDataset.source(plan)[start:].map(reader)
+  dataset = dataset.to_iter_dataset(
+    grain.ReadOptions(num_threads=4, prefetch_buffer_size=_AHEAD)
+  )
+  if num_workers:
+    dataset = dataset.mp_prefetch(
+      grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_AHEAD)
+    )
+  return iter(
+    grain.experimental.device_put(
+      dataset,
+      sharding,
+      cpu_buffer_size=_AHEAD,
+      device_buffer_size=_AHEAD,
+    )
+  )

@@ -1,0 +1,106 @@
+"""Recordings that a user names: found, decoded ahead, told apart if unusable.
+
+S samples of a recording.
+"""
+
+import collections
+import itertools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+
+import numpy as np
+import soundfile
+
+from emojax.audio import io
+from emojax.audio.io import UnreadableAudio
+from emojax.data import recordings
+from emojax.systems.speech import SpeechSystem
+
+_AHEAD = min(4, os.cpu_count() or 1)  # Recordings; each may be hours long.
+
+
+def find(paths: Sequence[str]) -> list[str]:
+  """Replaces folders by the audio files in them, and names each file once.
+
+  A folder without any stays, for `decoded` to name.
+
+  Args:
+    paths: files, taken as they are, and folders, searched recursively.
+
+  Returns:
+    Paths that begin as they were given, in that order; those of a folder by
+    name.
+  """
+  found = {}
+  for path in paths:
+    for file in (_files_in(path) if os.path.isdir(path) else None) or [path]:
+      folder, name = os.path.split(file)
+      # A link beside its target is another recording: it has its own row.
+      identity = os.path.join(os.path.realpath(folder), name)
+      found.setdefault(identity, file)
+  return list(found.values())
+
+
+def decoded(
+  paths: Sequence[str], system: SpeechSystem
+) -> Iterator[np.ndarray | UnreadableAudio]:
+  """Reads recordings in order, a few ahead of who takes them.
+
+  Args:
+    paths: what `find` gives.
+    system: whose input they become.
+
+  Yields:
+    For each path int16 [S], full scale at `io.FULL_SCALE`, as training reads
+    clips; or why it can not be used.
+  """
+  rest = iter(paths)
+  with futures.ThreadPoolExecutor(_AHEAD) as pool:
+    pending = collections.deque(
+      pool.submit(_decode, path, system)
+      for path in itertools.islice(rest, _AHEAD)
+    )
+    while pending:
+      yield pending.popleft().result()
+      for path in itertools.islice(rest, 1):
+        pending.append(pool.submit(_decode, path, system))
+
+
+def num_windows(path: str, window_seconds: float) -> int:
+  """How many windows a recording has, by its header; 1 where that fails."""
+  if not os.path.isfile(path):  # To open a pipe would wait for a writer.
+    return 1
+  try:
+    seconds = soundfile.info(os.fsencode(path)).duration
+  except (soundfile.SoundFileError, OSError, TypeError):
+    return 1
+  return max(1, math.ceil(seconds / window_seconds))
+
+
+def _files_in(folder: str) -> list[str]:
+  files = sorted(
+    path.relative_to(folder)
+    for path in recordings.find(folder)
+    if not path.is_dir()
+  )
+  return [os.path.join(folder, path) for path in files]
+
+
+def _decode(path: str, system: SpeechSystem) -> np.ndarray | UnreadableAudio:
+  if os.path.isdir(path):
+    return UnreadableAudio(path, "a folder without audio files")
+  try:
+    samples = io.read(path, system.sample_rate)
+  except UnreadableAudio as error:
+    return error
+  if len(samples) < system.min_samples:
+    length, shortest = (
+      f"{1000 * count / system.sample_rate:.0f} ms"
+      for count in (len(samples), system.min_samples)
+    )
+    return UnreadableAudio(
+      path, f"{length} long, less than the {shortest} of one frame"
+    )
+  return io.to_int16(samples)

@@ -1,0 +1,96 @@
+"""A convolutional encoder of log-mel spectrograms: the baseline.
+
+It stands in the place of a pretrained encoder, so that everything behind it is
+the same. No norm looks beyond its own frame: padding and batch mates change
+nothing.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from emojax import spectral
+
+SAMPLE_RATE = 16_000
+_FFT = 512  # 32 ms.
+_HOP = 160  # 10 ms.
+_NUM_MELS = 64
+
+
+class LogMelEncoder(nn.Module):
+  """Blocks of convolution, layer norm over channels, ReLU and 2 x 2 pooling.
+
+  Attributes:
+    channels: of each block; a frame of the output is 10 ms times 2 for each.
+    dtype: type of the computation; parameters are float32.
+  """
+
+  channels: tuple[int, ...] = (16, 32, 64, 64)
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    audio_BxS: jax.Array,
+    lengths_B: jax.Array,
+    train: bool = False,
+  ) -> dict[str, Any]:
+    """As `encoders.speech_model.SpeechEncoder`; nothing is random in it."""
+    del train
+    log_mel_BxTxM = spectral.log_mel(
+      audio_BxS, SAMPLE_RATE, _FFT, _HOP, _NUM_MELS
+    )
+    frames_B = lengths_B // _HOP + 1
+    mask_BxT = _mask(log_mel_BxTxM, frames_B)
+    x = _standardise(log_mel_BxTxM, mask_BxT)[..., None].astype(self.dtype)
+    for index, channels in enumerate(self.channels):
+      x = nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"conv_{index}")(x)
+      x = nn.relu(nn.LayerNorm(dtype=self.dtype, name=f"norm_{index}")(x))
+      x = _pool(x, mask_BxT)
+      frames_B = frames_B // 2
+      mask_BxT = _mask(x, frames_B)
+      x = jnp.where(mask_BxT[..., None, None], x, 0)
+    x_BxTxD = x.reshape(*x.shape[:2], -1)
+    return {
+      "last_hidden_state": x_BxTxD,
+      "hidden_states": (x_BxTxD,),
+      "mask": mask_BxT,
+    }
+
+
+def num_frames(num_samples, num_blocks: int):
+  """Frames of the output for a clip, or for an array of clips."""
+  frames = num_samples // _HOP + 1
+  return frames // 2**num_blocks
+
+
+def samples_per_frame(num_blocks: int) -> int:
+  """Samples from one frame of the output to the next."""
+  return _HOP * 2**num_blocks
+
+
+def _mask(x: jax.Array, frames_B: jax.Array) -> jax.Array:
+  return jnp.arange(x.shape[1])[None] < frames_B[:, None]
+
+
+def _standardise(x_BxTxM: jax.Array, mask_BxT: jax.Array) -> jax.Array:
+  """Each band of each clip to zero mean, each clip to unit variance."""
+  weight_BxTx1 = mask_BxT[..., None].astype(jnp.float32)
+  count_Bx1x1 = jnp.maximum(weight_BxTx1.sum(1, keepdims=True), 1)
+  mean_Bx1xM = (x_BxTxM * weight_BxTx1).sum(1, keepdims=True) / count_Bx1x1
+  centred = (x_BxTxM - mean_Bx1xM) * weight_BxTx1
+  variance_Bx1xM = jnp.square(centred).sum(1, keepdims=True) / count_Bx1x1
+  scale_Bx1x1 = jax.lax.rsqrt(variance_Bx1xM.mean(-1, keepdims=True) + 1e-5)
+  return centred * scale_Bx1x1
+
+
+def _pool(x_BxTxMxC: jax.Array, mask_BxT: jax.Array) -> jax.Array:
+  """The largest of 2 x 2; by reshape, whose gradient is fast on CPUs."""
+  x = jnp.where(mask_BxT[..., None, None], x_BxTxMxC, -jnp.inf)
+  batch, frames, bands, channels = x.shape
+  x = x[:, : frames // 2 * 2].reshape(
+    batch, frames // 2, 2, bands // 2, 2, channels
+  )
+  return x.max((2, 4))

@@ -1,0 +1,99 @@
+"""Emotion from a waveform: encoder, pooling over time, classifier."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from emojax.models.classifiers import DomainClassifier
+from emojax.models.pooling import POOLINGS, WeightedLayerSum
+
+
+class SpeechClassifier(nn.Module):
+  """The published head on any encoder.
+
+  Attributes:
+    encoder: a module that gives `last_hidden_state` [B, T, D], `hidden_states`
+      (a tuple of such) and `mask` [B, T] for `(audio_BxS, lengths_B, train)`.
+    num_classes: C.
+    pooling: a name in `POOLINGS`.
+    weigh_layers: whether the head reads a learned average of all hidden states
+      instead of the last one.
+    hidden: units of the head.
+    dropout: before each of its two layers.
+    num_domains: S, what the adversary tells apart; 0 for no adversary.
+  """
+
+  encoder: nn.Module
+  num_classes: int
+  pooling: str = "attention"
+  weigh_layers: bool = False
+  hidden: int = 256
+  dropout: float = 0.3
+  num_domains: int = 0
+
+  def setup(self):
+    if self.weigh_layers:
+      self.layer_sum = WeightedLayerSum()
+    self.pool = POOLINGS[self.pooling]()
+    self.drop = nn.Dropout(self.dropout)
+    self.hidden_layer = nn.Dense(self.hidden)
+    self.output = nn.Dense(self.num_classes)
+    if self.num_domains:
+      self.domain_classifier = DomainClassifier(self.num_domains)
+
+  def encode(
+    self, audio_BxS: jax.Array, lengths_B: jax.Array, train: bool = False
+  ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """What the head reads: L arrays [B, T, D], L = 1 or all layers; the mask.
+
+    Args:
+      audio_BxS: samples as the encoder expects them, zeros after the end.
+      lengths_B: samples of each clip.
+      train: whether the encoder's dropout and masking are active.
+    """
+    outputs = self.encoder(audio_BxS, lengths_B, train)
+    if self.weigh_layers:
+      return outputs["hidden_states"], outputs["mask"]
+    return (outputs["last_hidden_state"],), outputs["mask"]
+
+  def classify(
+    self,
+    features: Sequence[jax.Array],
+    mask_BxT: jax.Array,
+    train: bool = False,
+    reversal: jax.Array | float = 0.0,
+  ) -> tuple[jax.Array, dict[str, Any]]:
+    """The head on what `encode` gives.
+
+    Args:
+      features: L arrays [B, T, D].
+      mask_BxT: true for the frames of the clip itself.
+      train: whether dropout is active; it draws from the rng 'dropout'.
+      reversal: lambda of the gradient reversal before the adversary.
+
+    Returns:
+      float32 logits [B, C]; and `pooled` [B, D], `attention` [B, T], and with
+      an adversary `domain_logits` [B, S].
+    """
+    x_BxTxD = self.layer_sum(features) if self.weigh_layers else features[0]
+    pooled_BxD, weight_BxT = self.pool(x_BxTxD, mask_BxT)
+    out = {"pooled": pooled_BxD, "attention": weight_BxT}
+    if self.num_domains:
+      out["domain_logits"] = self.domain_classifier(pooled_BxD, reversal)
+    x_BxD = self.drop(pooled_BxD, deterministic=not train)
+    x_BxH = nn.gelu(self.hidden_layer(x_BxD), approximate=False)
+    return self.output(self.drop(x_BxH, deterministic=not train)), out
+
+  def __call__(
+    self,
+    audio_BxS: jax.Array,
+    lengths_B: jax.Array,
+    train: bool = False,
+    reversal: jax.Array | float = 0.0,
+    train_encoder: bool = False,
+  ) -> tuple[jax.Array, dict[str, Any]]:
+    """Encodes and classifies; see both."""
+    features, mask_BxT = self.encode(audio_BxS, lengths_B, train_encoder)
+    return self.classify(features, mask_BxT, train, reversal)

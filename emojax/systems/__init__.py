@@ -1,0 +1,1 @@
+"""Trained systems as files: all that prediction needs, and nothing else."""
