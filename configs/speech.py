@@ -6,7 +6,7 @@ so, and augmentation for rooms, microphones and noise that it has not heard.
 
   python launch.py --config=configs/speech.py
     The demo corpus (synthetic, rendered on the spot) and a small encoder with
-    random weights: nothing to download.
+    random weights, a CNN on log-mel spectrograms: nothing to download.
 
   python launch.py --config=configs/speech.py:ravdess \
       --config.data.paths=RAVDESS
@@ -181,24 +181,26 @@ def _published_augmentation(config):
 
 def _demo(config):
   config.title = "Speech: unseen speakers"
+  config.model.encoder = "log_mel"
   config.num_replicates = 2
   config.num_epochs = 12
   config.optimizer.learning_rate = 1e-3
   config.optimizer.encoder_learning_rate = 1e-3
   config.optimizer.schedule = "one_cycle"
-  config.augment.gain_probability = 0.5
-  config.augment.noise_probability = 0.3
+  config.data.buckets = (2.0,)
 
 
 def _ravdess(config):
   config.title = "Speech on RAVDESS: unseen actors"
-  config.num_epochs = 40
+  config.num_epochs = 20
   config.optimizer.learning_rate = 1e-3
   config.optimizer.encoder_learning_rate = 1e-3
   config.optimizer.schedule = "one_cycle"
   config.baselines = ("log_mel",)
   config.data.corpora = "ravdess"
   config.data.labels = EIGHT
+  config.data.buckets = (4.0, 5.5)
+  config.augment.gain_probability = 0.5
 
 
 def _published(config):

@@ -1,0 +1,45 @@
+"""Worker processes give the batches that threads give.
+
+In a process of its own, as worker processes are started from a real program.
+"""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+import numpy as np
+from absl import flags
+import jax
+from emojax.data import pipeline
+from emojax.runtime import sharding
+
+def main():
+  flags.FLAGS(sys.argv)
+  clips = [np.full(10 + i, i, np.int16) for i in range(20)]
+  pieces = pipeline.whole(np.array([len(clip) for clip in clips]))
+  plan = pipeline.Plan(pieces.lengths_P, (20, 40), 4, 2, (0,))
+  read = pipeline.Reader(clips, pieces, {})
+  place = jax.sharding.NamedSharding(sharding.make_mesh(), sharding.REPLICATED)
+  runs = [
+    [jax.tree.map(np.asarray, batch)
+     for batch in pipeline.batches(plan, read, place, 3, workers)]
+    for workers in (0, 2)
+  ]
+  assert len(runs[0]) == len(runs[1]) == 7
+  for one, other in zip(*runs):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+  print("the same")
+
+if __name__ == "__main__":
+  main()
+"""
+
+
+def test_worker_processes(tmp_path):
+  path = tmp_path / "program.py"
+  path.write_text(PROGRAM)
+  done = subprocess.run(
+    [sys.executable, path], capture_output=True, text=True, timeout=120
+  )
+  assert done.stdout.strip() == "the same", done.stderr

@@ -1,0 +1,314 @@
+"""What a step of the speech study changes, and by how much."""
+
+import dataclasses
+
+import chex
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from configs import speech as speech_config
+from emojax import losses
+from emojax.audio.settings import Settings
+from emojax.encoders.speech_config import SpeechConfig
+from emojax.runtime import sharding
+from emojax.runtime.sharding import DATA, REPLICATED
+from emojax.systems import speech
+from emojax.systems.speech import SpeechSystem
+from emojax.trainers.speech import build, optimizers, step
+from emojax.trainers.speech.build import Blueprint
+from emojax.trainers.speech.step import Recipe
+
+TINY = SpeechConfig(
+  hidden_size=8,
+  num_hidden_layers=3,
+  num_attention_heads=2,
+  intermediate_size=8,
+  feat_extract_norm="layer",
+  conv_dim=(4,),
+  conv_kernel=(400,),
+  conv_stride=(320,),
+  num_conv_pos_embeddings=4,
+  num_conv_pos_embedding_groups=2,
+  mask_time_prob=0.0,
+  hidden_dropout=0.0,
+  activation_dropout=0.0,
+  attention_dropout=0.0,
+  layerdrop=0.0,
+)
+SYSTEM = SpeechSystem(
+  encoder=speech.speech_encoder(TINY),
+  classes=("angry", "happy", "sad"),
+  sample_rate=16_000,
+  normalise=True,
+  window_seconds=1.0,
+  pooling="attention",
+  weigh_layers=False,
+  hidden=8,
+  dropout=0.0,
+)
+RECIPE = Recipe(
+  augmentation=None,
+  train_encoder=True,
+  normalise=True,
+  label_smoothing=0.0,
+  mixup=0.0,
+  reversal=0.0,
+  ramp=False,
+  num_steps=10,
+)
+
+
+def make_batch(size=6, samples=2000, seed=0):
+  rng = np.random.default_rng(seed)
+  return {
+    "inputs": rng.integers(-9000, 9000, (size, samples)).astype(np.int16),
+    "length": np.full(size, samples, np.int32),
+    "label": np.arange(size, dtype=np.int32) % 3,
+    "domain": np.arange(size, dtype=np.int32) % 2,
+    "weight": np.ones(size, np.float32),
+  }
+
+
+def extra(weights=(1, 1, 1)):
+  return {"class_weight": np.array(weights, np.float32), "responses": None}
+
+
+def mapped(function, in_specs, out_specs):
+  return sharding.mapped(function, sharding.make_mesh(1), in_specs, out_specs)
+
+
+def one_step(blueprint, recipe, tx, batch=None, weights=(1, 1, 1)):
+  """Parameters before and after a step, flat; and the losses."""
+  trained, frozen = blueprint.init(jax.random.key(0))
+  run = mapped(
+    lambda state, frozen, batch, more: step.train_step(
+      blueprint.system.model(),
+      tx,
+      recipe,
+      state,
+      frozen,
+      batch,
+      more,
+      jax.random.key(1),
+    ),
+    (REPLICATED, REPLICATED, DATA, REPLICATED),
+    (REPLICATED, REPLICATED),
+  )
+  batch = make_batch() if batch is None else batch
+  after, metrics = run(
+    step.init_state(tx, trained), frozen, batch, extra(weights)
+  )
+  flat = flax.traverse_util.flatten_dict
+  before = step.merge(frozen, trained)
+  return flat(before), flat(step.merge(frozen, after.params)), metrics
+
+
+@pytest.mark.parametrize("last", [0, 2, None])
+def test_exactly_the_last_layers_change(last):
+  blueprint = Blueprint("tiny", SYSTEM, None, last, "")
+  before, after, _ = one_step(blueprint, RECIPE, optax.sgd(0.1))
+  changed = {path for path in before if (before[path] != after[path]).any()}
+  layers = range(3 - last, 3) if last is not None else range(3)
+  # A bias of the keys shifts all scores of a query alike: its gradient is 0.
+  expected = {
+    path
+    for path in before
+    if (path[0] != "encoder")
+    or last is None
+    or (path[1] == "encoder" and path[2] in {f"layers_{i}" for i in layers})
+  }
+  idle = {path for path in expected if path[-2:] == ("k_proj", "bias")}
+  assert expected - idle - {("pool", "score", "bias")} <= changed <= expected
+
+
+def test_the_adversarys_gradient_at_the_encoder():
+  system = dataclasses.replace(SYSTEM, num_domains=2)
+  blueprint = Blueprint("tiny", system, None, None, "")
+  trained, frozen = blueprint.init(jax.random.key(0))
+  model, batch = system.model(), make_batch()
+
+  def loss(params, batch, reversal):
+    _, parts = step.loss_fn(
+      params,
+      frozen,
+      model,
+      RECIPE,
+      batch,
+      {**extra(), "reversal": reversal},
+      jax.random.key(0),
+    )
+    return parts["domain_loss"]
+
+  gradient = mapped(jax.grad(loss), (REPLICATED, DATA, REPLICATED), REPLICATED)
+
+  def domain_loss(params, reversal):
+    return gradient(params, batch, jnp.float32(reversal))
+
+  # Of a reversal by -1 the gradient is that of the plain loss.
+  plain = domain_loss(trained, -1.0)
+  for reversal in (0.0, 0.3, 2.0):
+    reversed_ = domain_loss(trained, reversal)
+    chex.assert_trees_all_close(
+      reversed_["encoder"],
+      jax.tree.map(lambda g, r=reversal: -r * g, plain["encoder"]),
+      rtol=1e-4,
+      atol=1e-6,
+    )
+    chex.assert_trees_all_close(
+      reversed_["domain_classifier"], plain["domain_classifier"], atol=1e-7
+    )
+  assert optax.tree.norm(plain["encoder"]) > 1e-3
+
+
+def test_loss_is_pytorchs():
+  blueprint = Blueprint("tiny", SYSTEM, None, None, "")
+  trained, _ = blueprint.init(jax.random.key(0))
+  batch, weights = make_batch(), (0.5, 1.0, 2.0)
+  batch["weight"][-1] = 0  # Fills up the batch.
+  audio = speech.to_float(batch["inputs"])
+  logits, _ = jax.jit(step.forward, static_argnums=(0, 4))(
+    SYSTEM.model(), trained, audio, batch["length"], True
+  )
+  logits = torch.tensor(np.asarray(logits[:-1]))
+  label = torch.tensor(batch["label"][:-1]).long()
+  expected = torch.nn.functional.cross_entropy(
+    logits, label, torch.tensor(weights)
+  )
+  _, _, plain = one_step(blueprint, RECIPE, optax.sgd(0.1), batch, weights)
+  assert plain["emotion_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_smoothed_targets_are_pytorchs():
+  rng = np.random.default_rng(0)
+  logits, label = rng.normal(size=(5, 3)), np.array([0, 1, 2, 2, 1])
+  expected = torch.nn.functional.cross_entropy(
+    torch.tensor(logits),
+    torch.tensor(label),
+    label_smoothing=0.1,
+    reduction="none",
+  )
+  targets = losses.smooth_targets(label, 3, 0.1)
+  found = losses.cross_entropies(jnp.asarray(logits), targets)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_mixup():
+  x = jnp.arange(12.0).reshape(4, 3)
+  targets = jax.nn.one_hot(jnp.arange(4), 4)
+  lengths = jnp.array([1, 2, 3, 3])
+  mixed, longer, shares = step.mix(jax.random.key(0), 0.4, x, lengths, targets)
+  np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-6)
+  assert (jnp.diagonal(shares) >= 0.5).all()
+  np.testing.assert_allclose(mixed, shares @ x, atol=1e-5)
+  for row in range(4):
+    parents = np.flatnonzero(shares[row] > 0)
+    assert longer[row] == max(lengths[parent] for parent in parents)
+
+
+@pytest.mark.parametrize("total", [40, 200])
+def test_schedules_are_pytorchs(total):
+  def theirs(scheduler):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 3e-3)
+    rates, schedule = [], scheduler(optimizer)
+    for _ in range(total):
+      rates.append(optimizer.param_groups[0]["lr"])
+      optimizer.step()
+      schedule.step()
+    return rates
+
+  lr = torch.optim.lr_scheduler
+  references = {
+    "constant": lambda o: lr.ConstantLR(o, 1.0),
+    "cosine": lambda o: lr.CosineAnnealingLR(o, total),
+    "warm_restarts": lambda o: lr.CosineAnnealingWarmRestarts(
+      o, total // 10, 2
+    ),
+  }
+  for name, reference in references.items():
+    ours = optimizers.schedule(name, 3e-3, total)
+    rates = [float(ours(i)) for i in range(total)]
+    np.testing.assert_allclose(rates, theirs(reference), atol=1e-8)
+  one_cycle = optimizers.schedule("one_cycle", 3e-3, total)
+  expected = theirs(
+    lambda o: lr.OneCycleLR(
+      o, 3e-3, total_steps=total + 1, pct_start=0.1, cycle_momentum=False
+    )
+  )
+  # PyTorch places its peak one update before a tenth, so a little apart.
+  rates = [float(one_cycle(i)) for i in range(total)]
+  np.testing.assert_allclose(rates, expected, atol=0.3 * 3e-3)
+  assert max(rates) == pytest.approx(3e-3)
+  assert rates[0] == pytest.approx(3e-3 / 25)
+
+
+def config_of(**changes):
+  config = speech_config.get_config("demo").optimizer
+  config.update({"schedule": "constant", "learning_rate": 0.1} | changes)
+  return config
+
+
+def test_the_encoder_has_its_own_learning_rate():
+  params = {"encoder": jnp.ones(3), "output": jnp.ones(3)}
+  grads = {"encoder": jnp.full(3, 2.0), "output": jnp.full(3, 2.0)}
+  tx = optimizers.make(config_of(encoder_learning_rate=0.02), 10)
+  updates, _ = tx.update(grads, tx.init(params), params)
+  np.testing.assert_allclose(updates["output"], -0.1, rtol=1e-5)
+  np.testing.assert_allclose(updates["encoder"], -0.02, rtol=1e-5)
+
+
+def test_accumulated_batches_are_one_large_one():
+  params = {"output": jnp.ones(3)}
+  grads = [{"output": jnp.array([1.0, -2.0, s])} for s in (0.5, 1.5)]
+  once, twice = (
+    optimizers.make(config_of(accumulate=n, encoder_learning_rate=0.1), 10)
+    for n in (1, 2)
+  )
+  mean = jax.tree.map(lambda a, b: (a + b) / 2, *grads)
+  expected, _ = once.update(mean, once.init(params), params)
+  state = twice.init(params)
+  nothing, state = twice.update(grads[0], state, params)
+  found, _ = twice.update(grads[1], state, params)
+  np.testing.assert_array_equal(nothing["output"], 0)
+  np.testing.assert_allclose(found["output"], expected["output"], rtol=1e-5)
+
+
+def test_the_best_weights_are_kept():
+  tx = optax.sgd(0.1)
+  state = step.init_state(tx, {"w": jnp.zeros(2)})
+  scores, kept = [0.3, 0.5, 0.4, 0.5], []
+  for number, score in enumerate(scores, start=1):
+    state = state.replace(
+      params={"w": jnp.full(2, float(number))}, step=jnp.int32(number)
+    )
+    state = step.keep_best(state, jnp.float32(score))
+    kept.append((float(state.best_params["w"][0]), int(state.best_step)))
+  assert kept == [(1, 1), (2, 2), (2, 2), (2, 2)]
+
+
+def test_training_clips_are_augmented():
+  loud = Settings.none(gain_probability=1.0, gain_db=(20.0, 20.0))
+  recipe = dataclasses.replace(RECIPE, augmentation=loud, normalise=False)
+  plain = dataclasses.replace(recipe, augmentation=None)
+  blueprint = Blueprint("tiny", SYSTEM, None, 0, "")
+  batch = make_batch()
+  batch["inputs"] //= 20
+  louder = {**batch, "inputs": 10 * batch["inputs"]}
+  _, _, augmented = one_step(blueprint, recipe, optax.sgd(0.1), batch)
+  _, _, by_hand = one_step(blueprint, plain, optax.sgd(0.1), louder)
+  assert augmented["emotion_loss"] == pytest.approx(
+    float(by_hand["emotion_loss"]), rel=1e-5
+  )
+
+
+def test_class_weights_are_scikit_learns():
+  from sklearn.utils.class_weight import compute_class_weight
+
+  labels = np.array([0, 0, 0, 1, 2, 2])
+  expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+  np.testing.assert_allclose(build.class_weights(labels, 3, True), expected)
+  np.testing.assert_array_equal(build.class_weights(labels, 3, False), 1)
