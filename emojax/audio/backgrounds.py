@@ -11,6 +11,7 @@ from emojax.audio import io
 from emojax.errors import UserError
 
 _SAMPLE_RATE = 16_000
+_HELD_SECONDS = 1800.0  # 115 MB.
 _KINDS = ("music", "noise", "speech")  # MUSAN's: Snyder et al. 2015.
 _SOURCE = (
   "MUSAN is at https://www.openslr.org/17 (archive "
@@ -19,18 +20,19 @@ _SOURCE = (
 
 
 class Backgrounds:
-  """A folder of recordings, of which excerpts are read when needed.
+  """A folder of recordings, of which excerpts are drawn.
 
   Where the folder has MUSAN's sub-folders `music`, `noise` or `speech`, each of
   these with audio is as likely; else all recordings are of one kind. Hidden
-  files are left out. Plain data: worker processes can be given it.
+  files are left out. A small folder is held in memory, of a large one only the
+  excerpts are read. Plain data: worker processes can be given it.
   """
 
   def __init__(self, folder: str | os.PathLike):
-    """Finds the recordings.
+    """Finds the recordings, and reads their headers at least.
 
     Raises:
-      UserError: the folder is missing, or has no audio.
+      UserError: the folder is missing, has no audio, or a damaged file.
     """
     folder = pathlib.Path(folder).expanduser()
     parts = [folder / kind for kind in _KINDS if (folder / kind).is_dir()]
@@ -46,9 +48,14 @@ class Backgrounds:
         f"{folder}: no audio in it; backgrounds are files of any type that "
         f"libsndfile reads, in MUSAN's folders or not; {_SOURCE}"
       )
+    everything = [path for paths in self._kinds for path in paths]
+    total = sum(_seconds(path) for path in everything)
+    self._held = {}
+    if total <= _HELD_SECONDS:
+      self._held = {path: _read(path, 0, -1) for path in everything}
 
   def excerpt(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
-    """Reads a random part of a random recording, and no more of it.
+    """Draws a random part of a random recording.
 
     Args:
       rng: source of the choice.
@@ -58,23 +65,16 @@ class Backgrounds:
       float32 [num_samples] at 16 kHz, channels averaged.
 
     Raises:
-      io.UnreadableAudio: the recording that was chosen is damaged or empty.
+      UserError: the recording that was chosen is damaged.
     """
     paths = self._kinds[rng.integers(len(self._kinds))]
     path = paths[rng.integers(len(paths))]
-    try:
-      with soundfile.SoundFile(path) as file:
-        rate = file.samplerate
-        wanted = -(-num_samples * rate // _SAMPLE_RATE)
-        file.seek(rng.integers(max(file.frames - wanted, 0) + 1))
-        samples_SxC = file.read(wanted, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-      # TypeError: a type without a header, of which soundfile asks the rate.
-      raise io.UnreadableAudio(path, f"not readable ({error})") from error
-    if not samples_SxC.size or not np.isfinite(samples_SxC).all():
-      raise io.UnreadableAudio(path, "empty, or samples that are no numbers")
-    samples = soxr.resample(samples_SxC.mean(axis=1), rate, _SAMPLE_RATE)
-    return np.resize(samples, num_samples)
+    share = rng.random()  # One draw, whether or not it is held in memory.
+    if path in self._held:
+      samples = self._held[path]
+      start = int(share * (max(len(samples) - num_samples, 0) + 1))
+      return np.resize(samples[start : start + num_samples], num_samples)
+    return np.resize(_read(path, share, num_samples), num_samples)
 
 
 def load_responses(
@@ -121,4 +121,43 @@ def _find(folder: pathlib.Path) -> list[str]:
     str(path)
     for path in folder.rglob("*")
     if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".")
+  )
+
+
+def _seconds(path: str) -> float:
+  try:
+    return soundfile.info(path).duration
+  except (soundfile.SoundFileError, OSError, TypeError) as error:
+    # TypeError: a type without a header, of which soundfile asks the rate.
+    raise _damaged(path, error) from error
+
+
+def _read(path: str, share: float, num_samples: int) -> np.ndarray:
+  """Reads a part, at 16 kHz: it begins at a share of what may be left out.
+
+  Args:
+    path: of the recording.
+    share: 0 to 1.
+    num_samples: its length at 16 kHz; -1: all of it.
+  """
+  try:
+    with soundfile.SoundFile(path) as file:
+      rate = file.samplerate
+      wanted = -(-num_samples * rate // _SAMPLE_RATE)
+      if num_samples >= 0:
+        file.seek(int(share * (max(file.frames - wanted, 0) + 1)))
+      samples_SxC = file.read(
+        wanted if num_samples >= 0 else -1, dtype="float32", always_2d=True
+      )
+  except (soundfile.SoundFileError, OSError, TypeError) as error:
+    raise _damaged(path, error) from error
+  if not samples_SxC.size or not np.isfinite(samples_SxC).all():
+    raise _damaged(path, "empty, or samples that are no numbers")
+  return soxr.resample(samples_SxC.mean(axis=1), rate, _SAMPLE_RATE)
+
+
+def _damaged(path: str, why: object) -> UserError:
+  reason = " ".join(str(why).split())
+  return UserError(
+    f"{path}: not readable as audio ({reason}); remove it from the backgrounds"
   )

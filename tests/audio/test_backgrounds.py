@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emojax.audio import io
+from emojax.audio import backgrounds
 from emojax.audio.backgrounds import Backgrounds, load_responses
 from emojax.errors import UserError
 
@@ -50,6 +50,19 @@ def test_excerpts_are_parts_of_a_recording(tmp_path):
   np.testing.assert_array_equal(*same)
 
 
+def test_large_folders_are_read_in_parts(tmp_path, monkeypatch):
+  rng = np.random.default_rng(0)
+  _write(tmp_path / "a.wav", rng.normal(size=5_000))
+  in_memory = Backgrounds(tmp_path)
+  monkeypatch.setattr(backgrounds, "_HELD_SECONDS", 0)
+  from_disk = Backgrounds(tmp_path)
+  for seed in range(5):
+    np.testing.assert_array_equal(
+      in_memory.excerpt(np.random.default_rng(seed), 700),
+      from_disk.excerpt(np.random.default_rng(seed), 700),
+    )
+
+
 def test_short_recordings_are_repeated(tmp_path):
   ramp = np.arange(30) / 100
   _write(tmp_path / "short.wav", np.stack([ramp, ramp + 0.2], 1))
@@ -79,8 +92,8 @@ def test_folders_without_audio_say_where_to_get_some(tmp_path):
 def test_damaged_recordings_are_named(tmp_path):
   path = tmp_path / "damaged.wav"
   path.write_bytes(b"RIFF and nothing else")
-  with pytest.raises(io.UnreadableAudio, match=r"damaged\.wav"):
-    Backgrounds(tmp_path).excerpt(np.random.default_rng(0), 10)
+  with pytest.raises(UserError, match=r"damaged\.wav.*remove it"):
+    Backgrounds(tmp_path)
   with pytest.raises(UserError, match=r"damaged\.wav"):
     load_responses(tmp_path, RATE, 100)
 
