@@ -95,7 +95,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   # Clips with other labels are left out.
   config.data.labels = "angry,happy,neutral,sad"
   # Seconds. A batch is as long as one of these; recordings longer than the last
-  # are cut in windows, over which the scores are averaged.
+  # are cut in windows, over which the scores are averaged; a window is read
+  # with all of its recording, so cut what is hours long before.
   config.data.buckets = (1.5, 2.0, 3.0, 4.0, 6.0)
   config.data.max_skipped = 10  # Unusable recordings to put up with.
   config.data.num_workers = 0  # Processes that read; 0: threads of this one.
@@ -130,7 +131,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
 def _augmentation():
   """Of training clips; probabilities of a clip, and ranges to draw from."""
   augment = ml_collections.ConfigDict()
-  augment.gain_probability = 0.0  # Another level,
+  # Another level (an encoder that normalises its input does not hear it),
+  augment.gain_probability = 0.0
   augment.gain_db = (-6.0, 6.0)
   augment.pitch_probability = 0.0  # pitch,
   augment.pitch_semitones = (-4.0, 4.0)
@@ -200,7 +202,6 @@ def _ravdess(config):
   config.data.corpora = "ravdess"
   config.data.labels = EIGHT
   config.data.buckets = (4.0, 5.5)
-  config.augment.gain_probability = 0.5
 
 
 def _published(config):

@@ -4,10 +4,12 @@ All sequences lie one after the other in one file, which is mapped into memory:
 of any number of clips only those that are read take room.
 """
 
+import errno
 import json
 import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 
 import ml_dtypes
@@ -77,9 +79,9 @@ def open_or_create(
 
 def _create(folder, lengths, compute) -> None:
   folder.parent.mkdir(parents=True, exist_ok=True)
-  work = folder.with_name(f".{folder.name}.{os.getpid()}")
-  shutil.rmtree(work, ignore_errors=True)
-  work.mkdir()
+  work = pathlib.Path(
+    tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
+  )
   starts = np.concatenate([[0], np.cumsum(lengths)])
   try:
     # Not through a map: there a full disk would kill the process.
@@ -88,15 +90,20 @@ def _create(folder, lengths, compute) -> None:
         values = np.ascontiguousarray(values)
         frame_bytes = values[:1].nbytes
         view = values.view(np.uint8).reshape(-1).data
-        os.pwrite(file.fileno(), view, int(starts[index]) * frame_bytes)
+        place = int(starts[index]) * frame_bytes
+        if os.pwrite(file.fileno(), view, place) < len(view):
+          raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     content = {
       "lengths": [int(length) for length in lengths],
       "shape": list(values.shape[1:]),
       "type": str(values.dtype),
     }
     (work / _INDEX).write_text(json.dumps(content))
-    # Another process may have been first; its store is the same.
-    if not (folder / _INDEX).exists():
+    try:
       work.rename(folder)
+    except OSError:
+      # Another process may have been first; its store is the same.
+      if not (folder / _INDEX).exists():
+        raise
   finally:
     shutil.rmtree(work, ignore_errors=True)

@@ -33,6 +33,8 @@ def shuffle(speakers_U: np.ndarray, corpora_U: np.ndarray, seed: int) -> Split:
   Raises:
     UserError: a corpus has fewer than three speakers.
   """
+  for corpus, names in _speakers_by_corpus(speakers_U, corpora_U):
+    _require(corpus, names, 3)
   rest, test = _hold_out(
     np.arange(len(speakers_U)), speakers_U, corpora_U, seed
   )

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple, Protocol
 import grain
 import jax
 import numpy as np
+from absl import flags
 
 from emojax.data import windows
 
+_ORDER, _NOISE = range(2)  # Each has randomness of its own.
 _AHEAD = 4  # Batches that wait on the host, and again on the device.
 
 
@@ -124,7 +126,7 @@ def _epoch(plan: Plan, epoch: int) -> list[tuple[np.ndarray, int]]:
   order = np.argsort(-plan.lengths_P, kind="stable")
   rng = None
   if plan.seed is not None:
-    rng = np.random.default_rng([*plan.seed, epoch])
+    rng = np.random.default_rng([*plan.seed, _ORDER, epoch])
     order = rng.permutation(order)
   bucket_P = np.searchsorted(plan.sizes, plan.lengths_P[order])
   batches, waiting = [], order[:0]
@@ -180,7 +182,7 @@ class Reader:
       **{name: values[spec.piece_B] for name, values in self.fields.items()},
     }
     if self.noise is not None:
-      rng = np.random.default_rng([*self.seed, spec.number])
+      rng = np.random.default_rng([*self.seed, _NOISE, spec.number])
       batch["noise"] = np.stack(
         [self.noise.excerpt(rng, spec.size) for _ in spec.piece_B]
       )
@@ -208,6 +210,9 @@ def batches(
     grain.ReadOptions(num_threads=4, prefetch_buffer_size=_AHEAD)
   )
   if num_workers:
+    # Grain has flags for its workers, which nobody parses in a notebook.
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()
     dataset = dataset.mp_prefetch(
       grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_AHEAD)
     )

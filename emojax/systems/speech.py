@@ -27,6 +27,7 @@ from emojax.models.log_mel import LogMelEncoder
 from emojax.models.speech_classifier import SpeechClassifier
 
 STUDY = "speech"
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 _DESCRIPTION = "system.json"
 _WEIGHTS = "weights.safetensors"
@@ -43,6 +44,7 @@ class SpeechSystem:
     sample_rate: of its input, samples a second.
     normalise: whether clips get zero mean and unit variance.
     window_seconds: the longest piece of a recording that it sees at once.
+    dtype: of the encoder's computation, a name in `DTYPES`.
     pooling, weigh_layers, hidden, dropout, num_domains: see
       `SpeechClassifier`.
     temperature: by which logits are divided before the softmax, fitted on the
@@ -58,13 +60,18 @@ class SpeechSystem:
   weigh_layers: bool
   hidden: int
   dropout: float
+  dtype: str = "float32"
   num_domains: int = 0
   temperature: float = 1.0
 
-  def model(self, dtype: Any = jnp.float32, remat: bool = False):
-    """The classifier as a Flax module; `dtype` is that of the encoder."""
+  def model(self, remat: bool = False) -> SpeechClassifier:
+    """The classifier as a Flax module.
+
+    Args:
+      remat: whether the backward pass computes the encoder's layers again.
+    """
     return SpeechClassifier(
-      self._encoder(dtype, remat),
+      self._encoder(DTYPES[self.dtype], remat),
       len(self.classes),
       self.pooling,
       self.weigh_layers,
@@ -89,7 +96,7 @@ class SpeechSystem:
 
   @property
   def min_samples(self) -> int:
-    """The shortest clip of which the encoder makes a frame."""
+    """The shortest clip that is taken: what one frame stands for."""
     if self._is_log_mel:
       return log_mel.samples_per_frame(len(self.encoder["channels"]))
     return self._speech_config.min_samples

@@ -104,7 +104,7 @@ def test_each_group_is_left_out_once():
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_speakers(count):
   speakers, corpora = clips_of(ACTORS[:count])
-  with pytest.raises(UserError, match=r"c0: 1 speakers \(.*needs 2"):
+  with pytest.raises(UserError, match=f"c0: {count} speakers .*needs 3"):
     partitions.shuffle(speakers, corpora, 42)
 
 

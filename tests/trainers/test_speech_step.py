@@ -312,3 +312,14 @@ def test_class_weights_are_scikit_learns():
   expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
   np.testing.assert_allclose(build.class_weights(labels, 3, True), expected)
   np.testing.assert_array_equal(build.class_weights(labels, 3, False), 1)
+
+
+def test_wavlms_shared_bias_stays_with_the_first_layer():
+  encoder = dataclasses.replace(TINY, model_type="wavlm")
+  system = dataclasses.replace(SYSTEM, encoder=speech.speech_encoder(encoder))
+  blueprint = Blueprint("tiny", system, None, 2, "")
+  trained, frozen = blueprint.init(jax.random.key(0))
+  assert set(trained["encoder"]["encoder"]) == {"layers_1", "layers_2"}
+  assert (
+    "rel_attn_embed" in frozen["encoder"]["encoder"]["layers_0"]["attention"]
+  )

@@ -1,8 +1,10 @@
 """From the config to a classifier, its first weights, and which are trained."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -22,10 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 SMALL, LOG_MEL = "small", "log_mel"
 SAMPLE_RATE = 16_000
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # An encoder of the wav2vec 2.0 family that trains from scratch on two cores:
-# the convolutions of layer-norm models, 20 ms a frame.
+# few and narrow layers, 20 ms a frame, ReLU instead of GELU.
 _SMALL = SpeechConfig(
   hidden_size=96,
   num_hidden_layers=2,
@@ -82,22 +83,45 @@ class Blueprint:
     Raises:
       UserError: the run to start from does not fit.
     """
-    model = self.system.model()
-    audio_BxS = jnp.zeros((1, 4 * self.system.min_samples))
-    lengths_B = jnp.full(1, audio_BxS.shape[1])
-    init = jax.jit(model.init, compiler_options=sharding.RUNS_ONCE)
-    params = init(key, audio_BxS, lengths_B)["params"]
+    params, names = self._draw(key), self._encoder_names
     if self.encoder_params is not None:
-      # Not all checkpoints have the embedding of masked frames.
-      drawn = params["encoder"]
-      pretrained = {k: self.encoder_params.get(k, drawn[k]) for k in drawn}
-      params = {**params, "encoder": pretrained}
+      encoder = {**self.encoder_params, **params["encoder"]}
+      params = {**params, "encoder": {name: encoder[name] for name in names}}
     if self.start:
       params = _start_from(self.start, self.system, params)
     parts = ({}, {})
     for path, value in flax.traverse_util.flatten_dict(params).items():
       parts[0 if self._is_trained(path) else 1][path] = value
     return tuple(flax.traverse_util.unflatten_dict(part) for part in parts)
+
+  @property
+  def _example(self) -> tuple[jax.Array, jax.Array]:
+    num_samples = 4 * self.system.min_samples
+    return jnp.zeros((1, num_samples)), jnp.full(1, num_samples)
+
+  @functools.cached_property
+  def _encoder_names(self) -> list[str]:
+    """The encoder's parts; a checkpoint may hold more than its config uses."""
+    model = self.system.model()
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *self._example)
+    return list(shapes["params"]["encoder"])
+
+  @functools.cached_property
+  def _draw(self) -> Callable[[jax.Array], Any]:
+    """Draws the parameters that are not pretrained, from a key."""
+    model, pretrained = self.system.model(), self.encoder_params or {}
+
+    def draw(key):
+      params = model.init(key, *self._example)["params"]
+      # Not all checkpoints have the embedding of masked frames.
+      encoder = {
+        name: part
+        for name, part in params["encoder"].items()
+        if name not in pretrained
+      }
+      return {**params, "encoder": encoder}
+
+    return jax.jit(draw, compiler_options=sharding.RUNS_ONCE)
 
   def _is_trained(self, path: tuple[str, ...]) -> bool:
     if path[0] != "encoder" or self.trained_layers is None:
@@ -123,16 +147,19 @@ def blueprint(
       train than it has; a random encoder that is frozen.
   """
   trained_layers, params, normalise = None, None, True
-  if config.freeze_encoder and encoder != LOG_MEL:
+  # A baseline is trained as a whole, whatever the main system's encoder is.
+  is_main = encoder == config.model.encoder
+  if config.freeze_encoder and is_main:
     trained_layers = config.unfreeze_last_n_layers
+    is_random = encoder in (SMALL, LOG_MEL)
+    if is_random and not config.pretrained_weights:
+      raise UserError(
+        f"config.freeze_encoder: the {system_name(encoder)} has random "
+        "weights; train it (False), or name a run in config.pretrained_weights"
+      )
   if encoder == LOG_MEL:
     fields = speech.log_mel_encoder(_LOG_MEL_CHANNELS)
   elif encoder == SMALL:
-    if config.freeze_encoder and not config.pretrained_weights:
-      raise UserError(
-        "config.freeze_encoder: the small encoder has random weights; train it "
-        "(False), or name a run in config.pretrained_weights"
-      )
     fields = speech.speech_encoder(_masked(config, _SMALL, trained_layers))
   else:
     pretrained = encoders.load(encoder, revision=config.model.revision or None)
@@ -157,13 +184,14 @@ def blueprint(
     weigh_layers=config.model.weigh_layers,
     hidden=config.model.hidden,
     dropout=config.model.dropout,
+    dtype=config.dtype,
   )
   if (trained_layers or 0) > system.num_layers:
     raise UserError(
       f"config.unfreeze_last_n_layers = {trained_layers}: {encoder} has "
       f"{system.num_layers} layers"
     )
-  start = config.pretrained_weights if encoder != LOG_MEL else ""
+  start = config.pretrained_weights if is_main else ""
   return Blueprint(system_name(encoder), system, params, trained_layers, start)
 
 
@@ -235,6 +263,8 @@ def _start_from(folder: str, system: SpeechSystem, params):
   kept, drawn = {}, []
   for path, value in ours.items():
     found = theirs.get(path)
+    if path[0] == "output" and other.classes != system.classes:
+      found = None  # Of the same shape perhaps, but of another meaning.
     if found is not None and found.shape == value.shape:
       kept[path] = jnp.asarray(found)
       continue

@@ -50,7 +50,7 @@ class Member:
   @property
   def folder(self) -> pathlib.Path:
     parts = (self.setting, self.blueprint.name, f"seed-{self.seed}")
-    return self.root.joinpath(*(re.sub(r"[^\w.-]+", "-", p) for p in parts))
+    return self.root.joinpath(*map(_folder_name, parts))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +76,14 @@ class Outcome:
   @property
   def confusion_CxC(self) -> np.ndarray:
     return _confusion(self.logits_UxC, self.labels_U)
+
+
+def _folder_name(name: str) -> str:
+  """A name that every file system takes, and no other name has."""
+  plain = re.sub(r"[^\w.-]+", "-", name)[:60]
+  if plain == name:
+    return plain
+  return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def member_results(
@@ -143,7 +151,7 @@ def summarize(
   summary = {
     "study": speech.STUDY,
     "title": config.title,
-    "demo": config.data.corpora == "demo",
+    "demo": bool((material.corpus_U == "demo").any()),
     "selection": "at the epoch that was best on the validation part",
     "metrics": list(evidence.METRICS),
     "rows": rows,

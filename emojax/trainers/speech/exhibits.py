@@ -101,7 +101,7 @@ def of_best(
     best: its `Outcome`.
   """
   title = config.title
-  if config.data.corpora == "demo":
+  if (material.corpus_U == "demo").any():
     title = f"{title}, {report_tables.DEMO}"
   confusion_ExCxC = best.history[_CONFUSION]
   kind = "round" if config.steps_per_round else "epoch"

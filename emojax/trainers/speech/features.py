@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.data import feature_store, pipeline
+from emojax.data import builders, feature_store, pipeline
 from emojax.data.clips import Material
 from emojax.data.feature_store import FeatureStore
 from emojax.data.pipeline import Pieces
@@ -25,11 +25,12 @@ from emojax.runtime.progress import progress
 from emojax.systems import speech
 from emojax.systems.speech import SpeechSystem
 
+_VERSION = 1  # Raise it with any change of what an encoder computes.
+
 
 def compute(
   system: SpeechSystem,
   encoder_params: Any,
-  dtype: Any,
   material: Material,
   pieces: Pieces,
   sizes: tuple[int, ...],
@@ -41,7 +42,6 @@ def compute(
   Args:
     system: the classifier.
     encoder_params: of its encoder, and its weighted layer sum has none here.
-    dtype: of the computation and of the features.
     material: the clips.
     pieces: windows of them.
     sizes: what pieces are filled up to, in samples.
@@ -51,7 +51,7 @@ def compute(
   Raises:
     UserError: the cache cannot be written, or the disk is full.
   """
-  model = system.model(dtype)
+  model = system.model()
 
   @jax.jit
   def encode(params, batch):
@@ -64,7 +64,7 @@ def compute(
       batch["length"],
       method=SpeechClassifier.encode,
     )
-    return jnp.stack(features, axis=2).astype(dtype)
+    return jnp.stack(features, axis=2).astype(speech.DTYPES[system.dtype])
 
   plan = pipeline.Plan(pieces.lengths_P, sizes, batch_size)
   reader = pipeline.Reader(material.audio, pieces, {})
@@ -81,7 +81,7 @@ def compute(
       yield from _rows(done, frames_P)
     yield from _rows(waiting, frames_P)
 
-  name = _name(system, encoder_params, dtype, pieces, material.digest_U)
+  name = _name(system, encoder_params, pieces, material.digest_U)
   folder = cache_folder() / "encoded" / name
   return feature_store.open_or_create(folder, frames_P, computed)
 
@@ -99,10 +99,18 @@ def _rows(done, frames_P) -> Iterator[tuple[int, np.ndarray]]:
       yield int(piece), values[: frames_P[piece]]
 
 
-def _name(system, params, dtype, pieces, digest_U) -> str:
+def _name(system, params, pieces, digest_U) -> str:
   content = hashlib.sha256()
-  described = [system.encoder, system.normalise, system.weigh_layers]
-  content.update(json.dumps([*described, jnp.dtype(dtype).name]).encode())
+  described = [
+    _VERSION,
+    str(builders.Recordings.VERSION),
+    jax.default_backend(),
+    system.encoder,
+    system.normalise,
+    system.weigh_layers,
+    system.dtype,
+  ]
+  content.update(json.dumps(described).encode())
   for path, value in sorted(
     flax.traverse_util.flatten_dict(params, sep="/").items()
   ):

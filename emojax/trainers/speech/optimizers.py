@@ -7,6 +7,8 @@ import jax
 import ml_collections
 import optax
 
+from emojax.errors import UserError
+
 SCHEDULES = ("constant", "one_cycle", "cosine", "warm_restarts")
 _WARM_UP = 0.1  # Share of the updates, of the one-cycle schedule.
 _FIRST_CYCLE = 10  # The first of the warm restarts comes after a tenth.
@@ -51,8 +53,16 @@ def make(
   Args:
     config: a `config.optimizer`.
     num_steps: batches of the whole training.
+
+  Raises:
+    UserError: there are fewer batches than one update takes.
   """
-  num_updates = -(-num_steps // config.accumulate)
+  num_updates = num_steps // config.accumulate
+  if not num_updates:
+    raise UserError(
+      f"config.optimizer.accumulate = {config.accumulate}: the training has "
+      f"{num_steps} batches, so there would be no update"
+    )
   ratio = config.encoder_learning_rate / config.learning_rate
 
   def scale_encoder(updates, params=None):

@@ -69,17 +69,12 @@ def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
 
 def from_audio(
   config: ml_collections.ConfigDict,
-  system: SpeechSystem,
   material: Material,
   split: Split,
   resources: Resources,
 ) -> dict[str, Part]:
-  """Parts that are read as audio; only the training part has noise.
-
-  Raises:
-    UserError: a clip is shorter than a frame of the encoder.
-  """
-  pieces = _pieces(config, system, material)
+  """Parts that are read as audio; only the training part has noise."""
+  pieces = _pieces(config, material)
   parts = {}
   for name, rows in split.parts.items():
     index_P = np.flatnonzero(np.isin(pieces.row_P, rows))
@@ -113,13 +108,12 @@ def from_features(
   """Parts that are read as features of a frozen encoder, computed once.
 
   Raises:
-    UserError: as `from_audio`; or the cache has no room on the disk.
+    UserError: the cache can not be written, or has no room on the disk.
   """
-  pieces = _pieces(config, system, material)
+  pieces = _pieces(config, material)
   store = features.compute(
     system,
     encoder_params,
-    build.DTYPES[config.dtype],
     material,
     pieces,
     sizes(config),
@@ -148,7 +142,6 @@ def domains(
   Clips of other parts, which no adversary sees, have domain 0.
   """
   names_U = {
-    "none": material.corpus_U,
     "speaker": material.speaker_U,
     "corpus": material.corpus_U,
   }[config.adversary.domain]
@@ -158,7 +151,12 @@ def domains(
   return len(known), place_U.astype(np.int32)
 
 
-def _pieces(config, system, material) -> pipeline.Pieces:
+def check_lengths(system: SpeechSystem, material: Material) -> None:
+  """Refuses a corpus with a clip that is too short.
+
+  Raises:
+    UserError: names the shortest.
+  """
   shortest = material.num_samples_U.argmin()
   samples = material.num_samples_U[shortest]
   if samples < system.min_samples:
@@ -166,6 +164,9 @@ def _pieces(config, system, material) -> pipeline.Pieces:
       f"{material.path_U[shortest]}: {samples} samples, less than the "
       f"{system.min_samples} of one frame of the encoder; leave it out"
     )
+
+
+def _pieces(config, material) -> pipeline.Pieces:
   everything = np.arange(len(material.num_samples_U))
   return pipeline.cut(material.num_samples_U, everything, sizes(config)[-1])
 

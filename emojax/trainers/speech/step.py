@@ -118,9 +118,14 @@ def loss_fn(
   targets_BxC = losses.smooth_targets(
     batch["label"], model.num_classes, recipe.label_smoothing
   )
+  targets = {"emotion": targets_BxC}
+  if model.num_domains:
+    targets["domain"] = losses.smooth_targets(
+      batch["domain"], model.num_domains
+    )
   if recipe.mixup:
-    inputs, lengths_B, targets_BxC = mix(
-      mix_key, recipe.mixup, inputs, lengths_B, targets_BxC
+    inputs, lengths_B, targets = mix(
+      mix_key, recipe.mixup, inputs, lengths_B, targets
     )
   logits_BxC, out = forward(
     model,
@@ -133,15 +138,15 @@ def loss_fn(
     reversal=extra["reversal"],
     rngs={"dropout": model_key},
   )
-  weight_B = batch["weight"] * (targets_BxC @ extra["class_weight"])
+  weight_B = batch["weight"] * (targets["emotion"] @ extra["class_weight"])
   emotion_loss = _mean(
-    losses.cross_entropies(logits_BxC, targets_BxC), weight_B
+    losses.cross_entropies(logits_BxC, targets["emotion"]), weight_B
   )
   parts = {"emotion_loss": emotion_loss}
   if model.num_domains:
-    domain_BxS = losses.smooth_targets(batch["domain"], model.num_domains)
     parts["domain_loss"] = _mean(
-      losses.cross_entropies(out["domain_logits"], domain_BxS), batch["weight"]
+      losses.cross_entropies(out["domain_logits"], targets["domain"]),
+      batch["weight"],
     )
   return sum(parts.values()), parts
 
@@ -190,7 +195,7 @@ def forward(
   )
 
 
-def mix(key, alpha: float, inputs, lengths_B, targets_BxC):
+def mix(key, alpha: float, inputs, lengths_B, targets):
   """Mixes each example with another: Zhang et al. 2018, "mixup".
 
   Args:
@@ -198,7 +203,7 @@ def mix(key, alpha: float, inputs, lengths_B, targets_BxC):
     alpha: of Beta(alpha, alpha), from which each share is drawn.
     inputs: [B, ...], zeros after the end.
     lengths_B: the mixture is as long as the longer one.
-    targets_BxC: distributions.
+    targets: distributions [B, ...], any tree of them.
   """
   share_key, order_key = jax.random.split(key)
   batch = len(lengths_B)
@@ -212,7 +217,7 @@ def mix(key, alpha: float, inputs, lengths_B, targets_BxC):
     return share * x + (1 - share) * x[other_B]
 
   lengths_B = jnp.maximum(lengths_B, lengths_B[other_B])
-  return blend(inputs), lengths_B, blend(targets_BxC)
+  return blend(inputs), lengths_B, jax.tree.map(blend, targets)
 
 
 def train_step(

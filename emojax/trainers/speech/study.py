@@ -19,7 +19,8 @@ from emojax.models.pooling import POOLINGS
 from emojax.reports import animation
 from emojax.reports import tables as report_tables
 from emojax.runtime import memory
-from emojax.trainers.speech import build, evidence, optimizers
+from emojax.systems import speech
+from emojax.trainers.speech import build, evidence, optimizers, parts
 from emojax.trainers.speech.evidence import Member
 from emojax.trainers.speech.parts import Resources
 from emojax.trainers.speech.training import Training
@@ -56,6 +57,7 @@ def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
     UserError: a speaker or an identical recording is in two parts, or whatever
       else is wrong with the data.
   """
+  _check(config)
   return clips.read(config)[1]
 
 
@@ -66,8 +68,10 @@ def _run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict:
   resources = _resources(config)
   blueprints = [
     build.blueprint(config, encoder, material.classes)
-    for encoder in (config.model.encoder, *config.baselines)
+    for encoder in dict.fromkeys((config.model.encoder, *config.baselines))
   ]
+  for blueprint in blueprints:
+    parts.check_lengths(blueprint.system, material)
   loop.claim(workdir, config)
   members = []
   for setting, split in material.splits.items():
@@ -134,6 +138,11 @@ def _resources(config: ml_collections.ConfigDict) -> Resources:
   if not any(v for k, v in fields.items() if k.endswith("_probability")):
     return Resources(None, None, None)
   noise, responses = None, None
+  if settings.background_probability and not background_path:
+    raise UserError(
+      "config.augment.background_path is not set: name a folder of recordings "
+      "such as MUSAN's, or set config.augment.background_probability=0"
+    )
   if settings.background_probability:
     noise = backgrounds.Backgrounds(background_path)
   if settings.reverberation_probability and responses_path:
@@ -165,7 +174,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
     config, "augment.feature_time_share", "augment.feature_channel_share"
   )
   checks.choice(config, "model.pooling", tuple(POOLINGS))
-  checks.choice(config, "dtype", tuple(build.DTYPES))
+  checks.choice(config, "dtype", tuple(speech.DTYPES))
   checks.choice(config, "optimizer.schedule", optimizers.SCHEDULES)
   checks.choice(config, "split.method", partitions.METHODS)
   checks.choice(config, "split.group", partitions.GROUPS)
@@ -189,6 +198,11 @@ def _check(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       "config.unfreeze_last_n_layers: the whole encoder is trained; set "
       "config.freeze_encoder=True to train its last layers only"
+    )
+  if config.model.encoder == build.LOG_MEL and build.masks_features(config):
+    raise UserError(
+      "config.augment.feature_time_share, feature_channel_share: a log-mel CNN "
+      "has no such features; see time_mask_probability"
     )
   if config.adversary.domain != "none" and is_frozen:
     raise UserError(

@@ -18,6 +18,7 @@ from emojax import loop, losses
 from emojax.data import pipeline
 from emojax.data.clips import Material
 from emojax.data.splits import Split
+from emojax.errors import UserError
 from emojax.metrics import classification_metrics
 from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
@@ -50,6 +51,11 @@ class Training:
     """
     if config.adversary.domain != "none":
       num_domains, _ = parts.domains(config, material, split)
+      if num_domains < 2:
+        raise UserError(
+          f"config.adversary.domain = {config.adversary.domain!r}: the "
+          "training part has only one, and there is nothing to forget"
+        )
       blueprint = blueprint.with_domains(num_domains)
     self.blueprint = blueprint
     self._config = config
@@ -67,7 +73,7 @@ class Training:
         config, system, encoder, material, split, self._mesh
       )
     else:
-      self.parts = parts.from_audio(config, system, material, split, resources)
+      self.parts = parts.from_audio(config, material, split, resources)
     train = self.parts["train"]
     self._plan = pipeline.Plan(
       train.lengths_P, train.sizes, config.batch_size, config.num_epochs
@@ -75,7 +81,7 @@ class Training:
     self._steps_per_round = config.steps_per_round or self._plan.steps_per_epoch
     self.num_rounds = math.ceil(len(self._plan) / self._steps_per_round)
     weights_C = build.class_weights(
-      self.labels("train"), len(material.classes), config.class_weights
+      train.reader.fields["label"], len(material.classes), config.class_weights
     )
     self._extra = self._place(
       {"class_weight": weights_C, "responses": resources.responses}
@@ -139,7 +145,9 @@ class Training:
     """Mean logits over the pieces of each clip of a part, [U, C]."""
     part = self.parts[name]
     plan = pipeline.Plan(part.lengths_P, part.sizes, self._config.batch_size)
-    total_UxC = jnp.zeros((len(part.rows), len(self._material.classes)))
+    total_UxC = self._place(
+      jnp.zeros((len(part.rows), len(self._material.classes)))
+    )
     for batch in pipeline.batches(plan, part.reader, self._by_clip):
       logits_BxC = self._forward(params, frozen, batch)
       total_UxC = _add(total_UxC, logits_BxC, batch["weight"], batch["clip"])
@@ -184,7 +192,7 @@ class Training:
 
   def _compile(self, recipe: Recipe) -> None:
     system, config = self.blueprint.system, self._config
-    model = system.model(build.DTYPES[config.dtype], config.model.remat)
+    model = system.model(config.model.remat)
     tx = optimizers.make(config.optimizer, recipe.num_steps)
     self._init = jax.jit(functools.partial(step.init_state, tx))
     self._step = sharding.mapped(
@@ -243,7 +251,11 @@ def _validate(num_classes: int, labels_U, state: State, logits_UxC):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _add(total_UxC, logits_BxC, weight_B, clip_B):
-  return total_UxC.at[clip_B].add(logits_BxC * weight_B[:, None])
+  # A product: on GPUs the order of a scatter's sums differs each time.
+  share_BxU = jax.nn.one_hot(clip_B, len(total_UxC)) * weight_B[:, None]
+  return total_UxC + jnp.einsum(
+    "bu,bc->uc", share_BxU, logits_BxC, precision="highest"
+  )
 
 
 @jax.jit

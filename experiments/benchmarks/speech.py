@@ -1,0 +1,303 @@
+"""Speed of the speech study: training steps, its input, and its memory.
+
+  python -m experiments.benchmarks.speech --output=speech.json
+
+Steps: HuBERT base (random weights, written by transformers), attention pooling
+and the published head, frozen, with its last two layers trained, and trained
+as a whole; emojax against transformers with PyTorch, both with Adam and
+without dropout. They are warmed up, then take turns; a ratio is formed in each
+turn, so that other load on the machine falls on both.
+
+Input: the share of a training's time in which it waits for a batch. Memory:
+what the process holds while the features of 10,000 synthetic clips are
+computed and then read.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import tempfile
+import time
+
+import jax
+import numpy as np
+import torch
+import transformers
+from absl import flags
+
+from configs import speech as speech_config
+from emojax.data import pipeline
+from emojax.data.clips import Material
+from emojax.data.splits import Split
+from emojax.runtime import sharding
+from emojax.trainers.speech import build, features, study
+from emojax.trainers.speech.parts import Resources
+from emojax.trainers.speech.training import Training
+from experiments.benchmarks import measure
+
+RATE = build.SAMPLE_RATE
+CLASSES = tuple("abcdefgh")
+BATCH, SECONDS = 4, 5
+CASES = {"frozen": 0, "last 2 layers": 2, "all layers": None}
+# The random parts of training would make the two sides differ.
+STILL = {
+  "hidden_dropout": 0.0,
+  "activation_dropout": 0.0,
+  "attention_dropout": 0.0,
+  "feat_proj_dropout": 0.0,
+  "layerdrop": 0.0,
+  "apply_spec_augment": False,
+}
+
+
+class Clips:
+  """Synthetic clips, each made when it is read."""
+
+  def __init__(self, count, seconds):
+    self._count, self._samples = count, round(seconds * RATE)
+
+  def __len__(self):
+    return self._count
+
+  def __getitem__(self, index):
+    rng = np.random.default_rng(index)
+    return rng.integers(-9000, 9000, self._samples).astype(np.int16)
+
+
+def material(count, seconds):
+  """A corpus of synthetic clips: ten speakers, eight emotions."""
+  numbers = np.arange(count)
+  names = np.char.add("clip ", numbers.astype(str))
+  return Material(
+    classes=CLASSES,
+    audio=Clips(count, seconds),
+    num_samples_U=np.full(count, round(seconds * RATE)),
+    class_U=numbers % 8,
+    speaker_U=(numbers % 10).astype(str),
+    corpus_U=np.full(count, "synthetic"),
+    session_U=np.full(count, ""),
+    path_U=names,
+    digest_U=names,
+    splits={},
+  )
+
+
+def config_of(encoder, trained_layers, **changes):
+  config = speech_config.get_config("ravdess")
+  config.model.encoder = encoder
+  config.model.dropout = 0.0
+  config.batch_size = BATCH
+  config.data.buckets = (float(SECONDS),)
+  config.freeze_encoder = trained_layers is not None
+  config.unfreeze_last_n_layers = trained_layers or 0
+  config.augment.gain_probability = 0.0
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+def thirds(count):
+  numbers = np.arange(count)
+  return Split(
+    {
+      name: numbers[numbers % 3 == part]
+      for part, name in enumerate(("train", "validation", "test"))
+    }
+  )
+
+
+class Emojax:
+  """Training steps of the study; the frozen encoder runs in each."""
+
+  def __init__(self, folder, trained_layers):
+    config = config_of(str(folder), trained_layers)
+    # A gain of 0 dB: without augmentation the features would be cached.
+    config.augment.gain_probability = 1.0
+    config.augment.gain_db = (0.0, 0.0)
+    blueprint = build.blueprint(config, str(folder), CLASSES)
+    clips = material(3 * BATCH, SECONDS)
+    self._training = Training(
+      config,
+      blueprint,
+      clips,
+      thirds(len(clips.audio)),
+      study._resources(config),
+    )
+    plan = self._training.study(0, None, None)
+    self._state = plan.init()
+    self._frozen = self._training._frozen(0)
+    self._key = self._training._place(self._training._key(0))
+    self._batch = next(iter(self._training._batches(0, 0)))
+
+  def __call__(self):
+    training = self._training
+    self._state, metrics = training._step(
+      self._state, self._frozen, self._batch, training._extra, self._key
+    )
+    return jax.block_until_ready(metrics)["emotion_loss"].item()
+
+
+class PyTorch:
+  """The same in PyTorch."""
+
+  def __init__(self, folder, trained_layers):
+    torch.manual_seed(0)
+    self._encoder = transformers.HubertModel.from_pretrained(folder)
+    self._score = torch.nn.Linear(768, 1)
+    self._head = torch.nn.Sequential(
+      torch.nn.Linear(768, 256), torch.nn.GELU(), torch.nn.Linear(256, 8)
+    )
+    self._is_frozen = trained_layers == 0
+    if trained_layers is not None:
+      self._encoder.requires_grad_(False)
+      if trained_layers:
+        self._encoder.encoder.layers[-trained_layers:].requires_grad_(True)
+    parameters = [
+      parameter
+      for module in (self._encoder, self._score, self._head)
+      for parameter in module.parameters()
+      if parameter.requires_grad
+    ]
+    self._optimizer = torch.optim.Adam(parameters, 1e-3)
+    samples = np.stack([Clips(9, SECONDS)[i] for i in range(BATCH)]) / 32768
+    samples = (samples - samples.mean(-1, keepdims=True)) / samples.std(
+      -1, keepdims=True
+    )
+    self._audio = torch.tensor(samples, dtype=torch.float32)
+    self._labels = torch.arange(BATCH)
+
+  def __call__(self):
+    with torch.set_grad_enabled(not self._is_frozen):
+      states = self._encoder(self._audio).last_hidden_state
+    weights = self._score(states).softmax(1)
+    logits = self._head((weights * states).sum(1))
+    loss = torch.nn.functional.cross_entropy(logits, self._labels)
+    self._optimizer.zero_grad()
+    loss.backward()
+    self._optimizer.step()
+    return loss.item()
+
+
+def compare(folder, trained_layers, turns):
+  ours, theirs = Emojax(folder, trained_layers), PyTorch(folder, trained_layers)
+  first = {"emojax": ours(), "pytorch": theirs()}
+  ours(), theirs()
+  times = {"emojax": [], "pytorch": []}
+  for _ in range(turns):
+    times["pytorch"].append(measure.seconds(theirs))
+    times["emojax"].append(measure.seconds(ours))
+  return {
+    "clips_per_second": {
+      name: BATCH / float(np.median(values)) for name, values in times.items()
+    },
+    "times_faster": measure.ratios(times["pytorch"], times["emojax"]),
+    "first_loss": first,
+  }
+
+
+def waiting(encoder, augmented):
+  """Share of the time of three epochs in which the training waits for data."""
+  config = config_of(encoder, None, batch_size=32)
+  config.num_epochs = 3
+  if augmented:
+    for kind in ("gain", "pitch", "stretch", "noise"):
+      config.augment[f"{kind}_probability"] = 0.5
+  clips = material(480, SECONDS)
+  blueprint = build.blueprint(config, encoder, CLASSES)
+  resources = study._resources(config) if augmented else Resources(*[None] * 3)
+  training = Training(
+    config, blueprint, clips, thirds(len(clips.audio)), resources
+  )
+  state = training.study(0, None, None).init()
+  key = training._place(training._key(0))
+  batches = training._batches(0, 0)
+  # The first step compiles.
+  state, _ = training._step(state, {}, next(batches), training._extra, key)
+  jax.block_until_ready(state)
+  waited, start = 0.0, time.perf_counter()
+  while True:
+    asked = time.perf_counter()
+    batch = next(batches, None)
+    waited += time.perf_counter() - asked
+    if batch is None:
+      return waited / (time.perf_counter() - start)
+    state, _ = training._step(state, {}, batch, training._extra, key)
+    jax.block_until_ready(state)
+
+
+def memory():
+  """Anonymous memory of this process, in MB; mapped files are not in it."""
+  status = pathlib.Path("/proc/self/status").read_text()
+  return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1e3
+
+
+def stream(counts):
+  """Memory after computing and reading the features of so many clips."""
+  results = {}
+  for count in counts:
+    config = config_of(build.SMALL, None)
+    system = build.blueprint(config, build.SMALL, CLASSES).system
+    clips = material(count, 2.0)
+    mesh = sharding.make_mesh(jax.device_count())
+    pieces = pipeline.cut(clips.num_samples_U, np.arange(count), 2 * RATE)
+    params = jax.jit(system.model().init)(
+      jax.random.key(0), np.zeros((1, RATE), np.float32), np.array([RATE])
+    )["params"]
+    start = time.perf_counter()
+    store = features.compute(
+      system,
+      params["encoder"],
+      clips,
+      pieces,
+      (2 * RATE,),
+      32,
+      mesh,
+    )
+    computed = time.perf_counter()
+    plan = pipeline.Plan(store.lengths, (int(store.lengths.max()),), 32)
+    reader = pipeline.Reader(store, pipeline.whole(store.lengths), {})
+    by_clip = jax.sharding.NamedSharding(mesh, sharding.DATA)
+    for batch in pipeline.batches(plan, reader, by_clip):
+      jax.block_until_ready(batch)
+    results[count] = {
+      "memory_mb": memory(),
+      "encode_seconds": computed - start,
+      "read_seconds": time.perf_counter() - computed,
+    }
+  return results
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", required=True)
+  parser.add_argument("--turns", type=int, default=5)
+  arguments = parser.parse_args()
+  flags.FLAGS(["speech"])
+  results = {"setting": measure.setting("flax", "torch", "transformers")}
+  with tempfile.TemporaryDirectory() as folder:
+    model = transformers.HubertModel(transformers.HubertConfig(**STILL))
+    model.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(
+      return_attention_mask=False
+    ).save_pretrained(folder)
+    del model
+    results["steps"] = {
+      name: compare(folder, layers, arguments.turns)
+      for name, layers in CASES.items()
+    }
+  results["share_waiting_for_data"] = {
+    "log-mel CNN": waiting(build.LOG_MEL, False),
+    "log-mel CNN, augmented": waiting(build.LOG_MEL, True),
+  }
+  with tempfile.TemporaryDirectory() as folder:
+    os.environ["XDG_CACHE_HOME"] = folder
+    results["features"] = stream((1_000, 10_000))
+  text = json.dumps(results, indent=2)
+  pathlib.Path(arguments.output).write_text(text + "\n")
+  print(text)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,428 @@
+"""Whole small studies: what is left behind, resumption, caching, bad input."""
+
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+from jax.experimental.compilation_cache import compilation_cache
+
+from configs import speech as speech_config
+from emojax import loop
+from emojax.encoders.speech_config import SpeechConfig
+from emojax.errors import UserError
+from emojax.systems import speech
+from emojax.trainers.speech import audit, build, exhibits, study, train
+from emojax.trainers.speech.training import Training
+
+RATE = 16_000
+TINY = SpeechConfig(
+  hidden_size=8,
+  num_hidden_layers=1,
+  num_attention_heads=2,
+  intermediate_size=8,
+  feat_extract_norm="layer",
+  conv_dim=(4,),
+  conv_kernel=(400,),
+  conv_stride=(320,),
+  num_conv_pos_embeddings=4,
+  num_conv_pos_embedding_groups=2,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(tmp_path_factory):
+  """Programs are compiled once for all tests here."""
+  cache = str(tmp_path_factory.mktemp("compiled"))
+  try:
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    compilation_cache.reset_cache()
+    yield
+  finally:
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(autouse=True)
+def tiny_encoders(monkeypatch, cache):
+  """Small encoders, and an empty user cache."""
+  monkeypatch.setattr(build, "_SMALL", TINY)
+  monkeypatch.setattr(build, "_LOG_MEL_CHANNELS", (4,))
+
+
+@pytest.fixture
+def no_exhibits(monkeypatch):
+  """Studies without their figures, which take most of a small one's time."""
+  monkeypatch.setattr(exhibits, "of_study", lambda *_: ())
+  monkeypatch.setattr(exhibits, "of_best", lambda *_: ())
+
+
+def write_corpus(folder, num_speakers=4, each=3, label_of=None):
+  """A manifest of tones whose pitch is the emotion, in noise."""
+  rng = np.random.default_rng(0)
+  folder.mkdir(parents=True, exist_ok=True)
+  lines = ["path,label,speaker"]
+  for speaker in range(num_speakers):
+    for number in range(2 * each):
+      label = ("happy", "sad")[number % 2]
+      time = np.arange(rng.integers(3000, 6000)) / RATE
+      samples = 0.3 * np.sin(2 * np.pi * (900, 250)[number % 2] * time)
+      samples += 0.01 * rng.normal(size=len(time))
+      name = f"{speaker}_{number}.wav"
+      soundfile.write(folder / name, samples, RATE)
+      if label_of is not None:
+        label = label_of(speaker, number)
+      lines.append(f"{name},{label},p{speaker}")
+  path = folder / "clips.csv"
+  path.write_text("\n".join(lines))
+  return path
+
+
+def make_config(path, **changes):
+  config = speech_config.get_config("demo")
+  config.data.corpora, config.data.paths = "manifest", str(path)
+  config.data.labels = "happy,sad"
+  config.data.buckets = (0.4,)
+  config.model.hidden = 8
+  config.num_epochs, config.num_replicates, config.batch_size = 2, 1, 4
+  config.optimizer.schedule = "constant"
+  config.split.seed = 0
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+def test_a_study_and_what_it_leaves(tmp_path, capsys):
+  path = write_corpus(tmp_path / "a")
+  config = make_config(
+    path,
+    **{
+      "num_replicates": 2,
+      "num_epochs": 6,
+      "model.encoder": "small",
+      "baselines": ("log_mel",),
+      "optimizer.learning_rate": 1e-2,
+      "optimizer.encoder_learning_rate": 1e-2,
+    },
+  )
+  workdir = tmp_path / "run"
+  summary = train(config, workdir)
+  systems = [row["system"] for row in summary["rows"]]
+  assert systems == ["small encoder", "log-mel CNN"]
+  for row in summary["rows"]:
+    assert len(row["unweighted_accuracy"]["runs"]) == 2
+    assert "oracle" not in row
+  assert summary["rows"][1]["unweighted_accuracy"]["mean"] > 0.8
+  (comparison, *_) = summary["comparisons"]
+  assert (comparison["a"], comparison["b"]) == tuple(systems)
+  names = {
+    str(p.relative_to(workdir)) for p in workdir.rglob("*") if p.is_file()
+  }
+  assert names >= {
+    "attention.png",
+    "comparison.png",
+    "config.json",
+    "confusions.gif",
+    "confusions_1.png",
+    "history.npz",
+    "learning_curves.png",
+    "misclassified/index.html",
+    "model/system.json",
+    "model/weights.safetensors",
+    "reliability.png",
+    "report.md",
+    "summary.json",
+  }
+  for name in ("attention.png", "confusions.gif", "misclassified/index.html"):
+    assert name in (workdir / "report.md").read_text()
+  history = np.load(workdir / "history.npz")
+  name = "unseen speakers/small encoder/1/validation_unweighted_accuracy"
+  assert history[name].shape == (6,)
+  # Every initialisation's best weights are those of its best validation.
+  for member in summary["members"]:
+    curve = history[
+      f"{member['setting']}/{member['system']}/{member['seed']}/"
+      "validation_unweighted_accuracy"
+    ]
+    assert member["validation_unweighted_accuracy"] == curve.max()
+    assert member["best_epoch"] == 1 + curve.argmax()
+  # The model gives the test logits that were counted.
+  system, params = speech.load(speech.find(workdir))
+  assert set(params) == {"encoder", "pool", "hidden_layer", "output"}
+  assert system.classes == ("happy", "sad")
+  capsys.readouterr()
+  assert train(config, workdir) == summary
+  assert "small encoder" in capsys.readouterr().out
+
+
+def stop_after(monkeypatch, count):
+  """Asks the job to stop in its round `count`, as a scheduler does."""
+  rounds = []
+
+  original = loop._Records.add
+
+  def add(self, round_, record):
+    rounds.append(round_)
+    if len(rounds) == count:
+      os.kill(os.getpid(), signal.SIGTERM)
+    original(self, round_, record)
+
+  monkeypatch.setattr(loop._Records, "add", add)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+  tmp_path, monkeypatch, no_exhibits
+):
+  path = write_corpus(tmp_path / "a")
+  # Three batches an epoch and two a round: it stops in the middle of an epoch.
+  config = make_config(
+    path,
+    **{
+      "model.encoder": "small",
+      "num_epochs": 4,
+      "steps_per_round": 2,
+      "augment.noise_probability": 0.5,
+      "mixup": 0.2,
+      "optimizer.accumulate": 3,
+      "augment.background_probability": 0.5,
+      "augment.background_path": str(path.parent),
+      "checkpoint_every": 10,
+    },
+  )
+  whole = train(config, tmp_path / "whole")
+  with monkeypatch.context() as patch:
+    stop_after(patch, 2)
+    with pytest.raises(SystemExit) as stopped:
+      train(config, tmp_path / "parts")
+    assert stopped.value.code == 128 + signal.SIGTERM
+  assert train(config, tmp_path / "parts") == whole
+  one, other = (
+    np.load(tmp_path / name / "history.npz") for name in ("whole", "parts")
+  )
+  for name in one:
+    np.testing.assert_array_equal(one[name], other[name])
+  weights = [
+    (tmp_path / name / "model/weights.safetensors").read_bytes()
+    for name in ("whole", "parts")
+  ]
+  assert weights[0] == weights[1]
+
+
+def make_training(config):
+  material, _ = study.clips.read(config)
+  blueprint = build.blueprint(config, config.model.encoder, material.classes)
+  (split,) = material.splits.values()
+  return Training(config, blueprint, material, split, study._resources(config))
+
+
+def test_validation_and_test_are_never_augmented(tmp_path):
+  path = write_corpus(tmp_path / "a")
+  loud = {
+    "augment.gain_probability": 1.0,
+    "augment.gain_db": (-40.0, -40.0),
+    "augment.noise_probability": 1.0,
+    "augment.noise_snr_db": (-20.0, -20.0),
+    "augment.stretch_probability": 1.0,
+    "augment.background_probability": 1.0,
+    "augment.background_path": str(tmp_path / "a"),
+  }
+  plain = make_training(make_config(path))
+  augmented = make_training(make_config(path, **loud))
+  for part in ("validation", "test"):
+    params, frozen = plain.blueprint.init(jax.random.key(0))
+    one, other = (
+      np.asarray(training.logits(params, frozen, part))
+      for training in (plain, augmented)
+    )
+    np.testing.assert_array_equal(one, other)
+    assert augmented.parts[part].reader.noise is None
+  assert augmented.parts["train"].reader.noise is not None
+
+
+def test_cached_features_give_the_same_study(tmp_path, no_exhibits):
+  path = write_corpus(tmp_path / "a")
+  first = make_config(path, **{"model.encoder": "small"})
+  train(first, tmp_path / "first")
+  frozen = make_config(
+    path,
+    **{
+      "model.encoder": "small",
+      "freeze_encoder": True,
+      "pretrained_weights": str(tmp_path / "first"),
+    },
+  )
+  cached = make_training(frozen)
+  assert cached._is_cached
+  frozen.augment.gain_probability = 1.0
+  frozen.augment.gain_db = (0.0, 0.0)
+  computed = make_training(frozen)
+  assert not computed._is_cached
+  params, rest = cached.blueprint.init(jax.random.key(0))
+  for part in ("validation", "test"):
+    np.testing.assert_allclose(
+      cached.logits(params, {}, part),
+      computed.logits(params, rest, part),
+      atol=1e-5,
+    )
+  summary = train(
+    make_config(
+      path,
+      **{
+        "model.encoder": "small",
+        "freeze_encoder": True,
+        "pretrained_weights": str(tmp_path / "first"),
+      },
+    ),
+    tmp_path / "head",
+  )
+  _, params = speech.load(tmp_path / "head" / "model")
+  _, start = speech.load(tmp_path / "first" / "model")
+  jax.tree.map(
+    np.testing.assert_array_equal, params["encoder"], start["encoder"]
+  )
+  assert (params["output"]["kernel"] != start["output"]["kernel"]).any()
+  assert summary["rows"][0]["system"] == "small encoder"
+
+
+def test_several_corpora_folds_and_an_adversary(tmp_path, no_exhibits):
+  first = write_corpus(tmp_path / "a")
+  # Names as CREMA-D ships them.
+  rng = np.random.default_rng(1)
+  folder = tmp_path / "crema" / "AudioWAV"
+  folder.mkdir(parents=True)
+  for actor in range(1001, 1004):
+    for code in ("HAP", "SAD"):
+      soundfile.write(
+        folder / f"{actor}_IEO_{code}_XX.wav", rng.normal(0, 0.1, 4000), RATE
+      )
+  config = make_config(
+    f"{first},{tmp_path / 'crema'}",
+    **{
+      "data.corpora": "manifest,crema_d",
+      "split.method": "k_fold",
+      "split.num_folds": 3,
+      "adversary.domain": "corpus",
+      "num_epochs": 1,
+    },
+  )
+  tables = audit(config)
+  assert list(tables) == ["fold 1", "fold 2", "fold 3"]
+  assert "crema_d:1001" in tables["fold 1"]
+  summary = train(config, tmp_path / "run")
+  settings = [row["setting"] for row in summary["rows"]]
+  assert settings == ["fold 1", "fold 2", "fold 3", "all of them"]
+  history = np.load(tmp_path / "run/history.npz")
+  assert any(name.endswith("domain_loss") for name in history)
+  _, params = speech.load(tmp_path / "run" / "model")
+  assert "domain_classifier" not in params
+
+
+@pytest.mark.parametrize(
+  ("changes", "reason"),
+  [
+    (
+      {"data.corpora": "ravdess", "data.paths": "/none"},
+      "/none: no such.*zenodo",
+    ),
+    (
+      {"data.corpora": "ravdess", "data.paths": ""},
+      "path is not set; expected",
+    ),
+    ({"data.paths": "a,b"}, "2 paths for 1 corpora"),
+    ({"data.corpora": "nothing"}, "no such corpus"),
+    ({"data.labels": "angry,calm"}, "no clip of manifest has one of them"),
+    (
+      {"data.labels": "happy,sad,angry"},
+      "no clip of the training part is angry",
+    ),
+    ({"data.buckets": (2.0, 1.0)}, "each longer than the one before"),
+    ({"freeze_encoder": True, "model.encoder": "small"}, "random weights"),
+    ({"unfreeze_last_n_layers": 2}, "config.freeze_encoder=True"),
+    (
+      {"freeze_encoder": True, "adversary.domain": "speaker"},
+      "could not reach it",
+    ),
+    (
+      {"pretrained_weights": "/none", "model.encoder": "small"},
+      "no finished run",
+    ),
+    (
+      {
+        "augment.background_probability": 0.5,
+        "augment.background_path": "/none",
+      },
+      "no such folder of backgrounds",
+    ),
+    ({"augment.stretch_rate": (0.0, 1.0)}, "config.augment.stretch_rate"),
+    ({"augment.background_probability": 0.5}, "background_path is not set"),
+    (
+      {"adversary.domain": "corpus", "model.encoder": "small"},
+      "only one, and there is nothing to forget",
+    ),
+    ({"optimizer.accumulate": 99}, "there would be no update"),
+    ({"freeze_encoder": True}, "log-mel CNN has random weights"),
+    ({"augment.feature_time_share": 0.1}, "no such features"),
+    ({"model.pooling": "max"}, "attention, mean"),
+    ({"optimizer.schedule": "linear"}, "one_cycle"),
+    ({"split.method": "random"}, "shuffle, speakers"),
+    ({"model.encoder": "no/such/folder"}, "no such folder"),
+    ({"batch_size": 0}, "batch_size = 0"),
+  ],
+)
+def test_bad_config(tmp_path, changes, reason):
+  path = write_corpus(tmp_path / "a", num_speakers=3, each=1)
+  config = make_config(path, **changes)
+  with pytest.raises(UserError, match=reason):
+    train(config, tmp_path / "run")
+  assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_one_speaker(tmp_path):
+  path = write_corpus(tmp_path / "a", num_speakers=1)
+  with pytest.raises(UserError, match=r"manifest: 1 speakers \(p0\).*needs 3"):
+    train(make_config(path), tmp_path / "run")
+
+
+def test_too_many_damaged_clips(tmp_path):
+  path = write_corpus(tmp_path / "a")
+  (tmp_path / "a" / "0_0.wav").write_bytes(b"")
+  (tmp_path / "a" / "1_0.wav").write_bytes(b"no audio")
+  config = make_config(path, **{"data.max_skipped": 1})
+  with pytest.raises(UserError, match="2 of 24 recordings can not be used"):
+    train(config, tmp_path / "run")
+
+
+def test_a_class_that_nobody_tests_is_said(tmp_path, caplog):
+  def label_of(speaker, number):
+    return (
+      "angry" if speaker == 0 and number == 0 else ("happy", "sad")[number % 2]
+    )
+
+  path = write_corpus(tmp_path / "a", label_of=label_of)
+  config = make_config(
+    path,
+    **{
+      "data.labels": "happy,sad,angry",
+      "split.method": "speakers",
+      "split.validation_speakers": "p2",
+      "split.test_speakers": "p3",
+    },
+  )
+  audit(config)
+  assert "no clip of the test part is angry" in caplog.text
+
+
+def test_too_little_memory(tmp_path, monkeypatch):
+  path = write_corpus(tmp_path / "a")
+
+  def exhausted(*_):
+    # More than any machine has: XLA's own error.
+    jax.block_until_ready(jax.numpy.ones((1 << 47,), np.int8))
+
+  monkeypatch.setattr(Training, "logits", exhausted)
+  with pytest.raises(UserError, match=r"too little memory.*config\.batch_size"):
+    train(make_config(path), tmp_path / "run")
