@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import soundfile
+import transformers
 from jax.experimental.compilation_cache import compilation_cache
 
 from configs import speech as speech_config
@@ -426,3 +427,42 @@ def test_too_little_memory(tmp_path, monkeypatch):
   monkeypatch.setattr(Training, "logits", exhausted)
   with pytest.raises(UserError, match=r"too little memory.*config\.batch_size"):
     train(make_config(path), tmp_path / "run")
+
+
+def test_a_checkpoint_written_by_transformers(tmp_path, no_exhibits):
+  """Its last layer is trained, the rest is what the file holds."""
+  model = transformers.HubertModel(
+    transformers.HubertConfig(
+      hidden_size=8,
+      num_hidden_layers=2,
+      num_attention_heads=2,
+      intermediate_size=8,
+      conv_dim=(4,),
+      conv_kernel=(400,),
+      conv_stride=(320,),
+      num_conv_pos_embeddings=4,
+      num_conv_pos_embedding_groups=2,
+      num_feat_extract_layers=1,
+    )
+  )
+  folder = tmp_path / "tiny-hubert"
+  model.save_pretrained(folder)
+  transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+  config = make_config(
+    write_corpus(tmp_path / "a"),
+    **{
+      "model.encoder": str(folder),
+      "freeze_encoder": True,
+      "unfreeze_last_n_layers": 1,
+      "augment.feature_time_share": 0.05,
+    },
+  )
+  summary = train(config, tmp_path / "run")
+  assert summary["rows"][0]["system"] == "tiny-hubert"
+  system, params = speech.load(tmp_path / "run" / "model")
+  assert system.encoder["kind"] == "hubert"
+  layers = params["encoder"]["encoder"]
+  for number, is_kept in ((0, True), (1, False)):
+    theirs = model.encoder.layers[number].feed_forward.output_dense.weight
+    ours = layers[f"layers_{number}"]["feed_forward"]["output_dense"]["kernel"]
+    assert np.array_equal(ours.T, theirs.detach().numpy()) == is_kept
