@@ -307,6 +307,7 @@ def test_several_corpora_folds_and_an_adversary(tmp_path, no_exhibits):
       "split.method": "k_fold",
       "split.num_folds": 3,
       "adversary.domain": "corpus",
+      "dtype": "bfloat16",
       "num_epochs": 1,
     },
   )
