@@ -17,6 +17,7 @@ SAMPLE_RATE = 16_000
 _FFT = 512  # 32 ms.
 _HOP = 160  # 10 ms.
 _NUM_MELS = 64
+_RANGE = 16.0  # Below the loudest, in natural logarithms of power: 70 dB.
 
 
 class LogMelEncoder(nn.Module):
@@ -83,11 +84,23 @@ def _mask(x: jax.Array, frames_B: jax.Array) -> jax.Array:
 
 
 def _standardise(x_BxTxM: jax.Array, mask_BxT: jax.Array) -> jax.Array:
-  """Each band of each clip to zero mean, each clip to unit variance."""
-  weight_BxTx1 = mask_BxT[..., None].astype(jnp.float32)
-  count_Bx1x1 = jnp.maximum(weight_BxTx1.sum(1, keepdims=True), 1)
-  mean_Bx1xM = (x_BxTxM * weight_BxTx1).sum(1, keepdims=True) / count_Bx1x1
-  centred = (x_BxTxM - mean_Bx1xM) * weight_BxTx1
-  variance_Bx1xM = jnp.square(centred).sum(1, keepdims=True) / count_Bx1x1
-  scale_Bx1x1 = jax.lax.rsqrt(variance_Bx1xM.mean(-1, keepdims=True) + 1e-5)
-  return centred * scale_Bx1x1
+  """Each clip to zero mean and unit variance, over time and bands together.
+
+  The bands keep their differences: the tilt of the spectrum says much of the
+  effort behind a voice.
+  """
+  mask_BxTx1 = mask_BxT[..., None]
+  # What is inaudible beside the loudest is not to take up the variance.
+  loudest_Bx1x1 = jnp.where(mask_BxTx1, x_BxTxM, -jnp.inf).max(
+    (1, 2), keepdims=True
+  )
+  x_BxTxM = jnp.maximum(x_BxTxM, loudest_Bx1x1 - _RANGE)
+  count_Bx1x1 = jnp.maximum(mask_BxTx1.sum((1, 2), keepdims=True), 1)
+  count_Bx1x1 = count_Bx1x1.astype(jnp.float32) * x_BxTxM.shape[-1]
+
+  def mean(values_BxTxM):
+    total = jnp.where(mask_BxTx1, values_BxTxM, 0).sum((1, 2), keepdims=True)
+    return total / count_Bx1x1
+
+  centred = jnp.where(mask_BxTx1, x_BxTxM - mean(x_BxTxM), 0)
+  return centred * jax.lax.rsqrt(mean(jnp.square(centred)) + 1e-5)

@@ -3,8 +3,12 @@
 In a process of its own, as worker processes are started from a real program.
 """
 
+import os
+import pathlib
 import subprocess
 import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 PROGRAM = """
 import sys
@@ -40,6 +44,10 @@ def test_worker_processes(tmp_path):
   path = tmp_path / "program.py"
   path.write_text(PROGRAM)
   done = subprocess.run(
-    [sys.executable, path], capture_output=True, text=True, timeout=120
+    [sys.executable, path],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=120,
   )
   assert done.stdout.strip() == "the same", done.stderr
