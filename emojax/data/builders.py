@@ -8,12 +8,9 @@ coding of integers.
 """
 
 import collections
-import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
-import io as memory
 import itertools
 import json
 import math
@@ -27,7 +24,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from emojax.audio import io
-from emojax.data import corpora, recordings
+from emojax.data import array_record, corpora, recordings
 from emojax.data.records import Utterance
 from emojax.errors import UserError
 from emojax.runtime import files
@@ -199,7 +196,9 @@ def prepare(
     else:
       builder.utterances, builder.digests = utterances, digests
       builder.skips, builder.description = skips, f"prepare {corpus}"
-      builder = _write(builder, folder)
+      builder = array_record.write(
+        builder, lambda: Recordings(data_dir=folder, file_format="array_record")
+      )
   if len(skips.found) == len(utterances):
     raise UserError(f"no recording is usable; first: {skips.found[0]}")
   skipped = {row for row, _ in builder.info.metadata[_SKIPPED]}
@@ -218,36 +217,10 @@ def hash_of(content: Any) -> str:
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _write(builder: Recordings, folder: pathlib.Path) -> Recordings:
-  try:
-    # TFDS prints to the standard output that it downloads; it does not.
-    with contextlib.redirect_stdout(memory.StringIO()):
-      builder.download_and_prepare()
-  except RuntimeError as error:  # ArrayRecord's own writer has no errno.
-    if os.strerror(errno.ENOSPC) in str(error):
-      raise OSError(errno.ENOSPC, str(error)) from error
-    raise
-  except OSError:
-    # Another process may have been first to give its files their name.
-    if not builder.data_path.exists():
-      raise
-    return Recordings(data_dir=folder, file_format="array_record")
-  return builder
-
-
 def _open(
   builder: Recordings, folder: pathlib.Path, count: int
 ) -> Sequence[dict[str, Any]]:
-  missing = [
-    path.name
-    for path in builder.info.splits[_SPLIT].filepaths
-    if not path.exists()
-  ]
-  if missing:
-    raise UserError(
-      f"{folder}: damaged, {missing[0]} is missing; remove the folder and run "
-      "the same command again"
-    )
+  array_record.check(builder, folder)
   source = builder.as_data_source(_SPLIT)
   if len(source) != count:
     raise UserError(

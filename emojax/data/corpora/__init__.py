@@ -9,6 +9,7 @@ import importlib
 import os
 import pkgutil
 
+from emojax.data import shipped
 from emojax.data.records import Utterance
 from emojax.errors import UserError
 
@@ -35,18 +36,4 @@ def read(name: str, path: str | os.PathLike) -> list[Utterance]:
       f"{', '.join(names())}"
     )
   module = importlib.import_module(f"{__name__}.{name}")
-  if not hasattr(module, "LAYOUT"):
-    return list(module.read(os.fspath(path)))
-
-  path = os.path.expanduser(path)
-  expected = f"expected {module.LAYOUT}; {module.SOURCE}"
-  if not path:
-    raise UserError(f"config.data.path is not set; {expected}")
-  if not os.path.exists(path):
-    raise UserError(f"{path}: no such file or folder; {expected}")
-  if os.path.isdir(path) and not os.listdir(path):
-    raise UserError(f"{path}: an empty folder; {expected}")
-  utterances = list(module.read(path))
-  if not utterances:
-    raise UserError(f"{path}: no audio of this corpus found; {expected}")
-  return utterances
+  return shipped.read(module, path, "audio")

@@ -10,6 +10,7 @@ import os
 import pkgutil
 import types
 
+from emojax.data import shipped
 from emojax.data.records import Face
 from emojax.errors import UserError
 
@@ -38,21 +39,7 @@ def read(name: str, path: str | os.PathLike) -> list[Face]:
       f"config.data.corpus = {name!r}: no such corpus of faces; there are "
       f"{', '.join(names())}"
     )
-  if not hasattr(module, "LAYOUT"):
-    return list(module.read(os.fspath(path)))
-
-  path = os.path.expanduser(path)
-  expected = f"expected {module.LAYOUT}; {module.SOURCE}"
-  if not path:
-    raise UserError(f"config.data.path is not set; {expected}")
-  if not os.path.exists(path):
-    raise UserError(f"{path}: no such file or folder; {expected}")
-  if os.path.isdir(path) and not os.listdir(path):
-    raise UserError(f"{path}: an empty folder; {expected}")
-  faces = list(module.read(path))
-  if not faces:
-    raise UserError(f"{path}: no face of this corpus found; {expected}")
-  return faces
+  return shipped.read(module, path, "face")
 
 
 def _module(name: str) -> types.ModuleType:

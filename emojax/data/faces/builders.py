@@ -5,10 +5,7 @@ every other reader. Our own studies read the mapped arrays of `store`, which
 takes no time; an example out of ArrayRecord takes 0.2 ms.
 """
 
-import contextlib
-import errno
 import functools
-import io as memory
 import os
 import pathlib
 from collections.abc import Iterator
@@ -17,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from emojax.data import array_record
 from emojax.data.builders import hash_of
 from emojax.data.faces.store import FaceTable
 from emojax.data.records import PARTS
-from emojax.errors import UserError
 from emojax.runtime import files
 
 _FACES_IN_A_SHARD = 10_000
@@ -118,25 +115,9 @@ def build(
   )
   folder = pathlib.Path(data_dir).expanduser() / f"{corpus}-{version}"
   with files.explained(folder):
-    builder = FaceImages(table, data_dir=folder, file_format="array_record")
-    try:
-      # TFDS prints to the standard output that it downloads; it does not.
-      with contextlib.redirect_stdout(memory.StringIO()):
-        builder.download_and_prepare()
-    except RuntimeError as error:  # ArrayRecord's own writer has no errno.
-      if os.strerror(errno.ENOSPC) in str(error):
-        raise OSError(errno.ENOSPC, str(error)) from error
-      raise
-    except OSError:
-      # Another process may have been first to give its files their name.
-      if not builder.data_path.exists():
-        raise
-      builder = FaceImages(table, data_dir=folder, file_format="array_record")
-  for split in builder.info.splits.values():
-    missing = [path.name for path in split.filepaths if not path.exists()]
-    if missing:
-      raise UserError(
-        f"{folder}: damaged, {missing[0]} is missing; remove the folder and "
-        "run the same command again"
-      )
+    make = functools.partial(
+      FaceImages, table, data_dir=folder, file_format="array_record"
+    )
+    builder = array_record.write(make(), make)
+  array_record.check(builder, folder)
   return builder
