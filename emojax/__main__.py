@@ -20,6 +20,7 @@ _LOG = logging.getLogger("emojax")
 
 
 def main(argv: list[str]) -> None:
+  """Runs the command that the command line names, or prints what there is."""
   commands = {
     "fetch": _fetch,
     "import-table": _import_table,

@@ -56,7 +56,11 @@ def learning_curves(
       ax.plot(epochs, mean_E, linewidth=1.3, **styles[system])
       # The steep first epochs would take up the whole height.
       settled = slice(len(epochs) // 10, None)
-      extremes += [low_E[settled].min(), high_E[settled].max()]
+      # Of the runs: the interval of two of them may be wider than all there is.
+      extremes += [
+        values_RxE[:, settled].min(),
+        values_RxE[:, settled].max(),
+      ]
   margin = 0.05 * (max(extremes) - min(extremes)) or 1.0
   axes[0].set_ylim(min(extremes) - margin, max(extremes) + margin)
   figure.supxlabel("epoch")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 NOTHING = "–"
 
 
-def table(rows: Sequence[Sequence[str]], num_names: int) -> str:
+def table(rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
   """A table; its first row is the header.
 
   Args:

@@ -8,12 +8,13 @@ they first appear; best means are bold.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from emojax.reports import markdown
+
 Summary = Mapping[str, Any]
 # {metric: {system: {setting: percent}}}
 Published = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 DEMO = "demo corpus (synthetic)"
-_NOTHING = "–"
 _ABBREVIATIONS = {
   "weighted_accuracy": "WA",
   "unweighted_accuracy": "UA",
@@ -71,7 +72,9 @@ def results_table(summary: Summary, published: Published | None = None) -> str:
   for metric in summary["metrics"]:
     table = _grid(summary, lambda row, m=metric: row.get(m), bold=True)
     _insert_published(table, (published or {}).get(metric, {}))
-    tables.append(f"### {_title(metric)} (%)\n\n{_markdown(table)}")
+    tables.append(
+      f"### {markdown.title(metric)} (%)\n\n{markdown.table(table)}"
+    )
   return "\n\n".join([*tables, _legend(summary)])
 
 
@@ -80,7 +83,9 @@ def oracle_table(summary: Summary) -> str:
   tables = []
   for metric in summary["metrics"]:
     table = _grid(summary, lambda row, m=metric: row.get("oracle", {}).get(m))
-    tables.append(f"### Oracle: {_title(metric)} (%)\n\n{_markdown(table)}")
+    tables.append(
+      f"### Oracle: {markdown.title(metric)} (%)\n\n{markdown.table(table)}"
+    )
   return "\n\n".join(
     [
       "Each run's best epoch **chosen on the test set itself**. These numbers "
@@ -98,10 +103,10 @@ def comparisons_table(summary: Summary) -> str:
     [
       one["setting"],
       f"{one['a']} − {one['b']}",
-      _title(one["metric"]),
+      markdown.title(one["metric"]),
       f"{100 * one['difference']:+.1f}",
-      _interval(one["ci95"]),
-      _p_value(one["p_value"]),
+      markdown.interval(one["ci95"], "+.1f"),
+      markdown.p_value(one["p_value"]),
     ]
     for one in summary["comparisons"]
   ]
@@ -109,8 +114,8 @@ def comparisons_table(summary: Summary) -> str:
     dict.fromkeys(one["test"] for one in summary["comparisons"])
   )
   return (
-    f"{_markdown([header, *body], num_names=3)}\n\nDifferences in percentage "
-    "points, the first minus the second. Test, over paired runs and "
+    f"{markdown.table([header, *body], num_names=3)}\n\nDifferences in "
+    "percentage points, the first minus the second. Test, over paired runs and "
     f"not corrected for the number of comparisons: {tests}."
   )
 
@@ -119,16 +124,19 @@ def speaker_probe_table(summary: Summary) -> str:
   """How well a linear probe names the speaker; less is more invariant."""
   table = _grid(summary, lambda row: row.get("speaker_probe"))
   return (
-    f"### Speakers recognised (%)\n\n{_markdown(table)}\n\nMean recall over "
-    "the speakers of a logistic regression on the frozen representation, "
-    "cross-validated by dialogue. Lower: less speaker identity is left."
+    f"### Speakers recognised (%)\n\n{markdown.table(table)}\n\nMean "
+    "recall over the speakers of a logistic regression on the frozen "
+    "representation, cross-validated by dialogue. Lower: less speaker identity "
+    "is left."
   )
 
 
 def terminal_table(summary: Summary) -> str:
   """The results in plain text, for the end of a training."""
   metrics = summary["metrics"]
-  short = [_ABBREVIATIONS.get(metric, _title(metric)) for metric in metrics]
+  short = [
+    _ABBREVIATIONS.get(metric, markdown.title(metric)) for metric in metrics
+  ]
   table = [["", "", *short]]
   last_setting = None
   for row in summary["rows"]:
@@ -188,19 +196,12 @@ def _insert_published(
   settings = table[0][1:]
   for system, numbers in published.items():
     cells = [
-      f"*{numbers[setting]:.1f}*" if setting in numbers else _NOTHING
+      f"*{numbers[setting]:.1f}*" if setting in numbers else markdown.NOTHING
       for setting in settings
     ]
     names = [row[0] for row in table]
     place = names.index(system) + 1 if system in names[1:] else len(table)
     table.insert(place, [f"*{system}, published*", *cells])
-
-
-def _markdown(table: list[list[str]], num_names: int = 1) -> str:
-  """The first `num_names` columns are text, the others numbers."""
-  header, *body = ([cell.replace("|", r"\|") for cell in row] for row in table)
-  rule = ["---"] * num_names + ["---:"] * (len(header) - num_names)
-  return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *body])
 
 
 def _legend(summary: Summary) -> str:
@@ -221,7 +222,7 @@ def _legend(summary: Summary) -> str:
 
 def _cell(value: Mapping[str, Any] | None) -> str:
   if value is None:
-    return _NOTHING
+    return markdown.NOTHING
   if len(value["runs"]) < 2:
     return _percent(value["mean"])
   return f"{_percent(value['mean'])} ± {_percent(value['std'])}"
@@ -229,22 +230,6 @@ def _cell(value: Mapping[str, Any] | None) -> str:
 
 def _percent(fraction: float) -> str:
   return f"{100 * fraction:.1f}"
-
-
-def _interval(ci95: Sequence[float] | None) -> str:
-  if ci95 is None:
-    return _NOTHING
-  low, high = ci95
-  return f"{100 * low:+.1f} to {100 * high:+.1f}"
-
-
-def _p_value(p_value: float) -> str:
-  return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def _title(metric: str) -> str:
-  words = metric.replace("_", " ")
-  return (words[0].upper() + words[1:]).replace("f1", "F1")
 
 
 def _unique(items: Iterable[str]) -> list[str]:

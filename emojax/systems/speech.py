@@ -86,19 +86,18 @@ class SpeechSystem:
       return log_mel.num_frames(num_samples, len(self.encoder["channels"]))
     return self._speech_config.num_frames(num_samples)
 
-  def frame_seconds(self) -> float:
-    """The time from one frame of the encoder to the next."""
+  @property
+  def samples_per_frame(self) -> int:
+    """Samples from one frame of the encoder to the next."""
     if self._is_log_mel:
-      return log_mel.samples_per_frame(len(self.encoder["channels"])) / (
-        self.sample_rate
-      )
-    return self._speech_config.samples_per_frame / self.sample_rate
+      return log_mel.samples_per_frame(len(self.encoder["channels"]))
+    return self._speech_config.samples_per_frame
 
   @property
   def min_samples(self) -> int:
     """The shortest clip that is taken: what one frame stands for."""
     if self._is_log_mel:
-      return log_mel.samples_per_frame(len(self.encoder["channels"]))
+      return self.samples_per_frame
     return self._speech_config.min_samples
 
   @property

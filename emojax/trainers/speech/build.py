@@ -208,6 +208,16 @@ def masks_features(config: ml_collections.ConfigDict) -> bool:
   return augment.feature_time_share > 0 or augment.feature_channel_share > 0
 
 
+def run_key(config: ml_collections.ConfigDict, seed: int) -> jax.Array:
+  """The root of everything random in one initialisation."""
+  return jax.random.fold_in(jax.random.key(config.seed), seed)
+
+
+def round_name(config: ml_collections.ConfigDict) -> str:
+  """What a round of training is called."""
+  return "round" if config.steps_per_round else "epoch"
+
+
 def class_weights(
   labels_N: np.ndarray, num_classes: int, balanced: bool
 ) -> np.ndarray:

@@ -10,7 +10,6 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-import jax
 import ml_collections
 import numpy as np
 from scipy import special
@@ -22,7 +21,7 @@ from emojax.reports import evidence
 from emojax.reports import tables as report_tables
 from emojax.runtime import environment
 from emojax.systems import speech
-from emojax.trainers.speech import exhibits, step
+from emojax.trainers.speech import build, exhibits, step
 from emojax.trainers.speech.build import Blueprint
 
 ALL = "all of them"
@@ -145,7 +144,7 @@ def summarize(
   members: Sequence[Member],
 ) -> loop.Results:
   """Rows, comparisons, the best model, and what there is to look at."""
-  outcomes = [_read(member, material) for member in members]
+  outcomes = [_read(member) for member in members]
   rows = _rows(material, outcomes)
   systems = list(dict.fromkeys(row["system"] for row in rows))
   summary = {
@@ -236,7 +235,7 @@ def _mean_recall(hits_U: np.ndarray, labels_U: np.ndarray) -> float:
   return np.mean([hits_U[labels_U == c].mean() for c in np.unique(labels_U)])
 
 
-def _read(member: Member, material: Material) -> Outcome:
+def _read(member: Member) -> Outcome:
   history = dict(np.load(member.folder / _HISTORY))
   outputs = np.load(member.folder / _OUTPUTS)
   summary = json.loads((member.folder / "summary.json").read_text())
@@ -274,7 +273,9 @@ def _files(config, material, summary, outcomes, best: Outcome) -> dict:
   params = _params(config, best)
   shown = [
     *exhibits.of_study(summary, outcomes, material.classes),
-    *exhibits.of_best(config, material, system, params, best),
+    *exhibits.of_best(
+      summary, build.round_name(config), material, system, params, best
+    ),
   ]
   report = report_tables.report(
     summary,
@@ -297,7 +298,7 @@ def _files(config, material, summary, outcomes, best: Outcome) -> dict:
 
 def _params(config, best: Outcome):
   """All parameters that prediction needs: the adversary has had its day."""
-  key = jax.random.fold_in(jax.random.key(config.seed), best.member.seed)
+  key = build.run_key(config, best.member.seed)
   _, frozen = best.member.blueprint.init(key)
   trained = speech.load_tensors(best.member.folder / _WEIGHTS)
   trained.pop("domain_classifier", None)

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import jax
-import ml_collections
 import numpy as np
 from scipy import special
 
@@ -42,7 +41,13 @@ class Exhibit:
 
 
 def of_study(summary: dict, outcomes, classes) -> Iterator[Exhibit]:
-  """Figures over all initialisations."""
+  """Figures over all initialisations.
+
+  Args:
+    summary: of the study.
+    outcomes: an `Outcome` of each initialisation.
+    classes: names of the emotions.
+  """
   title = _title(summary)
   curves, confusions = {}, {}
   for outcome in outcomes:
@@ -85,7 +90,8 @@ def of_study(summary: dict, outcomes, classes) -> Iterator[Exhibit]:
 
 
 def of_best(
-  config: ml_collections.ConfigDict,
+  summary: dict,
+  round_name: str,
   material: Material,
   system: SpeechSystem,
   params,
@@ -94,18 +100,16 @@ def of_best(
   """What the best initialisation does with single clips.
 
   Args:
-    config: a whole config.
+    summary: of the study.
+    round_name: what a round of training is called.
     material: the clips.
     system: the classifier, with its temperature.
     params: all of its parameters.
     best: its `Outcome`.
   """
-  title = config.title
-  if (material.corpus_U == "demo").any():
-    title = f"{title}, {report_tables.DEMO}"
+  title = _title(summary)
   confusion_ExCxC = best.history[_CONFUSION]
-  kind = "round" if config.steps_per_round else "epoch"
-  frames = [f"{kind} {i}" for i in range(1, len(confusion_ExCxC) + 1)]
+  frames = [f"{round_name} {i}" for i in range(1, len(confusion_ExCxC) + 1)]
   yield Exhibit(
     "confusions.gif",
     lambda path: animation.confusion_animation(
@@ -193,7 +197,8 @@ def _attended(
     samples = samples[start:stop]
     predicted = probabilities_UxC[clip].argmax()
     weights_T = listen(samples)
-    centres_T = (np.arange(len(weights_T)) + 0.5) * system.frame_seconds()
+    seconds = system.samples_per_frame / system.sample_rate
+    centres_T = (np.arange(len(weights_T)) + 0.5) * seconds
     true = material.classes[best.labels_U[clip]]
     clips.append(
       attention.Clip(

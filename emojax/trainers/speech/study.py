@@ -113,7 +113,7 @@ def _train_member(config, training, member: Member, material: Material) -> None:
       member.folder,
       training().num_rounds,
       f"{member.blueprint.name}, {member.setting}, seed {member.seed}",
-      "round" if config.steps_per_round else "epoch",
+      build.round_name(config),
     )
 
 

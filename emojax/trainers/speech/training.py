@@ -163,7 +163,7 @@ class Training:
     return self._material.class_U[self.parts[name].rows]
 
   def _key(self, seed: int) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(self._config.seed), seed)
+    return build.run_key(self._config, seed)
 
   def _first_params(self, seed: int):
     return self.blueprint.init(self._key(seed))
