@@ -195,6 +195,7 @@ def _demo(config):
 def _ravdess(config):
   config.title = "Speech on RAVDESS: unseen actors"
   config.num_epochs = 20
+  config.batch_size = 16
   config.optimizer.learning_rate = 1e-3
   config.optimizer.encoder_learning_rate = 1e-3
   config.optimizer.schedule = "one_cycle"

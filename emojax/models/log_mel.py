@@ -15,20 +15,23 @@ from emojax import spectral
 
 SAMPLE_RATE = 16_000
 _FFT = 512  # 32 ms.
-_HOP = 160  # 10 ms.
+_HOP = 320  # 20 ms, as in the wav2vec 2.0 family.
 _NUM_MELS = 64
 _RANGE = 16.0  # Below the loudest, in natural logarithms of power: 70 dB.
 
 
 class LogMelEncoder(nn.Module):
-  """Blocks of a 3 x 3 convolution of stride 2, layer norm over channels, ReLU.
+  """Blocks of a convolution over time, layer norm over channels, and ReLU.
+
+  The bands are the channels of the first block, so that a filter knows which
+  bands it hears. The kernels are 5 frames long and their stride is 2.
 
   Attributes:
-    channels: of each block; a frame of the output is 10 ms times 2 for each.
+    channels: of each block; a frame of the output is 20 ms times 2 for each.
     dtype: type of the computation; parameters are float32.
   """
 
-  channels: tuple[int, ...] = (32, 64, 64, 64)
+  channels: tuple[int, ...]
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -45,22 +48,17 @@ class LogMelEncoder(nn.Module):
     )
     frames_B = lengths_B // _HOP + 1
     mask_BxT = _mask(log_mel_BxTxM, frames_B)
-    x = _standardise(log_mel_BxTxM, mask_BxT)[..., None].astype(self.dtype)
+    x_BxTxD = _standardise(log_mel_BxTxM, mask_BxT).astype(self.dtype)
     for index, channels in enumerate(self.channels):
-      x = nn.Conv(
-        channels,
-        (3, 3),
-        (2, 2),
-        padding=1,
-        dtype=self.dtype,
-        name=f"conv_{index}",
-      )(x)
-      x = nn.relu(nn.LayerNorm(dtype=self.dtype, name=f"norm_{index}")(x))
+      x_BxTxD = nn.Conv(
+        channels, (5,), (2,), padding=2, dtype=self.dtype, name=f"conv_{index}"
+      )(x_BxTxD)
+      norm = nn.LayerNorm(dtype=self.dtype, name=f"norm_{index}")
+      x_BxTxD = nn.relu(norm(x_BxTxD))
       frames_B = (frames_B + 1) // 2
-      mask_BxT = _mask(x, frames_B)
+      mask_BxT = _mask(x_BxTxD, frames_B)
       # What a convolution sees of the padding is zero, as behind the end.
-      x = jnp.where(mask_BxT[..., None, None], x, 0)
-    x_BxTxD = x.reshape(*x.shape[:2], -1)
+      x_BxTxD = jnp.where(mask_BxT[..., None], x_BxTxD, 0)
     return {
       "last_hidden_state": x_BxTxD,
       "hidden_states": (x_BxTxD,),

@@ -42,7 +42,7 @@ _SMALL = SpeechConfig(
   num_conv_pos_embedding_groups=4,
   layerdrop=0.0,
 )
-_LOG_MEL_CHANNELS = (32, 64, 64, 64)
+_LOG_MEL_CHANNELS = (128, 128, 128)
 
 
 @dataclasses.dataclass(frozen=True)
