@@ -51,6 +51,42 @@ def macro_f1(confusion: Array) -> Array:
   return _ratio(f1.sum(-1), (occurrences > 0).sum(-1), empty=np.nan)
 
 
+def confusion_figures(confusion_CxC: np.ndarray) -> dict[str, float]:
+  """What studies of faces report, after Li & Xu (2020), section 4.2.
+
+  Their "average accuracy" is printed as a precision (Eq. 8), but their tables
+  say that it is the mean diagonal of the normalised confusion matrix: the
+  recall. Both are here.
+
+  Args:
+    confusion_CxC: counts of one evaluation.
+
+  Returns:
+    Fractions, in float64; NaN where there is no count at all.
+    `total_accuracy`: `weighted_accuracy`.
+    `macro_recall`: `unweighted_accuracy`; Eq. (10), the average accuracy.
+    `macro_precision`: Eq. (9), over the classes present at all; a class that
+      is never predicted has the precision 0.
+    `macro_f1`: Eq. (7), the harmonic mean of the two means.
+    `f1`: the function `macro_f1`, the mean of the F1 of each class.
+  """
+  counts_CxC = np.asarray(confusion_CxC, np.float64)
+  predicted_C = counts_CxC.sum(0)
+  num_present = np.count_nonzero(predicted_C + counts_CxC.sum(1))
+  precision_C = _ratio(_diagonal(counts_CxC), predicted_C, empty=0.0)
+  precision = _ratio(precision_C.sum(), num_present, empty=np.nan)
+  recall = unweighted_accuracy(counts_CxC)
+  harmonic = _ratio(2 * recall * precision, recall + precision, empty=0.0)
+  figures = {
+    "total_accuracy": weighted_accuracy(counts_CxC),
+    "macro_recall": recall,
+    "macro_precision": precision,
+    "macro_f1": harmonic,
+    "f1": macro_f1(counts_CxC),
+  }
+  return {name: float(value) for name, value in figures.items()}
+
+
 @flax.struct.dataclass
 class _ConfusionCounts(metrics.Metric):
   """What all metrics here accumulate.

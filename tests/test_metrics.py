@@ -179,6 +179,72 @@ def test_functions_take_leading_axes_in_numpy_and_compiled(name):
   np.testing.assert_allclose(in_jax, expected, rtol=1e-6)
 
 
+def confusion_of(truth, prediction, num_classes: int) -> np.ndarray:
+  return sklearn_metrics.confusion_matrix(
+    truth, prediction, labels=range(num_classes)
+  )
+
+
+@pytest.mark.parametrize("predicted", [range(NUM_CLASSES), [0, 2], [3]])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_confusion_figures_are_scikit_learns(seed, predicted):
+  rng = np.random.default_rng(seed)
+  truth = np.arange(200) % NUM_CLASSES
+  chosen = rng.choice(list(predicted), 200)
+  prediction = np.where(rng.random(200) < 0.3, chosen, chosen[0])
+  figures = metrics.confusion_figures(
+    confusion_of(truth, prediction, NUM_CLASSES)
+  )
+  assert all(type(value) is float for value in figures.values())
+  macro = {"average": "macro", "zero_division": 0}
+  precision = sklearn_metrics.precision_score(truth, prediction, **macro)
+  recall = sklearn_metrics.recall_score(truth, prediction, **macro)
+  chex.assert_trees_all_close(
+    figures,
+    {
+      "total_accuracy": sklearn_metrics.accuracy_score(truth, prediction),
+      "macro_recall": recall,
+      "macro_precision": precision,
+      "macro_f1": 2 * recall * precision / (recall + precision),
+      "f1": sklearn_metrics.f1_score(truth, prediction, **macro),
+    },
+    rtol=1e-12,
+  )
+
+
+def test_confusion_figures_are_equations_7_to_10():
+  """By hand; the third class is never predicted."""
+  figures = metrics.confusion_figures(
+    np.asarray([[6, 2, 0], [3, 1, 0], [1, 1, 0]])
+  )
+  recall = (6 / 8 + 1 / 4 + 0) / 3
+  precision = (6 / 10 + 1 / 4 + 0) / 3
+  expected = {
+    "total_accuracy": 7 / 14,
+    "macro_recall": recall,
+    "macro_precision": precision,
+    "macro_f1": 2 * recall * precision / (recall + precision),
+    "f1": (12 / 18 + 2 / 8 + 0) / 3,
+  }
+  chex.assert_trees_all_close(figures, expected, rtol=1e-12)
+
+
+def test_confusion_figures_leave_out_what_does_not_occur():
+  """A fourth class without an image, true or predicted, changes nothing."""
+  counts = np.random.default_rng(0).integers(0, 9, (3, 3))
+  more = np.zeros((4, 4), int)
+  more[:3, :3] = counts
+  expected = metrics.confusion_figures(counts)
+  assert metrics.confusion_figures(more) == pytest.approx(expected)
+
+
+def test_confusion_figures_where_nothing_is_hit_or_nothing_is_there():
+  nothing_hit = metrics.confusion_figures(np.asarray([[0, 3], [2, 0]]))
+  assert set(nothing_hit.values()) == {0.0}
+  empty = metrics.confusion_figures(np.zeros((3, 3), int))
+  assert all(np.isnan(value) for value in empty.values())
+
+
 def test_types_of_the_written_values():
   written = collection(batch(0)).compute_values()
   image = written.pop("confusion_matrix")

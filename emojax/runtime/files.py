@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 from emojax.errors import UserError
@@ -53,3 +55,11 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
         f"{path} can not be written ({error.strerror}): choose another folder"
       ) from error
     raise
+
+
+def plain_name(name: str) -> str:
+  """A file name that every file system takes, and no other name has."""
+  plain = re.sub(r"[^\w.-]+", "-", name)[:60]
+  if plain == name:
+    return plain
+  return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

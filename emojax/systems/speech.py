@@ -10,13 +10,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from emojax.audio import io
 from emojax.encoders.speech_config import SpeechConfig
@@ -25,6 +22,8 @@ from emojax.errors import UserError
 from emojax.models import log_mel
 from emojax.models.log_mel import LogMelEncoder
 from emojax.models.speech_classifier import SpeechClassifier
+from emojax.runtime import tensors
+from emojax.runtime import tensors
 
 STUDY = "speech"
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -171,25 +170,10 @@ def save_description(path: pathlib.Path, system: SpeechSystem) -> None:
   path.write_text(text + "\n")
 
 
-def save_tensors(path: pathlib.Path, params: Any) -> None:
-  """Writes parameters as safetensors, named by their path."""
-  flat = flax.traverse_util.flatten_dict(params, sep="/")
-  tensors = {
-    name: np.ascontiguousarray(jax.device_get(value))
-    for name, value in flat.items()
-  }
-  save_file(tensors, path)
-
-
-def load_tensors(path: pathlib.Path) -> dict[str, Any]:
-  """Reads what `save_tensors` has written, as NumPy arrays."""
-  return flax.traverse_util.unflatten_dict(load_file(path), sep="/")
-
-
 def files(folder: str, system: SpeechSystem, params: Any) -> dict:
   """What a run's results hold of a system: writers by file name."""
   return {
-    f"{folder}/{_WEIGHTS}": lambda path: save_tensors(path, params),
+    f"{folder}/{_WEIGHTS}": lambda path: tensors.save(path, params),
     f"{folder}/{_DESCRIPTION}": lambda path: save_description(path, system),
   }
 
@@ -236,7 +220,7 @@ def load(folder: pathlib.Path) -> tuple[SpeechSystem, Any]:
     if not (system.temperature > 0 and system.window_seconds > 0):
       raise ValueError("temperature and window_seconds have to be above 0")
     system.model()  # Finds what is missing or of another type.
-    params = load_tensors(folder / _WEIGHTS)
+    params = tensors.load(folder / _WEIGHTS)
   except FileNotFoundError as error:
     raise UserError(
       f"{error.filename}: no such file; name the folder of a finished run of "

@@ -19,6 +19,7 @@ from emojax.audio import io
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.errors import UserError
 from emojax.inference import predict, sources
+from emojax.runtime import tensors
 from emojax.systems import speech
 
 RATE = 16_000
@@ -264,18 +265,18 @@ def damage(run, what):
   elif what == "cut":
     weights.write_bytes(weights.read_bytes()[:-100])
   elif what == "weights of another model":
-    params = speech.load_tensors(weights)
+    params = tensors.load(weights)
     params["output"]["kernel"] = np.zeros((8, 4), np.float32)
-    speech.save_tensors(weights, params)
+    tensors.save(weights, params)
   elif what == "weights missing":
-    params = speech.load_tensors(weights)
+    params = tensors.load(weights)
     del params["pool"]
-    speech.save_tensors(weights, params)
+    tensors.save(weights, params)
   elif what == "nan":
     params = jax.tree.map(
-      lambda x: np.full_like(x, np.nan), speech.load_tensors(weights)
+      lambda x: np.full_like(x, np.nan), tensors.load(weights)
     )
-    speech.save_tensors(weights, params)
+    tensors.save(weights, params)
   elif what == "no weights":
     weights.unlink()
   elif what == "description":

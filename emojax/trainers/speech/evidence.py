@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import re
 from collections.abc import Sequence
 
 import ml_collections
@@ -19,7 +18,7 @@ from emojax import calibration, loop, statistics
 from emojax.data.clips import Material
 from emojax.reports import evidence
 from emojax.reports import tables as report_tables
-from emojax.runtime import environment
+from emojax.runtime import environment, files, tensors
 from emojax.systems import speech
 from emojax.trainers.speech import build, exhibits, step
 from emojax.trainers.speech.build import Blueprint
@@ -49,7 +48,7 @@ class Member:
   @property
   def folder(self) -> pathlib.Path:
     parts = (self.setting, self.blueprint.name, f"seed-{self.seed}")
-    return self.root.joinpath(*map(_folder_name, parts))
+    return self.root.joinpath(*map(files.plain_name, parts))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +74,6 @@ class Outcome:
   @property
   def confusion_CxC(self) -> np.ndarray:
     return _confusion(self.logits_UxC, self.labels_U)
-
-
-def _folder_name(name: str) -> str:
-  """A name that every file system takes, and no other name has."""
-  plain = re.sub(r"[^\w.-]+", "-", name)[:60]
-  if plain == name:
-    return plain
-  return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def member_results(
@@ -133,7 +124,7 @@ def member_results(
     {
       _HISTORY: lambda path: np.savez_compressed(path, **history),
       _OUTPUTS: lambda path: np.savez_compressed(path, **outputs),
-      _WEIGHTS: lambda path: speech.save_tensors(path, trained),
+      _WEIGHTS: lambda path: tensors.save(path, trained),
     },
   )
 
@@ -300,7 +291,7 @@ def _params(config, best: Outcome):
   """All parameters that prediction needs: the adversary has had its day."""
   key = build.run_key(config, best.member.seed)
   _, frozen = best.member.blueprint.init(key)
-  trained = speech.load_tensors(best.member.folder / _WEIGHTS)
+  trained = tensors.load(best.member.folder / _WEIGHTS)
   trained.pop("domain_classifier", None)
   return step.merge(frozen, trained)
 

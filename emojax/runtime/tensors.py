@@ -1,0 +1,28 @@
+"""Trees of arrays as safetensors files."""
+
+import pathlib
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+
+def save(path: pathlib.Path, tree: Any) -> None:
+  """Writes arrays, named by their path in the tree."""
+  flat = flax.traverse_util.flatten_dict(tree, sep="/")
+  tensors = {
+    name: np.ascontiguousarray(jax.device_get(value))
+    for name, value in flat.items()
+  }
+  save_file(tensors, path)
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+  """Reads what `save` has written, as NumPy arrays.
+
+  Raises:
+    SafetensorError: the file is damaged.
+  """
+  return flax.traverse_util.unflatten_dict(load_file(path), sep="/")
