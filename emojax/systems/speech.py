@@ -23,7 +23,6 @@ from emojax.models import log_mel
 from emojax.models.log_mel import LogMelEncoder
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.runtime import tensors
-from emojax.runtime import tensors
 
 STUDY = "speech"
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
