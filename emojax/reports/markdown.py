@@ -1,6 +1,7 @@
 """Figures of a summary in Markdown: fractions 0..1 are printed in percent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 NOTHING = "–"
 
@@ -36,3 +37,31 @@ def p_value(value: float | None) -> str:
   if value is None:
     return NOTHING
   return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def percent(fraction: float) -> str:
+  """One digit, without the sign."""
+  return f"{100 * fraction:.1f}"
+
+
+def estimate(value: Mapping[str, Any] | None) -> str:
+  """Mean ± standard deviation of `{"mean", "std", "runs"}`, in percent."""
+  if value is None:
+    return NOTHING
+  if len(value["runs"]) < 2:
+    return percent(value["mean"])
+  return f"{percent(value['mean'])} ± {percent(value['std'])}"
+
+
+def ending(summary: Mapping[str, Any], figures: Mapping[str, str]) -> list[str]:
+  """The last sections of a report: its figures, and what it was made with.
+
+  Args:
+    summary: see `summary.json` in the README.
+    figures: `{caption: file}`, the file relative to the report.
+  """
+  sections = ["## Figures"] if figures else []
+  for caption, file in figures.items():
+    sections.append(f"![{caption}]({file})\n\n{caption}")
+  versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
+  return [*sections, "## Made with", f"{summary['device']}; {versions}"]

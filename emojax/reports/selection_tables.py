@@ -53,12 +53,7 @@ def report(
     sections += ["## What is retained", retention_tables(summary)]
   if any("removal" in row for row in summary["rows"]):
     sections += ["## How well noise is found", ranking_table(summary)]
-  if figures:
-    sections.append("## Figures")
-  for caption, file in figures.items():
-    sections.append(f"![{caption}]({file})\n\n{caption}")
-  versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
-  sections += ["## Made with", f"{summary['device']}; {versions}"]
+  sections += markdown.ending(summary, figures)
   return "\n\n".join(sections) + "\n"
 
 
@@ -189,15 +184,15 @@ def _lines(
       if ours.get(system):
         values = [ours[system].get(column) for column in columns]
         cells = [
-          f"**{_cell(value)}**"
-          if value and _percent(value["mean"]) == best.get(column)
-          else _cell(value)
+          f"**{markdown.estimate(value)}**"
+          if value and markdown.percent(value["mean"]) == best.get(column)
+          else markdown.estimate(value)
           for column, value in zip(columns, values, strict=True)
         ]
         lines.append([setting, system, *cells])
       numbers = published.get(system, {})
       cells = [
-        f"*{_percent(numbers[column])}*"
+        f"*{markdown.percent(numbers[column])}*"
         if column in numbers
         else markdown.NOTHING
         for column in columns
@@ -209,7 +204,7 @@ def _lines(
 
 def _best(rows: Iterable[Values], column: str) -> str | None:
   means = [row[column]["mean"] for row in rows if row.get(column)]
-  return _percent(max(means)) if means else None
+  return markdown.percent(max(means)) if means else None
 
 
 def _recalls_and_means(entry: Mapping[str, Any]) -> Values:
@@ -226,15 +221,3 @@ def _runs(summary: Summary) -> str:
   if not several:
     return "One run each."
   return f"Mean ± standard deviation over {several} runs."
-
-
-def _cell(value: Mapping[str, Any] | None) -> str:
-  if value is None:
-    return markdown.NOTHING
-  if len(value["runs"]) < 2:
-    return _percent(value["mean"])
-  return f"{_percent(value['mean'])} ± {_percent(value['std'])}"
-
-
-def _percent(fraction: float) -> str:
-  return f"{100 * fraction:.1f}"

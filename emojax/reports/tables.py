@@ -48,12 +48,7 @@ def report(
     sections += ["## Speaker probe", speaker_probe_table(summary)]
   if any(row.get("oracle") for row in summary["rows"]):
     sections += ["## Oracle: not a result", oracle_table(summary)]
-  if figures:
-    sections.append("## Figures")
-  for caption, file in figures.items():
-    sections.append(f"![{caption}]({file})\n\n{caption}")
-  versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
-  sections += ["## Made with", f"{summary['device']}; {versions}"]
+  sections += markdown.ending(summary, figures)
   return "\n\n".join(sections) + "\n"
 
 
@@ -142,7 +137,7 @@ def terminal_table(summary: Summary) -> str:
   for row in summary["rows"]:
     setting = row["setting"] if row["setting"] != last_setting else ""
     last_setting = row["setting"]
-    cells = [_cell(row.get(metric)) for metric in metrics]
+    cells = [markdown.estimate(row.get(metric)) for metric in metrics]
     table.append([setting, row["system"], *cells])
   widths = [max(map(len, column)) for column in zip(*table, strict=True)]
   lines = [
@@ -177,11 +172,11 @@ def _grid(
     # Baselines have neither an oracle nor a representation to probe.
     if not any(values):
       continue
-    cells = [_cell(one) for one in values]
+    cells = [markdown.estimate(one) for one in values]
     if bold:
       cells = [
         f"**{cell}**"
-        if one and _percent(one["mean"]) == _percent(top)
+        if one and markdown.percent(one["mean"]) == markdown.percent(top)
         else cell
         for cell, one, top in zip(cells, values, best, strict=True)
       ]
@@ -218,18 +213,6 @@ def _legend(summary: Summary) -> str:
     f"{summary.get('selection', 'at the last epoch')}; without ±, a single "
     "run. Bold: the best mean of a setting."
   )
-
-
-def _cell(value: Mapping[str, Any] | None) -> str:
-  if value is None:
-    return markdown.NOTHING
-  if len(value["runs"]) < 2:
-    return _percent(value["mean"])
-  return f"{_percent(value['mean'])} ± {_percent(value['std'])}"
-
-
-def _percent(fraction: float) -> str:
-  return f"{100 * fraction:.1f}"
 
 
 def _unique(items: Iterable[str]) -> list[str]:
