@@ -146,16 +146,23 @@ def random_views(
 
 
 def ten_views(images_BxHxWxC: jax.Array, size: int) -> jax.Array:
-  """Four corners and the centre, and their mirror images: [10, B, s, s, C]."""
+  """Four corners and the centre, and those of the mirror image.
+
+  As torchvision's `ten_crop`.
+
+  Returns:
+    [10, B, size, size, C].
+  """
   _, height, width, _ = images_BxHxWxC.shape
   bottom, right = height - size, width - size
   places = ((0, 0), (0, right), (bottom, 0), (bottom, right))
   places += ((round(bottom / 2), round(right / 2)),)
   views = [
-    images_BxHxWxC[:, top : top + size, left : left + size]
+    images[:, top : top + size, left : left + size]
+    for images in (images_BxHxWxC, images_BxHxWxC[:, :, ::-1])
     for top, left in places
   ]
-  return jnp.stack([*views, *(view[:, :, ::-1] for view in views)])
+  return jnp.stack(views)
 
 
 def _convolution(width: int, dtype: Any, name: str) -> nn.Conv:

@@ -8,7 +8,7 @@ import numpy as np
 from emojax.data import builders, clips
 from emojax.data.records import PARTS
 from emojax.trainers.rlps.material import (
-  CLEAN,
+  UNKNOWN,
   Material,
   Part,
   with_label_noise,
@@ -36,7 +36,7 @@ def read(config: ml_collections.ConfigDict) -> Iterator[Material]:
     setting="as it is",
     classes=found.classes,
     parts={part: _part(found, rows[part], size) for part in PARTS},
-    kinds=(CLEAN,),
+    kinds=(UNKNOWN,),
     kind_N=np.zeros(len(train), np.int8),
     noise=(),
     true_label_N=found.class_U[train],

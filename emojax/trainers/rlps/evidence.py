@@ -19,7 +19,7 @@ from emojax.reports import tables as report_tables
 from emojax.runtime import environment
 from emojax.trainers.rlps.material import Material
 from emojax.trainers.rlps.members import Outcome
-from emojax.trainers.rlps.strategies import POLICY, SYSTEMS
+from emojax.trainers.rlps.strategies import ALL, POLICY, SYSTEMS
 
 METRICS = (
   "macro_recall",
@@ -75,7 +75,7 @@ def summarize(
   report = selection_tables.report(
     summary,
     {caption: file for file, _, caption in exhibits},
-    list(_notes(outcomes)),
+    list(_notes(outcomes, config.retention_floor)),
   )
   history = {
     f"{o.member.setting}/{o.member.system}/{o.member.seed}/{name}": values
@@ -98,12 +98,7 @@ def summarize(
 def _row(material: Material, system: str, group: Sequence[Outcome]) -> dict:
   """A row; every initialisation is a run."""
   figures = [confusion_figures(outcome.confusion_KxK) for outcome in group]
-  recall_RxK = np.stack(
-    [
-      outcome.confusion_KxK.diagonal() / outcome.confusion_KxK.sum(1)
-      for outcome in group
-    ]
-  )
+  recall_RxK = np.stack([_recall(outcome.confusion_KxK) for outcome in group])
   row = {
     "setting": material.setting,
     "system": system,
@@ -114,7 +109,7 @@ def _row(material: Material, system: str, group: Sequence[Outcome]) -> dict:
       if np.isfinite(recall_RxK[:, index]).all()
     },
   }
-  if all(outcome.retained_N.all() for outcome in group):
+  if _strategy(system) == ALL:
     return row
   label_N = material.parts["train"].label_N
   of_kinds, of_classes, rankings = [], [], []
@@ -134,6 +129,13 @@ def _row(material: Material, system: str, group: Sequence[Outcome]) -> dict:
   if rankings:
     row["removal"] = _estimates(rankings)
   return row
+
+
+def _recall(confusion_KxK: np.ndarray) -> np.ndarray:
+  """Of each class; NaN where the test part has none of it."""
+  count_K = confusion_KxK.sum(1)
+  hits_K = confusion_KxK.diagonal()
+  return np.where(count_K > 0, hits_K / np.maximum(count_K, 1), np.nan)
 
 
 def _estimates(runs: Sequence[dict]) -> dict:
@@ -198,7 +200,7 @@ def _exhibits(
     selectors = {
       system: group
       for (where, system), group in groups.items()
-      if where == setting and _is_selector(system)
+      if where == setting and _strategy(system) == POLICY
     }
     if not selectors:
       continue
@@ -266,11 +268,12 @@ def _exhibits_of_one(number, material: Material, one: Outcome, title: str):
   )
 
 
-def _is_selector(system: str) -> bool:
-  return any(
-    one.strategy == POLICY and system.endswith(f"+{one.name}")
-    for one in SYSTEMS.values()
-  )
+def _strategy(system: str) -> str:
+  """Who chooses, in a system as the tables call it."""
+  for one in SYSTEMS.values():
+    if one.name and system.endswith(f"+{one.name}"):
+      return one.strategy
+  return ALL
 
 
 def _curves(material: Material, group: Sequence[Outcome]):
@@ -285,7 +288,7 @@ def _curves(material: Material, group: Sequence[Outcome]):
   return selection_figures.Curves(reward_RxT, retained)
 
 
-def _notes(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _notes(outcomes: Sequence[Outcome], floor: float) -> Iterator[str]:
   """What a reader of the report has to know beside the tables."""
   yield (
     "All systems of an initialisation start from one pretrained classifier. "
@@ -294,6 +297,11 @@ def _notes(outcomes: Sequence[Outcome]) -> Iterator[str]:
     "selection retains who has a probability of 0.5 or more. `small loss` and "
     "`random` retain as many as RLPS does, epoch by epoch."
   )
+  if floor:
+    yield (
+      f"At least {100 * floor:g} % of each class are retained: those that the "
+      "selector was the least sure to remove come back."
+    )
   for outcome in outcomes:
     name = (
       f"{outcome.member.setting}, {outcome.member.system}, seed "
@@ -305,7 +313,8 @@ def _notes(outcomes: Sequence[Outcome]) -> Iterator[str]:
     ):
       if outcome.summary[field]:
         yield f"{name}: in {outcome.summary[field]} epochs {what}."
-    if "RLPS" in name and outcome.summary["epochs_with_all"]:
+    is_selector = _strategy(outcome.member.system) == POLICY
+    if is_selector and outcome.summary["epochs_with_all"]:
       yield (
         f"{name}: in {outcome.summary['epochs_with_all']} epochs everything "
         "was retained."

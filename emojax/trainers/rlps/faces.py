@@ -12,7 +12,7 @@ from emojax.data.faces.store import FaceTable
 from emojax.data.records import PARTS
 from emojax.runtime.compilation import cache_folder
 from emojax.trainers.rlps.material import (
-  CLEAN,
+  UNKNOWN,
   Material,
   Part,
   with_label_noise,
@@ -21,6 +21,8 @@ from emojax.trainers.rlps.material import (
 _LOG = logging.getLogger(__name__)
 
 INTERCEPTED = "half and no faces"
+# Where annotators have voted, an image of which fewer agree is contested.
+_AGREED = 0.8
 
 
 def read(config: ml_collections.ConfigDict) -> Iterator[Material]:
@@ -63,13 +65,19 @@ def _clean(corpus: str, table: FaceTable, classes, class_N, rows) -> Material:
     for part in PARTS
   }
   train = rows["train"]
+  kinds, kind_N = (UNKNOWN,), np.zeros(len(train), np.int8)
+  if table.votes.shape[1]:
+    votes_NxV = table.votes[train]
+    kinds = ("agreed", "contested")
+    share_N = votes_NxV.max(1) / votes_NxV.sum(1)
+    kind_N = (share_N < _AGREED).astype(np.int8)
   return Material(
     setting="as it is",
     classes=classes,
     parts=parts,
-    kinds=(CLEAN,),
-    kind_N=np.zeros(len(train), np.int8),
-    noise=(),
+    kinds=kinds,
+    kind_N=kind_N,
+    noise=kinds[1:],
     true_label_N=parts["train"].label_N,
     name_N=table.name[train],
     picture_N=parts["train"].inputs,

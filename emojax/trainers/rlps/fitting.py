@@ -106,7 +106,7 @@ class Fitting:
     weight_CxB = weight_CxB.reshape(count, size).astype(np.float32)
     retained_IxE = self.place(retained_IxE)
     key, rate = self.place(key), self.place(jnp.float32(self._rate(epoch)))
-    losses = []
+    total = jnp.float32(0)
     for index_B, weight_B in zip(index_CxB, weight_CxB, strict=True):
       learner, loss = self._step(
         learner,
@@ -118,8 +118,8 @@ class Fitting:
         key,
         rate,
       )
-      losses.append(loss)
-    return learner, _mean(losses)
+      total += loss
+    return learner, total / count
 
   def extract(self, variables) -> tuple[jax.Array, jax.Array]:
     """Features [N, D] of the training part, and the labels' probability [N].
@@ -155,7 +155,7 @@ class Fitting:
     """The learning rate, lower by a factor every few epochs after a while."""
     config = self._config.optimizer
     late = max(0, epoch - config.decay_start)
-    times = math.ceil(late / config.decay_every)
+    times = late // config.decay_every
     return config.learning_rate * config.decay_rate**times
 
   def _outputs(self, variables, part: str) -> tuple[jax.Array, jax.Array]:
@@ -210,8 +210,3 @@ def _true_probability(logits_NxK, features_NxD, label_N):
   probability_NxK = jax.nn.softmax(logits_NxK)
   true_N = jnp.take_along_axis(probability_NxK, label_N[:, None], 1)[:, 0]
   return features_NxD, true_N
-
-
-@jax.jit
-def _mean(values):
-  return jnp.stack(values).mean()

@@ -11,7 +11,7 @@ import numpy as np
 
 from emojax.data.faces import noise
 
-CLEAN = "unknown"  # The kind of all examples where no truth is known.
+UNKNOWN = "unknown"  # The kind of all examples where no truth is known.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -195,10 +195,19 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.fraction(config, "data.half_faces", "data.no_faces")
   checks.fraction(config, "data.label_noise_rate", "retention_floor")
   checks.choice(config, "model.classifier", ("dcnn", "vgg19", "log_mel"))
-  checks.choice(config, "data.channels", (1, 3))
   checks.choice(config, "dtype", tuple(speech.DTYPES))
   checks.choices(config, "systems", tuple(SYSTEMS))
   checks.choices(config, "data.noise", _NOISE)
+  if not config.systems or not config.data.noise:
+    raise UserError("config.systems and config.data.noise: name one at least")
+  if config.data.channels not in (1, 3):
+    raise UserError(
+      f"config.data.channels = {config.data.channels}: 1 is grey, 3 is RGB"
+    )
+  if len(config.data.image_size) != 2:
+    raise UserError(
+      f"config.data.image_size = {config.data.image_size}: give height, width"
+    )
   if config.seed >= 2**32:
     raise UserError(f"config.seed = {config.seed}: has to be below 2^32")
   rivals = [n for n in config.systems if SYSTEMS[n].is_rival]

@@ -3,6 +3,7 @@
 N examples of the training part, K classes, D features.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ class Cleaning:
       ]
     )
     self._select = jax.jit(self._selection, static_argnames="is_final")
-    self._learn = jax.jit(self._updated)
+    self._learn = jax.jit(functools.partial(self._updated, system.reward))
     self._pretrain = jax.jit(self._pretrained)
 
   def study(
@@ -129,8 +130,8 @@ class Cleaning:
     counts = counts or [len(fitting.label_N)] * (config.num_epochs + 1)
 
     def round_(state: State, epoch: int):
-      selection = self._select(state, key, epoch, counts[epoch], False)
-      retained_N = np.asarray(selection.retained_N)
+      selection, kept_N = self._select(state, key, epoch, counts[epoch], False)
+      retained_N = np.asarray(kept_N)
       learner, loss = fitting.epoch(
         state.learner, retained_N, key, config.pretraining_epochs + epoch
       )
@@ -138,11 +139,12 @@ class Cleaning:
       figures = fitting.validation(learner.variables)
       f1 = fitting.place(figures["validation_macro_f1"])
       reward_N = self._rewards(
-        true_N, selection.retained_N, f1 - state.validation_f1
+        self._system.reward, true_N, kept_N, f1 - state.validation_f1
       )
       policy = state.policy
       if self._policy is not None:
-        policy = self._learn(policy, selection, reward_N, key, epoch)
+        pass_key = _epoch_key(key, Use.PASS, epoch)
+        policy = self._learn(policy, selection, reward_N, pass_key)
       state = state.replace(
         learner=learner,
         policy=policy,
@@ -155,7 +157,10 @@ class Cleaning:
       return state, {"loss": loss} | figures | record
 
     def finish(state: State, history: loop.History) -> loop.Results:
-      last = self._select(state, key, config.num_epochs, counts[-1], True)
+      selection, kept_N = self._select(
+        state, key, config.num_epochs, counts[-1], True
+      )
+      last = selection._replace(retained_N=kept_N)
       return summarize(state, last, history)
 
     return loop.Study(
@@ -187,8 +192,8 @@ class Cleaning:
 
   def _selection(
     self, state: State, key, epoch, count, is_final: bool
-  ) -> Selection:
-    """Lines 4 to 12, by whatever strategy; with the floor."""
+  ) -> tuple[Selection, jax.Array]:
+    """Lines 4 to 12, by whatever strategy; and who stays with the floor."""
     label_N = self._fitting.label_N
     if self._system.strategy == POLICY:
       found = self._pass(
@@ -209,13 +214,12 @@ class Cleaning:
       found = Selection(
         strategies.first_of(score_N, count), score_N, jnp.zeros((0, 0))
       )
-    if self._config.retention_floor and self._policy is not None:
-      retained_N = strategies.with_floor(
-        *(found.retained_N, found.probability_N, label_N),
-        *(len(self._fitting.material.classes), self._config.retention_floor),
-      )
-      found = found._replace(retained_N=retained_N)
-    return found
+    if not self._config.retention_floor or self._policy is None:
+      return found, found.retained_N
+    return found, strategies.with_floor(
+      *(found.retained_N, found.probability_N, label_N),
+      *(len(self._fitting.material.classes), self._config.retention_floor),
+    )
 
   def _pass(
     self, policy: Policy, features_NxD, key, is_final: bool
@@ -230,24 +234,25 @@ class Cleaning:
       self._policy, policy.params, features_NxD, order_N, uniform_N
     )
 
-  def _rewards(self, true_N, retained_N, f1_change) -> jax.Array:
+  def _rewards(self, kind, true_N, retained_N, f1_change) -> jax.Array:
     """Of each example: its own, or the selection's, the same for all of it."""
-    if self._system.reward == rewards.F1:
+    if kind == rewards.F1:
       return jnp.broadcast_to(f1_change, true_N.shape)
-    if self._system.reward == rewards.LIKELIHOOD:
+    if kind == rewards.LIKELIHOOD:
       shared = rewards.likelihood_reward(true_N, retained_N)
       return jnp.broadcast_to(shared, true_N.shape)
     return rewards.probability_rewards(true_N)
 
   def _updated(
-    self, policy: Policy, selection: Selection, reward_N, key, epoch
+    self, kind, policy: Policy, selection: Selection, reward_N, pass_key
   ) -> Policy:
+    """Line 15: the policy learns from a pass."""
     credit_N = reward_N
-    if self._system.reward == rewards.PROBABILITY:
+    if kind == rewards.PROBABILITY:
       credit_N = rewards.credits(
         reward_N, selection.retained_N, self._config.policy.removed_credit
       )
-    *_, shuffle_key = jax.random.split(_epoch_key(key, Use.PASS, epoch), 3)
+    *_, shuffle_key = jax.random.split(pass_key, 3)
     return rewards.update(
       self._tx,
       *(self._policy, policy, selection, credit_N, shuffle_key),
@@ -257,32 +262,21 @@ class Cleaning:
   def _pretrained(self, features_NxD, true_N, key) -> Policy:
     """Passes and updates with the classifier as it is.
 
-    Its F1 does not change, so that reward says nothing here: RLPS+F1 begins
-    with Eq. (2).
+    Its F1 does not change then, and says nothing: RLPS+F1 begins with Eq. (2).
     """
+    kind = self._system.reward
+    if kind == rewards.F1:
+      kind = rewards.PROBABILITY
     state_1xK = jnp.zeros((1, 2 * features_NxD.shape[1]))
     params = self._policy.init(
       jax.random.fold_in(key, Use.POLICY_WEIGHTS), state_1xK
     )["params"]
-    reward = self._system.reward
-    reward_N = rewards.probability_rewards(true_N)
 
     def epoch(policy: Policy, number):
       pass_key = _epoch_key(key, Use.POLICY_PRETRAINING, number)
       selection = self._pass(policy, features_NxD, pass_key, False)
-      if reward == rewards.LIKELIHOOD:
-        credit_N = self._rewards(true_N, selection.retained_N, 0.0)
-      else:
-        credit_N = rewards.credits(
-          reward_N, selection.retained_N, self._config.policy.removed_credit
-        )
-      *_, shuffle_key = jax.random.split(pass_key, 3)
-      policy = rewards.update(
-        self._tx,
-        *(self._policy, policy, selection, credit_N, shuffle_key),
-        self._config.policy.batch_size,
-      )
-      return policy, None
+      reward_N = self._rewards(kind, true_N, selection.retained_N, 0.0)
+      return self._updated(kind, policy, selection, reward_N, pass_key), None
 
     start = Policy(params, self._tx.init(params))
     numbers = jnp.arange(self._config.policy.pretraining_epochs)
