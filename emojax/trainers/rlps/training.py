@@ -99,10 +99,11 @@ class Cleaning:
       "": None,
     }[system.policy]
     self._tx = optax.adam(config.policy.learning_rate)
+    # Not of the seed alone: that permutes the noise, and only one kind of it
+    # would be sampled.
+    rng = np.random.default_rng((config.seed, _NUM_SAMPLED))
     self._sampled_M = np.sort(
-      np.random.default_rng(config.seed).permutation(len(fitting.label_N))[
-        :_NUM_SAMPLED
-      ]
+      rng.permutation(len(fitting.label_N))[:_NUM_SAMPLED]
     )
     self._select = jax.jit(self._selection, static_argnames="is_final")
     self._learn = jax.jit(functools.partial(self._updated, system.reward))
