@@ -126,12 +126,12 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
 
 def _demo(config):
   config.title = "RLPS: schematic faces"
-  config.num_replicates = 1
-  config.pretraining_epochs = 6
-  config.num_epochs = 6
-  config.batch_size = 64
+  config.num_replicates = 2
+  config.pretraining_epochs = 10
+  config.num_epochs = 8
+  config.batch_size = 32
   config.model.widths = (8, 16, 32, 32, 64, 64)
-  config.optimizer.learning_rate = 0.02
+  config.data.labels = "angry,happy,sad,surprised"
   config.data.noise = ("intercepted",)
 
 
