@@ -1,0 +1,475 @@
+"""Speed of Algorithm 1 of RLPS: emojax against PyTorch, in one run.
+
+  python -m experiments.benchmarks.rlps --output=rlps.json
+
+The selection pass over a training set of RAF-DB's size, then whole epochs on
+synthetic faces of 48x48 pixels: pass, training on what is retained, extraction
+of all features, rewards and the policy's update. PyTorch's pass loops over the
+images as the algorithm is printed; its CNN runs in channels_last, and on a GPU
+all of it is compiled. Weights are copied from emojax to PyTorch; decisions and
+losses must agree. Both sides train on the same images, those that emojax
+retains, cut to whole batches. They are warmed up, then take turns part by part;
+a ratio is formed in each turn, so that other load on the machine falls on both.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from configs import rlps as rlps_config
+from emojax.models import image_classifiers, selector
+from emojax.models.selector import PolicyNetwork
+from emojax.trainers.rlps import classifiers
+from emojax.trainers.rlps.fitting import Fitting
+from emojax.trainers.rlps.material import Material, Part
+from emojax.trainers.rlps.strategies import SYSTEMS
+from emojax.trainers.rlps.training import Cleaning
+from experiments.benchmarks import measure
+
+RAFDB = 12_271  # Its images for training and validation.
+CLASSES = tuple("abcdefgh")
+POOLS = (0, 1, 3, 5)  # After these convolutions.
+PARTS = ("select", "train", "extract", "update")
+
+
+def make_config():
+  """That of FERPlus: 48x48 grey pixels, DCNN, batches of 128."""
+  config = rlps_config.get_config("ferplus")
+  # Random images teach nothing: with a small rate nothing diverges either.
+  config.optimizer.learning_rate = 1e-4
+  return config
+
+
+def make_material(config, num_images):
+  """Random faces with random labels."""
+  rng = np.random.default_rng(0)
+  shape = (*config.data.image_size, config.data.channels)
+
+  def part(count):
+    images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    label_IxE = rng.integers(0, len(CLASSES), (count, 1), dtype=np.int32)
+    return Part(images, label_IxE)
+
+  train = part(num_images)
+  return Material(
+    setting="synthetic",
+    classes=CLASSES,
+    parts={"train": train, "validation": part(config.batch_size)},
+    kinds=("unknown",),
+    kind_N=np.zeros(num_images, np.int8),
+    noise=(),
+    true_label_N=train.label_N,
+    name_N=np.arange(num_images).astype(str),
+    picture_N=None,
+    demo=True,
+  )
+
+
+class Emojax:
+  """The trainer's own epoch, part by part."""
+
+  def __init__(self, config, material):
+    model = image_classifiers.Dcnn(
+      len(CLASSES), tuple(config.model.widths), config.model.hidden
+    )
+    classifier = classifiers.of_images("DCNN", model)
+    self._fitting = Fitting(config, classifier, material)
+    self._cleaning = Cleaning(config, self._fitting, SYSTEMS["rlps"])
+    self._key = self._fitting.place(jax.random.key(0))
+    self._variables = self._fitting.draw(self._key)
+    study = self._cleaning.study(self._key, self._variables, None, None)
+    self._state = study.init()
+    self._epoch = 0
+
+  def weights(self):
+    """Parameters of the classifier and of the policy, in NumPy."""
+    params = (self._variables["params"], self._state.policy.params)
+    return jax.tree.map(np.array, params)
+
+  def select(self):
+    """Lines 4 to 12."""
+    self._epoch += 1
+    self._selection = self._cleaning._select(
+      self._state, self._key, self._epoch, 0, False
+    )
+    self.retained_N = np.asarray(self._selection.retained_N)
+
+  def train(self, retained_N):
+    """Line 13; returns the mean loss."""
+    learner, loss = self._fitting.epoch(
+      self._state.learner, retained_N, self._key, self._epoch
+    )
+    self._state = self._state.replace(learner=learner)
+    return jax.block_until_ready((learner, loss))[1].item()
+
+  def extract(self):
+    """Line 14."""
+    found = self._fitting.extract(self._state.learner.variables)
+    self._state = self._state.replace(
+      features_NxD=found[0], true_probability_N=found[1]
+    )
+    jax.block_until_ready(found)
+
+  def update(self):
+    """Line 15."""
+    selection = self._selection
+    reward_N = self._cleaning._rewards(
+      self._state.true_probability_N, selection.retained_N, 0.0
+    )
+    policy = self._cleaning._learn(
+      self._state.policy, selection, reward_N, self._key, self._epoch
+    )
+    self._state = self._state.replace(policy=jax.block_until_ready(policy))
+
+
+class Dcnn(torch.nn.Module):
+  """The classifier, with the weights of emojax."""
+
+  def __init__(self, params):
+    super().__init__()
+    layers = []
+    for index in range(len(params) - 2):
+      kernel_HxWxCxK = params[f"conv_{index}"]["kernel"]
+      channels, width = kernel_HxWxCxK.shape[2:]
+      layer = torch.nn.Conv2d(channels, width, 3, padding=1)
+      layer.weight.data = torch.tensor(kernel_HxWxCxK).permute(3, 2, 0, 1)
+      layer.bias.data = torch.tensor(params[f"conv_{index}"]["bias"])
+      layers += [layer, torch.nn.ReLU(inplace=True)]
+      if index in POOLS:
+        layers.append(torch.nn.MaxPool2d(2))
+    self._convolutions = torch.nn.Sequential(*layers)
+    self._hidden = dense(params["hidden_layer"])
+    self._output = dense(params["output"])
+
+  def forward(self, images):
+    """uint8 images [B, C, H, W] to logits [B, K] and features [B, D]."""
+    x = images.float() / 127.5 - 1
+    x = self._convolutions(x.contiguous(memory_format=torch.channels_last))
+    # In the order of emojax's kernels; channels_last makes it a view.
+    x = self._hidden(x.permute(0, 2, 3, 1).flatten(1)).relu()
+    return self._output(x), x
+
+
+def dense(params):
+  """A dense layer with the weights of emojax."""
+  layer = torch.nn.Linear(*params["kernel"].shape)
+  layer.weight.data = torch.tensor(params["kernel"]).T.contiguous()
+  layer.bias.data = torch.tensor(params["bias"])
+  return layer
+
+
+def dense_stack(params):
+  """The policy network, with the weights of emojax."""
+  layers = []
+  for index in range(len(params) - 1):
+    layers += [dense(params[f"layer_{index}"]), torch.nn.ReLU()]
+  return torch.nn.Sequential(*layers, dense(params["output"]))
+
+
+class Pass:
+  """Algorithm 1, lines 5 to 12, as printed: one image after another."""
+
+  def __init__(self, policy, device):
+    self._policy = policy
+    self._device = device
+    self._decide = self._decision
+    if device == "cuda":
+      self._decide = torch.compile(self._decision)
+
+  def _decision(self, feature_D, mean_D, count, uniform):
+    state_K = torch.cat([feature_D, mean_D])
+    probability = self._policy(state_K[None])[0, 0].sigmoid()
+    retained = probability >= uniform
+    count = count + retained
+    step_D = (feature_D - mean_D) / count.clamp(min=1)
+    return state_K, probability, retained, mean_D + retained * step_D, count
+
+  @torch.no_grad()
+  def __call__(self, features_NxD, order_N, uniform_N):
+    """Who is retained, with which probability, and what the policy saw."""
+    num_images, size = features_NxD.shape
+    new = functools.partial(torch.empty, device=self._device)
+    retained_N = new(num_images, dtype=torch.bool)
+    probability_N, state_NxK = new(num_images), new(num_images, 2 * size)
+    mean_D, count = new(size).zero_(), new(()).zero_()
+    with one_thread():
+      for index in order_N.tolist():
+        state_K, probability, retained, mean_D, count = self._decide(
+          features_NxD[index], mean_D, count, uniform_N[index]
+        )
+        state_NxK[index] = state_K
+        probability_N[index] = probability
+        retained_N[index] = retained
+    return retained_N, probability_N, state_NxK
+
+
+@contextlib.contextmanager
+def one_thread():
+  """PyTorch in one thread: products with one vector gain nothing by more."""
+  threads = torch.get_num_threads()
+  torch.set_num_threads(1)
+  try:
+    yield
+  finally:
+    torch.set_num_threads(threads)
+
+
+class PyTorch:
+  """The same epoch in PyTorch, part by part."""
+
+  def __init__(self, config, material, weights, device):
+    self._config = config
+    self._device = device
+    train = material.parts["train"]
+    self._images = (
+      torch.tensor(train.inputs, device=device)
+      .permute(0, 3, 1, 2)
+      .contiguous(memory_format=torch.channels_last)
+    )
+    self._label_N = torch.tensor(train.label_N, device=device).long()
+    dcnn = Dcnn(weights[0]).to(device, memory_format=torch.channels_last)
+    self._parameters = list(dcnn.parameters())
+    self._optimizer = torch.optim.SGD(
+      self._parameters,
+      config.optimizer.learning_rate,
+      config.optimizer.momentum,
+      weight_decay=config.optimizer.weight_decay,
+    )
+    policy = dense_stack(weights[1]).to(device)
+    self._policy_optimizer = torch.optim.Adam(
+      policy.parameters(), config.policy.learning_rate
+    )
+    self._pass = Pass(policy, device)
+    compiled = torch.compile if device == "cuda" else lambda module: module
+    self._classifier, self._policy = compiled(dcnn), compiled(policy)
+    self.extract()
+
+  def select(self):
+    num_images = len(self._label_N)
+    order_N = torch.randperm(num_images)
+    uniform_N = torch.rand(num_images, device=self._device)
+    found = self._pass(self._features_NxD, order_N, uniform_N)
+    self._retained_N, _, self._state_NxK = found
+    self._wait()
+
+  def train(self, retained_N):
+    index_n = torch.tensor(np.flatnonzero(retained_N), device=self._device)
+    index_n = index_n[torch.randperm(len(index_n), device=self._device)]
+    losses = []
+    for index_B in index_n.split(self._config.batch_size):
+      logits, _ = self._classifier(self._images[index_B])
+      loss = torch.nn.functional.cross_entropy(logits, self._label_N[index_B])
+      self._optimizer.zero_grad()
+      loss.backward()
+      torch.nn.utils.clip_grad_value_(
+        self._parameters, self._config.optimizer.clip_value
+      )
+      self._optimizer.step()
+      losses.append(loss.detach())
+    return torch.stack(losses).mean().item()
+
+  @torch.no_grad()
+  def extract(self):
+    count, size = len(self._label_N), self._config.batch_size
+    # The last batch is filled up: one shape, as in emojax.
+    index_N = torch.arange(-(-count // size) * size, device=self._device)
+    found = [
+      self._classifier(self._images[index_B])
+      for index_B in (index_N % count).split(size)
+    ]
+    logits_NxK, features_NxD = (
+      torch.cat(values)[:count] for values in zip(*found, strict=True)
+    )
+    self._features_NxD = features_NxD
+    self._true_N = logits_NxK.softmax(1).gather(1, self._label_N[:, None])[:, 0]
+    self._wait()
+
+  def update(self):
+    reward_N = self._true_N - self._true_N.mean()
+    factor = self._config.policy.removed_credit
+    credit_N = torch.where(self._retained_N, reward_N, factor * reward_N)
+    sign_N = 2.0 * self._retained_N - 1
+    order_N = torch.randperm(len(credit_N), device=self._device)
+    size = min(self._config.policy.batch_size, len(credit_N))
+    for index_B in order_N[: len(order_N) // size * size].split(size):
+      logit_B = self._policy(self._state_NxK[index_B])[:, 0]
+      action_B = torch.nn.functional.logsigmoid(sign_N[index_B] * logit_B)
+      self._policy_optimizer.zero_grad()
+      (-(credit_N[index_B] * action_B).mean()).backward()
+      self._policy_optimizer.step()
+    self._wait()
+
+  def _wait(self):
+    if self._device == "cuda":
+      torch.cuda.synchronize()
+
+
+def compare_passes(config, num_images, turns, device):
+  """The selection pass alone, with the same numbers on both sides."""
+  rng = np.random.default_rng(0)
+  size = config.model.hidden
+  features_NxD = np.maximum(rng.normal(size=(num_images, size)), 0)
+  features_NxD = features_NxD.astype(np.float32)
+  order_N = rng.permutation(num_images)
+  uniform_N = rng.random(num_images, np.float32)
+  policy = PolicyNetwork(tuple(config.policy.widths))
+  params = policy.init(jax.random.key(0), jnp.zeros((1, 2 * size)))["params"]
+  select = jax.jit(functools.partial(selector.select, policy))
+  arguments = jax.device_put((params, features_NxD, order_N, uniform_N))
+  network = dense_stack(jax.tree.map(np.array, params)).to(device)
+  loop = Pass(network, device)
+  tensors = (
+    torch.tensor(features_NxD, device=device),
+    torch.tensor(order_N),
+    torch.tensor(uniform_N, device=device),
+  )
+
+  def theirs():
+    return [values.cpu().numpy() for values in loop(*tensors)]
+
+  def ours():
+    return jax.block_until_ready(select(*arguments))
+
+  want, found = theirs(), ours()
+  different = float(np.mean(np.asarray(found.retained_N) != want[0]))
+  if not different <= 1e-3:
+    raise SystemExit(f"{100 * different:.1f} % are decided differently")
+  times = [[timed(side) for side in (theirs, ours)] for _ in range(turns)]
+  return {
+    "images": num_images,
+    "decided_differently": different,
+    **report("pass", np.transpose(times), goal=20),
+  }
+
+
+def compare_epochs(config, num_images, turns, device):
+  """Whole epochs; returns their part of the result, and emojax's side."""
+  material = make_material(config, num_images)
+  ours = Emojax(config, material)
+  theirs = PyTorch(config, material, ours.weights(), device)
+  # The same single batch twice: any order gives the same loss.
+  first = np.arange(num_images) < config.batch_size
+  losses = [[side.train(first) for _ in "12"] for side in (theirs, ours)]
+  difference = float(np.abs(np.subtract(*losses) / losses[0]).max())
+  if not difference <= (1e-4 if device == "cpu" else 1e-2):  # Nor is NaN.
+    raise SystemExit(f"losses differ by {difference:.1e}: {losses}")
+
+  retained, times = [], {name: ([], []) for name in PARTS}
+  for _ in range(turns + 1):
+    for name, values in times.items():
+      arguments = ()
+      if name == "train":
+        arguments = (whole_batches(ours.retained_N, config.batch_size),)
+        retained.append(int(arguments[0].sum()))
+      for side, seconds in zip((theirs, ours), values, strict=True):
+        seconds.append(timed(getattr(side, name), *arguments))
+  # The first turn warms up.
+  times = {name: np.array(values)[:, 1:] for name, values in times.items()}
+  times["epoch"] = sum(times.values())
+  goal = 1.0 if device == "cpu" else 1.3
+  result = {
+    "images": num_images,
+    "retained": retained[1:],
+    "loss_difference": difference,
+    "parts": {
+      name: report(name, values, goal if name == "epoch" else None)
+      for name, values in times.items()
+    },
+  }
+  return result, ours
+
+
+def whole_batches(retained_N, size):
+  """Forgets the last retained ones, so that all batches are full."""
+  index_n = np.flatnonzero(retained_N)
+  kept_N = np.zeros_like(retained_N)
+  kept_N[index_n[: len(index_n) // size * size]] = True
+  return kept_N
+
+
+def timed(function, *arguments):
+  """Seconds, when PyTorch's threads have stopped spinning."""
+  time.sleep(0.3)
+  return measure.seconds(function, *arguments)
+
+
+def report(name, times, goal):
+  """Seconds of both sides, their ratio and its goal; also printed."""
+  sides = dict(zip(("pytorch", "emojax"), map(list, times), strict=True))
+  ratios = measure.ratios(*sides.values())
+  print(
+    f"{name:8}",
+    *(f"{side} {np.median(v):.3f} s," for side, v in sides.items()),
+    f"{ratios['median']:.2f} times faster",
+    flush=True,
+  )
+  return {
+    "seconds": {side: measure.summary(v) for side, v in sides.items()},
+    "times_faster": ratios,
+    "goal_times_faster": goal,
+  }
+
+
+def on_gpu(selection, epochs, ours, turns):
+  """Goals in seconds, and against the classifier without a selector."""
+  everything_N = np.ones(epochs["images"], bool)
+  ours.train(everything_N)
+  training = [timed(ours.train, everything_N) for _ in range(turns)]
+  epoch = epochs["parts"]["epoch"]["seconds"]["emojax"]["median"]
+  return {
+    "pass_seconds": selection["seconds"]["emojax"]["median"],
+    "goal_pass_seconds": 0.5,
+    "training_alone_seconds": measure.summary(training),
+    "epoch_over_training_alone": epoch / float(np.median(training)),
+    "goal_epoch_over_training_alone": 1.15,
+  }
+
+
+def main():
+  """Measures and writes the result."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", required=True, help="JSON file to write")
+  parser.add_argument("--turns", type=int, default=5, help="epochs measured")
+  parser.add_argument("--passes", type=int, default=5, help="passes measured")
+  parser.add_argument(
+    "--pass_images", type=int, default=RAFDB, help="images of a pass"
+  )
+  parser.add_argument(
+    "--images", type=int, help="of an epoch; 1,024, or RAF-DB's on a GPU"
+  )
+  flags = parser.parse_args()
+  is_gpu = jax.default_backend() == "gpu"
+  device = "cuda" if is_gpu else "cpu"
+  if is_gpu:
+    # As JAX does by default.
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+  config = make_config()
+  selection = compare_passes(config, flags.pass_images, flags.passes, device)
+  images = flags.images or (RAFDB if is_gpu else 1024)
+  epochs, ours = compare_epochs(config, images, flags.turns, device)
+  result = {
+    **measure.setting("flax", "torch"),
+    "torch_threads": torch.get_num_threads(),
+    "batch_size": config.batch_size,
+    "pass": selection,
+    "epoch": epochs,
+    "gpu": on_gpu(selection, epochs, ours, flags.turns)
+    if is_gpu
+    else f"not measured: JAX runs on {jax.default_backend()}",
+  }
+  text = json.dumps(result, indent=2)
+  pathlib.Path(flags.output).write_text(text + "\n")
+  print(result["gpu"])
+
+
+if __name__ == "__main__":
+  main()
