@@ -82,7 +82,7 @@ def _audit(argv: list[str]) -> None:
   trainer = importlib.import_module(f"emojax.trainers.{config.trainer}")
   for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")
-  print("no speaker and no identical recording is in two parts")
+  print(trainer.AUDITED)
 
 
 def _report(argv: list[str]) -> None:

@@ -13,6 +13,9 @@ from emojax.data.records import Utterance
 from emojax.data.table import FeatureTable, normalise_session
 from emojax.errors import UserError
 
+# What holds where `audit` has raised nothing.
+AUDITED = "no speaker and no identical recording is in two parts"
+
 # The unlabelled part gives away no label, so it may hold the test recordings:
 # that is the setting of domain adaptation. No other two parts may meet.
 _MAY_SHARE = frozenset(("unlabelled", "test"))

@@ -11,6 +11,8 @@ import numpy as np
 
 from emojax.errors import UserError
 
+# What runs are compared by, above all.
+METRIC = "unweighted_accuracy"
 _KEYS = {"title", "demo", "metrics", "rows"}
 
 
@@ -59,6 +61,11 @@ def _read_summary(folder: pathlib.Path) -> dict:
     ) from error
   if not isinstance(summary, dict) or not summary.keys() >= _KEYS:
     raise UserError(f"{path} is no summary of a whole run: name a --workdir")
+  if METRIC not in summary["metrics"]:
+    raise UserError(
+      f"{folder} is a run of another study, whose report.md has all its "
+      "comparisons: name runs of configs/dann.py or configs/speech.py"
+    )
   return summary
 
 

@@ -6,9 +6,8 @@ E rounds, R trainings, C classes; unweighted accuracies as fractions.
 import numpy as np
 
 from emojax.metrics import unweighted_accuracy
-from emojax.reports.finished_run import FinishedRun
+from emojax.reports.finished_run import METRIC, FinishedRun
 
-METRIC = "unweighted_accuracy"
 _VALIDATION = f"/validation_{METRIC}"
 _CONFUSIONS = "/confusion_matrix"
 

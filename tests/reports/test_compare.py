@@ -242,6 +242,10 @@ def wrong_folders(tmp_path) -> dict[str, tuple[list, str]]:
     (folder / "config.json").write_text("{}")
   (search / "summary.json").write_text('{"rows": []}')
   (broken / "summary.json").write_text('{"rows": [')
+  other = write(tmp_path / "other", [row("s")], None)
+  summary = json.loads((other / "summary.json").read_text())
+  summary["metrics"] = ["macro_recall"]
+  (other / "summary.json").write_text(json.dumps(summary))
   write(damaged, [row("s")], None)
   (damaged / "history.npz").write_bytes(b"PK\x03\x04 and no more")
   return {
@@ -250,6 +254,7 @@ def wrong_folders(tmp_path) -> dict[str, tuple[list, str]]:
     "empty": ([run, empty], "empty is no folder of a run"),
     "begun": ([begun], "begun holds a run that has not finished"),
     "search": ([search], "no summary of a whole run"),
+    "another": ([run, other], "other is a run of another study"),
     "broken": ([broken], r"broken/summary.json is damaged"),
     "damaged": ([damaged], r"damaged/history.npz is damaged"),
     "twice": ([run, tmp_path / "empty" / ".." / "run"], "is there twice"),
@@ -265,6 +270,7 @@ def wrong_folders(tmp_path) -> dict[str, tuple[list, str]]:
     "empty",
     "begun",
     "search",
+    "another",
     "broken",
     "damaged",
     "twice",
