@@ -1,0 +1,100 @@
+"""Algorithm 1 over several devices is that on one."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+
+from configs import rlps as rlps_config
+from emojax.models.image_classifiers import Dcnn
+from emojax.trainers.rlps import classifiers
+from emojax.trainers.rlps.fitting import Fitting
+from emojax.trainers.rlps.material import Material, Part
+from emojax.trainers.rlps.strategies import SYSTEMS
+from emojax.trainers.rlps.training import Cleaning
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def two_epochs() -> dict[str, np.ndarray]:
+  """What a pretraining epoch and two of the selector's come to."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (22, 16, 16, 1), np.uint8)
+  label = np.arange(22, dtype=np.int32)[:, None] % 3
+  part = Part(images, label)
+  material = Material(
+    setting="as it is",
+    classes=("a", "b", "c"),
+    parts={"train": part, "validation": part, "test": part},
+    kinds=("unknown",),
+    kind_N=np.zeros(22, np.int8),
+    noise=(),
+    true_label_N=part.label_N,
+    name_N=label[:, 0].astype(str),
+    picture_N=None,
+    demo=True,
+  )
+  config = rlps_config.get_config()
+  config.num_epochs = 2
+  # Four batches, and the last one has nothing for two of four devices.
+  config.batch_size = 8
+  config.policy.widths, config.policy.batch_size = (8, 8, 4, 4), 8
+  config.policy.pretraining_epochs = 2
+  model = Dcnn(3, (4,) * 6, hidden=5)
+  fitting = Fitting(config, classifiers.of_images("DCNN", model), material)
+  key = jax.random.key(0)
+  learner = fitting.learner(fitting.draw(key))
+  learner, _ = fitting.epoch(learner, np.ones(22, bool), key, 0)
+  variables = jax.device_get(learner.variables)
+  found = {}
+
+  def summarize(state, selection, history):
+    del history
+    found["retained"] = selection.retained_N
+    found["probability"] = selection.probability_N
+    found["features"] = state.features_NxD
+    leaves = jax.tree.leaves((state.learner.variables, state.policy.params))
+    found.update({f"weights {i}": w for i, w in enumerate(leaves)})
+
+  cleaning = Cleaning(config, fitting, SYSTEMS["rlps"])
+  study = cleaning.study(key, variables, None, summarize)
+  state = study.init()
+  for epoch in range(2):
+    state, record = study.round(state, epoch)
+    found |= {f"{name} {epoch}": value for name, value in record.items()}
+  study.summarize(state, {})
+  return jax.device_get(found)
+
+
+def write(path: str) -> None:
+  assert jax.device_count() == 4
+  np.savez(path, **two_epochs())
+
+
+def test_four_devices(tmp_path):
+  path = tmp_path / "four.npz"
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+  done = subprocess.run(
+    [sys.executable, "-c", f"import {__name__} as test; test.write('{path}')"],
+    cwd=ROOT,
+    env={
+      **os.environ,
+      "XLA_FLAGS": flags,
+      "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/trainers")]),
+    },
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  four = np.load(path)
+  one = two_epochs()
+  assert set(four.files) == set(one)
+  assert 0 < one["retained 0"] < 22
+  for name, value in one.items():
+    np.testing.assert_allclose(
+      four[name], value, rtol=1e-3, atol=1e-5, err_msg=name
+    )
