@@ -25,7 +25,7 @@ from emojax.systems import speech
 RATE = 16_000
 WINDOW = 1.0
 ENCODERS = {
-  "log_mel": speech.log_mel_encoder((4, 4)),
+  "log_mel": speech.log_mel_encoder((4,)),
   "wav2vec2": speech.speech_encoder(
     SpeechConfig(
       hidden_size=16,
