@@ -13,7 +13,6 @@ a ratio is formed in each turn, so that other load on the machine falls on both.
 """
 
 import argparse
-import contextlib
 import functools
 import json
 import pathlib
@@ -22,16 +21,16 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import torch
 
 from configs import rlps as rlps_config
 from emojax.models import image_classifiers, selector
 from emojax.models.selector import PolicyNetwork
-from emojax.trainers.rlps import classifiers
+from emojax.trainers.rlps import classifiers, rewards
 from emojax.trainers.rlps.fitting import Fitting
 from emojax.trainers.rlps.material import Material, Part
-from emojax.trainers.rlps.strategies import SYSTEMS
-from emojax.trainers.rlps.training import Cleaning
+from emojax.trainers.rlps.rewards import Policy
 from experiments.benchmarks import measure
 
 RAFDB = 12_271  # Its images for training and validation.
@@ -52,21 +51,16 @@ def make_material(config, num_images):
   """Random faces with random labels."""
   rng = np.random.default_rng(0)
   shape = (*config.data.image_size, config.data.channels)
-
-  def part(count):
-    images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-    label_IxE = rng.integers(0, len(CLASSES), (count, 1), dtype=np.int32)
-    return Part(images, label_IxE)
-
-  train = part(num_images)
+  images = rng.integers(0, 256, (num_images, *shape), dtype=np.uint8)
+  label_N = rng.integers(0, len(CLASSES), num_images, dtype=np.int32)
   return Material(
     setting="synthetic",
     classes=CLASSES,
-    parts={"train": train, "validation": part(config.batch_size)},
+    parts={"train": Part(images, label_N[:, None])},
     kinds=("unknown",),
     kind_N=np.zeros(num_images, np.int8),
     noise=(),
-    true_label_N=train.label_N,
+    true_label_N=label_N,
     name_N=np.arange(num_images).astype(str),
     picture_N=None,
     demo=True,
@@ -74,7 +68,7 @@ def make_material(config, num_images):
 
 
 class Emojax:
-  """The trainer's own epoch, part by part."""
+  """The epoch of the study, part by part."""
 
   def __init__(self, config, material):
     model = image_classifiers.Dcnn(
@@ -82,52 +76,68 @@ class Emojax:
     )
     classifier = classifiers.of_images("DCNN", model)
     self._fitting = Fitting(config, classifier, material)
-    self._cleaning = Cleaning(config, self._fitting, SYSTEMS["rlps"])
     self._key = self._fitting.place(jax.random.key(0))
-    self._variables = self._fitting.draw(self._key)
-    study = self._cleaning.study(self._key, self._variables, None, None)
-    self._state = study.init()
+    self._learner = self._fitting.learner(self._fitting.draw(self._key))
+    network = PolicyNetwork(tuple(config.policy.widths))
+    state_1xK = jnp.zeros((1, 2 * config.model.hidden))
+    params = network.init(self._key, state_1xK)["params"]
+    optimizer = optax.adam(config.policy.learning_rate)
+    self._policy = self._fitting.place(Policy(params, optimizer.init(params)))
     self._epoch = 0
+
+    def select(policy, features_NxD, key):
+      order_key, action_key = jax.random.split(key)
+      num_images = len(features_NxD)
+      return selector.select(
+        network,
+        policy.params,
+        features_NxD,
+        jax.random.permutation(order_key, num_images),
+        jax.random.uniform(action_key, (num_images,)),
+      )
+
+    def update(policy, selection, true_N, key):
+      reward_N = rewards.probability_rewards(true_N)
+      credit_N = rewards.credits(
+        reward_N, selection.retained_N, config.policy.removed_credit
+      )
+      return rewards.update(
+        *(optimizer, network, policy, selection, credit_N, key),
+        config.policy.batch_size,
+      )
+
+    self._select, self._update = jax.jit(select), jax.jit(update)
+    self.extract()
 
   def weights(self):
     """Parameters of the classifier and of the policy, in NumPy."""
-    params = (self._variables["params"], self._state.policy.params)
+    params = (self._learner.variables["params"], self._policy.params)
     return jax.tree.map(np.array, params)
 
   def select(self):
-    """Lines 4 to 12."""
+    """Algorithm 1, lines 4 to 12."""
     self._epoch += 1
-    self._selection = self._cleaning._select(
-      self._state, self._key, self._epoch, 0, False
-    )
+    key = jax.random.fold_in(self._key, self._epoch)
+    self._selection = self._select(self._policy, self._found[0], key)
     self.retained_N = np.asarray(self._selection.retained_N)
 
   def train(self, retained_N):
     """Line 13; returns the mean loss."""
-    learner, loss = self._fitting.epoch(
-      self._state.learner, retained_N, self._key, self._epoch
+    self._learner, loss = self._fitting.epoch(
+      self._learner, retained_N, self._key, self._epoch
     )
-    self._state = self._state.replace(learner=learner)
-    return jax.block_until_ready((learner, loss))[1].item()
+    return jax.block_until_ready((self._learner, loss))[1].item()
 
   def extract(self):
     """Line 14."""
-    found = self._fitting.extract(self._state.learner.variables)
-    self._state = self._state.replace(
-      features_NxD=found[0], true_probability_N=found[1]
-    )
-    jax.block_until_ready(found)
+    found = self._fitting.extract(self._learner.variables)
+    self._found = jax.block_until_ready(found)
 
   def update(self):
     """Line 15."""
-    selection = self._selection
-    reward_N = self._cleaning._rewards(
-      self._state.true_probability_N, selection.retained_N, 0.0
-    )
-    policy = self._cleaning._learn(
-      self._state.policy, selection, reward_N, self._key, self._epoch
-    )
-    self._state = self._state.replace(policy=jax.block_until_ready(policy))
+    key = jax.random.fold_in(self._key, self._epoch)
+    policy = self._update(self._policy, self._selection, self._found[1], key)
+    self._policy = jax.block_until_ready(policy)
 
 
 class Dcnn(torch.nn.Module):
@@ -174,52 +184,35 @@ def dense_stack(params):
   return torch.nn.Sequential(*layers, dense(params["output"]))
 
 
-class Pass:
-  """Algorithm 1, lines 5 to 12, as printed: one image after another."""
+def select_in_turn(policy, features_NxD, order_N, uniform_N):
+  """Algorithm 1, lines 5 to 12, as printed: one image after another.
 
-  def __init__(self, policy, device):
-    self._policy = policy
-    self._device = device
-    self._decide = self._decision
-    if device == "cuda":
-      self._decide = torch.compile(self._decision)
-
-  def _decision(self, feature_D, mean_D, count, uniform):
-    state_K = torch.cat([feature_D, mean_D])
-    probability = self._policy(state_K[None])[0, 0].sigmoid()
-    retained = probability >= uniform
-    count = count + retained
-    step_D = (feature_D - mean_D) / count.clamp(min=1)
-    return state_K, probability, retained, mean_D + retained * step_D, count
-
-  @torch.no_grad()
-  def __call__(self, features_NxD, order_N, uniform_N):
-    """Who is retained, with which probability, and what the policy saw."""
-    num_images, size = features_NxD.shape
-    new = functools.partial(torch.empty, device=self._device)
-    retained_N = new(num_images, dtype=torch.bool)
-    probability_N, state_NxK = new(num_images), new(num_images, 2 * size)
-    mean_D, count = new(size).zero_(), new(()).zero_()
-    with one_thread():
-      for index in order_N.tolist():
-        state_K, probability, retained, mean_D, count = self._decide(
-          features_NxD[index], mean_D, count, uniform_N[index]
-        )
-        state_NxK[index] = state_K
-        probability_N[index] = probability
-        retained_N[index] = retained
-    return retained_N, probability_N, state_NxK
-
-
-@contextlib.contextmanager
-def one_thread():
-  """PyTorch in one thread: products with one vector gain nothing by more."""
+  Returns who is retained, with which probability, and what the policy saw.
+  """
   threads = torch.get_num_threads()
-  torch.set_num_threads(1)
-  try:
-    yield
-  finally:
-    torch.set_num_threads(threads)
+  torch.set_num_threads(1)  # Products with one vector lose by more.
+  mean_D, count = torch.zeros_like(features_NxD[0]), 0
+  retained_N, probability_N, state_NxK = [], [], []
+  with torch.inference_mode():
+    for feature_D, uniform in zip(
+      features_NxD[order_N].unbind(), uniform_N[order_N].tolist(), strict=True
+    ):
+      state_K = torch.cat([feature_D, mean_D])
+      probability = policy(state_K[None]).sigmoid().item()
+      retained = probability >= uniform
+      if retained:
+        count += 1
+        mean_D = mean_D + (feature_D - mean_D) / count
+      retained_N.append(retained)
+      probability_N.append(probability)
+      state_NxK.append(state_K)
+  torch.set_num_threads(threads)
+  place_N = torch.argsort(order_N)
+  return (
+    torch.tensor(retained_N, device=place_N.device)[place_N],
+    torch.tensor(probability_N, device=place_N.device)[place_N],
+    torch.stack(state_NxK)[place_N],
+  )
 
 
 class PyTorch:
@@ -247,17 +240,17 @@ class PyTorch:
     self._policy_optimizer = torch.optim.Adam(
       policy.parameters(), config.policy.learning_rate
     )
-    self._pass = Pass(policy, device)
     compiled = torch.compile if device == "cuda" else lambda module: module
     self._classifier, self._policy = compiled(dcnn), compiled(policy)
     self.extract()
 
   def select(self):
     num_images = len(self._label_N)
-    order_N = torch.randperm(num_images)
+    order_N = torch.randperm(num_images, device=self._device)
     uniform_N = torch.rand(num_images, device=self._device)
-    found = self._pass(self._features_NxD, order_N, uniform_N)
-    self._retained_N, _, self._state_NxK = found
+    self._retained_N, _, self._state_NxK = select_in_turn(
+      self._policy, self._features_NxD, order_N, uniform_N
+    )
     self._wait()
 
   def train(self, retained_N):
@@ -325,15 +318,15 @@ def compare_passes(config, num_images, turns, device):
   select = jax.jit(functools.partial(selector.select, policy))
   arguments = jax.device_put((params, features_NxD, order_N, uniform_N))
   network = dense_stack(jax.tree.map(np.array, params)).to(device)
-  loop = Pass(network, device)
-  tensors = (
-    torch.tensor(features_NxD, device=device),
-    torch.tensor(order_N),
-    torch.tensor(uniform_N, device=device),
-  )
+  if device == "cuda":
+    network = torch.compile(network)
+  tensors = [
+    torch.tensor(values, device=device)
+    for values in (features_NxD, order_N, uniform_N)
+  ]
 
   def theirs():
-    return [values.cpu().numpy() for values in loop(*tensors)]
+    return [v.cpu().numpy() for v in select_in_turn(network, *tensors)]
 
   def ours():
     return jax.block_until_ready(select(*arguments))

@@ -41,7 +41,7 @@ def two_epochs() -> dict[str, np.ndarray]:
   config.num_epochs = 2
   # Four batches, and the last one has nothing for two of four devices.
   config.batch_size = 8
-  config.policy.widths, config.policy.batch_size = (8, 8, 4, 4), 8
+  config.policy.widths, config.policy.batch_size = (8,), 8
   config.policy.pretraining_epochs = 2
   model = Dcnn(3, (4,) * 6, hidden=5)
   fitting = Fitting(config, classifiers.of_images("DCNN", model), material)
@@ -49,23 +49,15 @@ def two_epochs() -> dict[str, np.ndarray]:
   learner = fitting.learner(fitting.draw(key))
   learner, _ = fitting.epoch(learner, np.ones(22, bool), key, 0)
   variables = jax.device_get(learner.variables)
-  found = {}
-
-  def summarize(state, selection, history):
-    del history
-    found["retained"] = selection.retained_N
-    found["probability"] = selection.probability_N
-    found["features"] = state.features_NxD
-    leaves = jax.tree.leaves((state.learner.variables, state.policy.params))
-    found.update({f"weights {i}": w for i, w in enumerate(leaves)})
-
   cleaning = Cleaning(config, fitting, SYSTEMS["rlps"])
-  study = cleaning.study(key, variables, None, summarize)
-  state = study.init()
+  study = cleaning.study(key, variables, None, None)
+  state, found = study.init(), {}
   for epoch in range(2):
     state, record = study.round(state, epoch)
     found |= {f"{name} {epoch}": value for name, value in record.items()}
-  study.summarize(state, {})
+  leaves = jax.tree.leaves((state.learner.variables, state.policy.params))
+  found |= {f"weights {i}": values for i, values in enumerate(leaves)}
+  found |= {"features": state.features_NxD, "p": state.true_probability_N}
   return jax.device_get(found)
 
 

@@ -1,10 +1,13 @@
 """The classifier's steps and epochs against PyTorch's, and by hand."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import linen as nn
 
 from configs import rlps as rlps_config
 from emojax.models import image_classifiers
@@ -122,6 +125,25 @@ def test_every_epoch_and_run_has_its_own_order():
   ]
   assert alone[0] == alone[1]
   assert len(set(alone)) > 2
+
+
+def test_every_epoch_has_its_own_dropout():
+  """Also where another learner has taken as many steps in another epoch."""
+  plain = lookup(4)
+
+  def apply(variables, item_B, train, key):
+    logits, features, changed = plain.apply(variables, item_B, train, key)
+    return logits * jax.random.uniform(key), features, changed
+
+  part = Part(np.arange(4), LABELS[:4].astype(np.int32))
+  classifier = Classifier("random", plain.init, apply)
+  fitting = Fitting(make_config(**PLAIN), classifier, make_material(part))
+  size = [
+    float(np.abs(change_of(fitting, np.ones(4, bool), *where)[0]).max())
+    for where in [(0, 0), (0, 0), (0, 1), (1, 0)]
+  ]
+  assert size[0] == size[1]
+  assert len(set(size)) == 3
 
 
 def test_fewer_than_a_batch_and_nobody():
@@ -296,10 +318,10 @@ def test_what_fills_a_batch_up_has_no_influence(dcnn):
 def test_vgg19s_statistics_change_and_are_kept(monkeypatch):
   narrow = ((4, 2), (4, 2), (4, 4), (4, 4), (4, 4))
   monkeypatch.setattr(image_classifiers, "_VGG19", narrow)
-  part = random_images(6, size=36)
+  part = random_images(6, size=32)
   fitting = Fitting(
     make_config(batch_size=4),
-    classifiers.of_images("VGG19", Vgg19(3), crop=32),
+    classifiers.of_images("VGG19", Vgg19(3)),
     make_material(part),
   )
   key = jax.random.key(0)
@@ -309,17 +331,44 @@ def test_vgg19s_statistics_change_and_are_kept(monkeypatch):
   after = jax.device_get(learner.variables)
   for name, stats in after["batch_stats"].items():
     assert (stats["mean"] != before["batch_stats"][name]["mean"]).all()
-  # The next epoch goes on from them, and evaluation reads them.
-  again, _ = fitting.epoch(learner, np.zeros(6, bool), key, 1)
-  assert_equal(after, jax.device_get(again.variables))
-  logits = fitting.logits(after, "train")
+  # Evaluation reads them, and leaves them alone.
+  logits = fitting.logits(learner.variables, "train")
+  assert_equal(after, jax.device_get(learner.variables))
   fresh = {**after, "batch_stats": before["batch_stats"]}
   assert np.abs(fitting.logits(fresh, "train") - logits).max() > 1e-3
-  # The mean over ten views: the model's own, in evaluation mode.
-  views = image_classifiers.ten_views(part.inputs, 32).reshape(60, 32, 32, 1)
-  one_by_one, out = jax.jit(Vgg19(3).apply)(after, views / 127.5 - 1)
-  expected = np.asarray(one_by_one).reshape(10, 6, 3).mean(0)
-  np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
-  features, _ = fitting.extract(after)
-  expected = np.asarray(out["features"]).reshape(10, 6, -1).mean(0)
-  np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+
+
+class Pixels(nn.Module):
+  """Its features are what it sees."""
+
+  @nn.compact
+  def __call__(self, images, train=False):
+    features = images.reshape(len(images), -1)
+    return nn.Dense(3)(features), {"features": features}
+
+
+def test_random_views_in_training_and_ten_of_them_otherwise():
+  part = random_images(8, size=6)
+  classifier = classifiers.of_images("pixels", Pixels(), crop=4)
+  images = jnp.asarray(part.inputs)
+  key = jax.random.key(0)
+  variables = classifier.init(key, images[:1])
+  apply = jax.jit(classifier.apply, static_argnums=2)
+  views = np.asarray(image_classifiers.ten_views(part.inputs / 127.5 - 1, 4))
+  views = views.reshape(10, 8, 16)
+  logits, features, changed = apply(variables, images, False, key)
+  assert not changed
+  np.testing.assert_allclose(features, views.mean(0), atol=1e-5)
+  weights = jax.device_get(variables["params"]["Dense_0"])
+  one_by_one = views @ weights["kernel"] + weights["bias"]
+  np.testing.assert_allclose(logits, one_by_one.mean(0), atol=1e-5)
+  _, seen, _ = apply(variables, images, True, key)
+  _, others, _ = apply(variables, images, True, jax.random.key(1))
+  assert (np.asarray(seen) != others).any()
+  pixels = part.inputs / 127.5 - 1
+  for image, view in zip(pixels, np.asarray(seen), strict=True):
+    crops = [
+      image[top : top + 4, left : left + 4][:, ::sense].ravel()
+      for top, left, sense in itertools.product(range(3), range(3), (1, -1))
+    ]
+    assert min(np.abs(crop - view).max() for crop in crops) < 1e-5

@@ -95,7 +95,10 @@ class Fitting:
     items = np.flatnonzero(retained_IxE.any(1))
     if not len(items):
       return learner, jnp.float32(0)
-    order_key = jax.random.fold_in(jax.random.fold_in(key, Use.ORDER), epoch)
+    order_key, step_key = (
+      jax.random.fold_in(jax.random.fold_in(key, use), epoch)
+      for use in (Use.ORDER, Use.STEP)
+    )
     seed = np.asarray(jax.random.key_data(order_key))
     items = np.random.default_rng(seed).permutation(items)
     size = self._config.batch_size
@@ -105,7 +108,8 @@ class Fitting:
     weight_CxB = np.arange(count * size) < len(items)
     weight_CxB = weight_CxB.reshape(count, size).astype(np.float32)
     retained_IxE = self.place(retained_IxE)
-    key, rate = self.place(key), self.place(jnp.float32(self._rate(epoch)))
+    step_key = self.place(step_key)
+    rate = self.place(jnp.float32(self._rate(epoch)))
     total = jnp.float32(0)
     for index_B, weight_B in zip(index_CxB, weight_CxB, strict=True):
       learner, loss = self._step(
@@ -115,7 +119,7 @@ class Fitting:
         retained_IxE,
         jax.device_put(index_B, self._by_item),
         jax.device_put(weight_B, self._by_item),
-        key,
+        step_key,
         rate,
       )
       total += loss

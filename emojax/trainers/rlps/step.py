@@ -78,13 +78,13 @@ def train_step(
     retained_IxE: 0 or 1, whether an example counts.
     index_B: the items of the batch.
     weight_B: 0 where an item only fills the batch up.
-    key: of the run.
+    key: of the epoch's steps.
     learning_rate: what the optimizer's updates are multiplied with.
 
   Returns:
     The next state, and the mean loss over the batch of all devices.
   """
-  key = jax.random.fold_in(jax.random.fold_in(key, Use.STEP), learner.step)
+  key = jax.random.fold_in(key, learner.step)
   key = jax.random.fold_in(key, jax.lax.axis_index(DATA))
   weight_BxE = retained_IxE[index_B] * weight_B[:, None]
   total = jax.lax.psum(weight_BxE.sum(), DATA)

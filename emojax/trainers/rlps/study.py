@@ -198,6 +198,11 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.choice(config, "dtype", tuple(speech.DTYPES))
   checks.choices(config, "systems", tuple(SYSTEMS))
   checks.choices(config, "data.noise", _NOISE)
+  if not -1 <= config.policy.removed_credit <= 1:
+    raise UserError(
+      f"config.policy.removed_credit = {config.policy.removed_credit}: has to "
+      "be from -1 to 1"
+    )
   if not config.systems or not config.data.noise:
     raise UserError("config.systems and config.data.noise: name one at least")
   if config.data.channels not in (1, 3):

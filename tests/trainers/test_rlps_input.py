@@ -1,0 +1,219 @@
+"""What a user can get wrong ends with one line that says how to mend it."""
+
+import logging
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import rlps as rlps_config
+from emojax.data.faces import ferplus
+from emojax.errors import UserError
+from emojax.trainers.rlps import faces, study, train
+
+VARIANTS = ("demo", "ferplus", "fer2013", "rafdb", "expw")
+VARIANTS += ("noise_rafdb", "noise_expw", "speech")
+
+
+def save(path, size=(48, 48), seed=0):
+  """A grey image of noise; its size is height and width."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+  Image.fromarray(pixels).save(path)
+
+
+def refused(config, tmp_path, reason):
+  with pytest.raises(UserError, match=reason) as error:
+    train(config, tmp_path / "run")
+  assert "\n" not in str(error.value)
+  assert not (tmp_path / "run").exists()
+
+
+def make_config(folder, **changes):
+  config = rlps_config.get_config()
+  config.data.corpus, config.data.path = "image_folder", str(folder)
+  config.data.labels = "happy,sad"
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.fixture
+def folder(tmp_path, cache):
+  """Four images of each part."""
+  for number, part in enumerate(("train", "validation", "test")):
+    for label in ("happy", "sad"):
+      for index in range(2):
+        path = tmp_path / "faces" / part / label / f"{index}.png"
+        save(path, seed=10 * number + index + 5 * (label == "sad"))
+  return tmp_path / "faces"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_in_order(variant):
+  config = rlps_config.get_config(variant)
+  study._check(config)
+  for rows in config.published.values():
+    classes = config.data.labels.split(",")
+    for name, row in rows.items():
+      assert name.split("+")[0] == config.model.classifier.upper()
+      assert set(row.get("class_recall", classes)) == set(classes)
+
+
+def test_an_unknown_variant_names_the_known_ones():
+  with pytest.raises(ValueError, match="no config 'raf': demo, fer2013, "):
+    rlps_config.get_config("raf")
+
+
+@pytest.mark.parametrize(
+  ("changes", "reason"),
+  [
+    ({"data.noise": ("blur",)}, "no blur; there are none, intercepted"),
+    ({"data.noise": ()}, "name one at least"),
+    ({"systems": ()}, "name one at least"),
+    ({"systems": ("none", "mentor")}, "no mentor; there are none, sigmoid"),
+    ({"systems": ("rlps", "rlps")}, "name each once"),
+    ({"systems": ("none", "random")}, "name rlps before it"),
+    ({"systems": ("small_loss", "rlps")}, "name rlps before it"),
+    ({"model.widths": (8, 8, 8)}, "DCNN has six convolutions"),
+    ({"model.widths": (8, 8, 8, 8, 8, 0)}, "model.widths .*above 0"),
+    ({"model.crop": 49}, "model.crop = 49: .* no larger than the image"),
+    ({"model.crop": 12}, "dcnn takes 16 pixels or more"),
+    ({"data.image_size": (15, 48)}, "dcnn takes 16 pixels or more"),
+    (
+      {"model.classifier": "vgg19", "data.image_size": (31, 31)},
+      "vgg19 takes 32 pixels or more",
+    ),
+    ({"data.image_size": (48,)}, "give height, width"),
+    ({"data.channels": 2}, "channels = 2: 1 is grey, 3 is RGB"),
+    ({"model.classifier": "resnet"}, "there are dcnn, vgg19, log_mel"),
+    ({"data.half_faces": 0.7, "data.no_faces": 0.5}, "more than all faces"),
+    ({"data.label_noise_rate": 1.0}, "at least 0 and below 1"),
+    ({"retention_floor": 1.0}, "retention_floor = 1.0: .*below 1"),
+    ({"num_replicates": 0}, "num_replicates = 0"),
+    ({"policy.learning_rate": -1.0}, "policy.learning_rate"),
+    ({"policy.removed_credit": 2.0}, "removed_credit = 2.0: .* from -1 to 1"),
+    ({"seed": 2**32}, r"has to be below 2\^32"),
+    ({"dtype": "float16"}, "there are float32, bfloat16"),
+    (
+      {"model.classifier": "log_mel", "data.noise": ("intercepted",)},
+      "intercepted noise is of images",
+    ),
+    ({"data.corpus": "faces"}, "no such corpus.*ferplus"),
+    ({"data.labels": "happy"}, "name at least two"),
+    ({"data.labels": "happy,glad"}, "unknown label 'glad'"),
+  ],
+)
+def test_bad_config(folder, tmp_path, changes, reason):
+  refused(make_config(folder, **changes), tmp_path, reason)
+
+
+def test_a_batch_is_cut_over_the_devices(tmp_path, monkeypatch):
+  monkeypatch.setattr(jax, "device_count", lambda: 3)
+  config = make_config(tmp_path, batch_size=32)
+  refused(config, tmp_path, "batch_size = 32: .* multiple of the 3 devices")
+
+
+@pytest.mark.parametrize(
+  ("variant", "files", "source"),
+  [
+    ("fer2013", "fer2013.csv", "kaggle"),
+    ("ferplus", "fer2013new.csv", "microsoft"),
+    ("rafdb", "list_patition_label.txt", "whdeng"),
+    ("noise_rafdb", "list_patition_label.txt", "whdeng"),
+    ("expw", "label.lst", "mmlab"),
+    ("noise_expw", "label.lst", "mmlab"),
+  ],
+)
+def test_a_missing_corpus(tmp_path, cache, variant, files, source):
+  config = rlps_config.get_config(variant)
+  refused(config, tmp_path, rf"path is not set.*{files}.*{source}")
+  config.data.path = str(tmp_path / "none")
+  refused(config, tmp_path, rf"/none: no such file.*{files}.*{source}")
+
+
+def test_unreadable_images(folder, tmp_path, caplog):
+  (folder / "train" / "happy" / "0.png").write_bytes(b"no image")
+  refused(
+    make_config(folder, **{"data.max_skipped": 0}),
+    tmp_path,
+    r"1 of 12 images .* max_skipped = 0; .*happy/0\.png: not an image",
+  )
+  (material,) = faces.read(make_config(folder, **{"data.noise": ("none",)}))
+  assert "happy/0.png" in caplog.text
+  assert material.parts["train"].label_N.tolist() == [0, 1, 1]
+  assert len(material.name_N) == len(material.picture_N) == 3
+
+
+def test_a_part_without_faces_of_the_study(folder, tmp_path):
+  config = make_config(folder, **{"data.labels": "angry,calm"})
+  refused(config, tmp_path, "no face of a class of the study.*happy, sad")
+
+
+def test_a_class_that_can_not_be_confused(folder, tmp_path):
+  config = make_config(folder, **{"data.noise": ("class_dependent",)})
+  refused(config, tmp_path, "happy is confused with .*use symmetric noise")
+
+
+HEADER = f"Usage,Image name,{','.join(ferplus.VOTES)}"
+
+
+@pytest.fixture
+def voted(tmp_path, cache):
+  """FERPlus with five images a part, two without a majority of votes."""
+  rows, root = [HEADER], tmp_path / "ferplus"
+  votes = {
+    "happy": "0,9,0,0,0,0,1,0,0,0",
+    "doubtful": "3,7,0,0,0,0,0,0,0,0",
+    "sad": "0,0,0,10,0,0,0,0,0,0",
+    "nobody": "0,5,0,5,0,0,0,0,0,0",
+    "unknown": "0,0,0,0,0,0,0,0,10,0",
+  }
+  for usage, part in (
+    ("Training", "FER2013Train"),
+    ("PublicTest", "FER2013Valid"),
+    ("PrivateTest", "FER2013Test"),
+  ):
+    for number, (name, counts) in enumerate(votes.items()):
+      save(root / part / f"{usage}{name}.png", seed=number)
+      rows.append(f"{usage},{usage}{name}.png,{counts}")
+  (root / "fer2013new.csv").write_text("\n".join(rows) + "\n")
+  return root
+
+
+def test_images_without_a_majority_are_left_out(voted, caplog):
+  config = make_config(
+    voted, **{"data.corpus": "ferplus", "data.noise": ("none",)}
+  )
+  with caplog.at_level(logging.INFO):
+    (material,) = faces.read(config)
+  assert "train: 2 of 5 faces without a label" in caplog.text
+  names = ["Traininghappy", "Trainingdoubtful", "Trainingsad"]
+  assert material.name_N.tolist() == names
+  # The votes say of which images one can not be sure.
+  assert material.kinds == ("agreed", "contested")
+  assert material.noisy_N.tolist() == [False, True, False]
+
+
+def test_images_of_another_size(voted, tmp_path):
+  save(voted / "FER2013Train" / "Trainingsad.png", (47, 48))
+  config = make_config(
+    voted, **{"data.corpus": "ferplus", "data.max_skipped": 0}
+  )
+  refused(config, tmp_path, "47x48 pixels where the corpus has 48x48")
+
+
+def test_boxes_outside_the_image(tmp_path, cache):
+  root = tmp_path / "data"
+  save(root / "image" / "origin" / "a.png", (60, 60))
+  lines = [f"a.png {i} 5 5 55 55 30.0 {3 + i % 2}" for i in range(20)]
+  lines[7] = "a.png 7 70 5 90 55 30.0 3"
+  (root / "label").mkdir()
+  (root / "label" / "label.lst").write_text("\n".join(lines) + "\n")
+  config = make_config(tmp_path, **{"data.corpus": "expw"})
+  config.data.max_skipped = 0
+  refused(config, tmp_path, "1 of 20 images .*nothing in the box .* 60 wide")
+  config.data.max_skipped = 1
+  (material,) = faces.read(config)
+  assert sum(len(part.label_N) for part in material.parts.values()) == 19
