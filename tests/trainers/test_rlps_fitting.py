@@ -316,8 +316,7 @@ def test_what_fills_a_batch_up_has_no_influence(dcnn):
 
 
 def test_vgg19s_statistics_change_and_are_kept(monkeypatch):
-  narrow = ((4, 2), (4, 2), (4, 4), (4, 4), (4, 4))
-  monkeypatch.setattr(image_classifiers, "_VGG19", narrow)
+  monkeypatch.setattr(image_classifiers, "_VGG19", ((4, 1),) * 5)
   part = random_images(6, size=32)
   fitting = Fitting(
     make_config(batch_size=4),
