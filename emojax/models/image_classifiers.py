@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from emojax.models import winograd
+
 DCNN_WIDTHS = (64, 128, 256, 256, 512, 512)
 _DCNN_POOLS = (0, 1, 3, 5)  # After these convolutions.
 _VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # Width and depth.
@@ -172,5 +174,6 @@ def _convolution(width: int, dtype: Any, name: str) -> nn.Conv:
     padding=1,
     dtype=dtype,
     kernel_init=nn.initializers.he_normal(),
+    conv_general_dilated=winograd.conv_general_dilated,
     name=name,
   )

@@ -4,6 +4,7 @@ Li & Xu 2020, "Deep reinforcement learning for robust emotional classification
 in facial expression recognition", section 3.1. N images, D features.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -21,22 +22,43 @@ class PolicyNetwork(nn.Module):
 
   widths: tuple[int, ...] = (256, 128, 64, 32)
 
-  @nn.compact
+  def setup(self):
+    self.layer = [nn.Dense(width) for width in self.widths]
+    self.output = nn.Dense(1)
+
   def __call__(self, state_BxK: jax.Array) -> jax.Array:
     """States [B, K] to logits [B]; the sigmoid of one is its probability."""
-    x = state_BxK
-    for index, width in enumerate(self.widths):
-      x = nn.relu(nn.Dense(width, name=f"layer_{index}")(x))
-    return nn.Dense(1, name="output")(x)[..., 0]
+    return self.decide(self.layer[0](state_BxK))
+
+  def project(self, features_BxD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """See `_project`."""
+    return _project(self.layer[0], features_BxD)
+
+  def decide(self, x_BxP: jax.Array) -> jax.Array:
+    """All that follows the first layer's products: logits [B]."""
+    x = nn.relu(x_BxP)
+    for layer in self.layer[1:]:
+      x = nn.relu(layer(x))
+    return self.output(x)[..., 0]
 
 
 class LogisticPolicy(nn.Module):
   """One layer, as in DCNN+Sigmoid (after Feng et al. 2018)."""
 
-  @nn.compact
+  def setup(self):
+    self.output = nn.Dense(1)
+
   def __call__(self, state_BxK: jax.Array) -> jax.Array:
-    """As `PolicyNetwork`."""
-    return nn.Dense(1, name="output")(state_BxK)[..., 0]
+    """As `PolicyNetwork`, with its methods."""
+    return self.decide(self.output(state_BxK))
+
+  def project(self, features_BxD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """See `_project`."""
+    return _project(self.output, features_BxD)
+
+  def decide(self, x_BxP: jax.Array) -> jax.Array:
+    """Nothing follows: logits [B]."""
+    return x_BxP[..., 0]
 
 
 class Selection(NamedTuple):
@@ -66,6 +88,9 @@ def select(
   Action 1 retains (section 3.1.2; line 9 prints the contrary). The running mean
   starts at zero.
 
+  What the first layer makes of a mean is the mean of what it makes of features.
+  So it runs once, over all images, and the scan keeps the mean of its outputs.
+
   Args:
     policy: gives logits of states.
     params: of the policy.
@@ -77,18 +102,48 @@ def select(
   Returns:
     Of each image, in the order of `features_NxD`.
   """
+  apply = functools.partial(policy.apply, {"params": params})
+  features_NxD = features_NxD[order_N]
+  of_image_NxP, of_mean_NxP = apply(features_NxD, method="project")
 
-  def step(carry, index):
-    total_D, count = carry
-    feature_D = features_NxD[index]
-    state_K = jnp.concatenate([feature_D, total_D / jnp.maximum(count, 1)])
-    logit = policy.apply({"params": params}, state_K[None])[0]
-    probability = nn.sigmoid(logit)
-    retained = probability >= uniform_N[index]
-    carry = (total_D + retained * feature_D, count + retained)
-    return carry, (retained, probability, state_K)
+  def step(carry, image):
+    total_P, count = carry
+    of_image_P, of_mean_P, uniform = image
+    x_P = of_image_P + total_P / jnp.maximum(count, 1)
+    probability = nn.sigmoid(apply(x_P[None], method="decide")[0])
+    retained = probability >= uniform
+    carry = (total_P + retained * of_mean_P, count + retained)
+    return carry, (retained, probability)
 
-  start = (jnp.zeros(features_NxD.shape[1]), jnp.float32(0))
-  _, passed = jax.lax.scan(step, start, order_N)
+  start = (jnp.zeros_like(of_mean_NxP[0]), jnp.float32(0))
+  _, (retained_N, probability_N) = jax.lax.scan(
+    step, start, (of_image_NxP, of_mean_NxP, uniform_N[order_N])
+  )
+  state_NxK = jnp.concatenate(
+    [features_NxD, _mean_before(features_NxD, retained_N)], 1
+  )
   place_N = jnp.argsort(order_N)
+  passed = (retained_N, probability_N, state_NxK)
   return Selection(*(values[place_N] for values in passed))
+
+
+def _project(
+  layer: nn.Dense, features_BxD: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """What a first layer makes of an image's features, and of them as a mean.
+
+  Their sum is the layer's output, before an activation: [B, P] each.
+  """
+  params = layer.variables["params"]
+  image_DxP, mean_DxP = jnp.split(params["kernel"], 2)
+  return features_BxD @ image_DxP + params["bias"][
+    None
+  ], features_BxD @ mean_DxP
+
+
+def _mean_before(features_NxD: jax.Array, retained_N: jax.Array) -> jax.Array:
+  """The mean of those retained before each image, zero before the first."""
+  counted_NxD = retained_N[:, None] * features_NxD
+  count_N = jnp.cumsum(retained_N) - retained_N
+  total_NxD = jnp.cumsum(counted_NxD, 0) - counted_NxD
+  return total_NxD / jnp.maximum(count_N, 1)[:, None]

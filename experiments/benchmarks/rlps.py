@@ -44,6 +44,8 @@ def make_config():
   config = rlps_config.get_config("ferplus")
   # Random images teach nothing: with a small rate nothing diverges either.
   config.optimizer.learning_rate = 1e-4
+  # Nor does the selector come to remove everything.
+  config.policy.learning_rate = 1e-6
   return config
 
 
