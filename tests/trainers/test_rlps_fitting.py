@@ -178,12 +178,14 @@ def test_items_of_several_examples():
   np.testing.assert_array_equal(fitting.label_N, [0, 1, 2, 1, 2, 0, 0, 0])
   change, _ = change_of(fitting, retained)
   np.testing.assert_array_equal(np.abs(change).max(1) > 0, retained)
-  # Probabilities and features are those of the examples, in their order.
+  # Probabilities and features are those of the examples, in their order; a
+  # feature's root mean square over them is one.
   logits = np.random.default_rng(0).normal(size=(4, 3, 3)).astype(np.float32)
   variables = {"params": {"logits": logits}}
   features, probability = fitting.extract(fitting.place(variables))
   place = [0, 1, 3, 6, 7, 8, 9, 10]
-  np.testing.assert_array_equal(features[:, 0], place)
+  size = np.sqrt(np.mean(np.square(place)))
+  np.testing.assert_allclose(features[:, 0], place / size, rtol=1e-6)
   expected = torch.tensor(logits.reshape(-1, 3)[place]).softmax(1).numpy()
   expected = expected[np.arange(8), fitting.label_N]
   np.testing.assert_allclose(probability, expected, rtol=1e-5)

@@ -130,10 +130,12 @@ class Fitting:
 
     Lines 4 and 14 of Algorithm 1: one pass does for both, since the classifier
     is the same at the end of an epoch and at the beginning of the next.
+
+    Each feature is divided by its root mean square over the part: what the
+    policy sees keeps its scale while the classifier's grows. Without that half
+    of the training set comes and goes from one epoch to the next.
     """
-    return self._true_probability(
-      *self._outputs(variables, "train"), self.label_N
-    )
+    return self._what_is_seen(*self._outputs(variables, "train"), self.label_N)
 
   def logits(self, variables, part: str) -> np.ndarray:
     """Of all examples of a part, float32 [n, K], on the host."""
@@ -197,7 +199,7 @@ class Fitting:
       (everywhere, everywhere, cut),
       cut,
     )
-    self._true_probability = jax.jit(_true_probability)
+    self._what_is_seen = jax.jit(_what_is_seen)
 
 
 def confusion(logits_NxK: np.ndarray, label_N: np.ndarray) -> np.ndarray:
@@ -210,7 +212,10 @@ def _own_learner(tx, variables) -> Learner:
   return step.init_learner(tx, jax.tree.map(jnp.copy, variables))
 
 
-def _true_probability(logits_NxK, features_NxD, label_N):
+def _what_is_seen(logits_NxK, features_NxD, label_N):
+  """See `Fitting.extract`."""
   probability_NxK = jax.nn.softmax(logits_NxK)
   true_N = jnp.take_along_axis(probability_NxK, label_N[:, None], 1)[:, 0]
-  return features_NxD, true_N
+  size_1xD = jnp.sqrt((features_NxD**2).mean(0, keepdims=True))
+  # A unit that is never active stays zero.
+  return features_NxD / jnp.maximum(size_1xD, 1e-6), true_N
