@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_FEWEST_CHANNELS = 32  # With fewer the transforms cost more than they save.
+FEWEST_CHANNELS = 32  # With fewer the transforms cost more than they save.
 
 
 class Transforms(NamedTuple):
@@ -80,7 +80,7 @@ def conv_general_dilated(
   """
   plain = functools.partial(_plain, args=args, kwargs=kwargs)
   is_float32 = x_BxHxWxC.dtype == kernel_3x3xCxK.dtype == jnp.float32
-  if not is_float32 or x_BxHxWxC.shape[-1] < _FEWEST_CHANNELS:
+  if not is_float32 or x_BxHxWxC.shape[-1] < FEWEST_CHANNELS:
     return plain(x_BxHxWxC, kernel_3x3xCxK)
   return jax.lax.platform_dependent(
     x_BxHxWxC, kernel_3x3xCxK, cpu=convolution, default=plain

@@ -10,6 +10,8 @@ all of it is compiled. Weights are copied from emojax to PyTorch; decisions and
 losses must agree. Both sides train on the same images, those that emojax
 retains, cut to whole batches. They are warmed up, then take turns part by part;
 a ratio is formed in each turn, so that other load on the machine falls on both.
+On a CPU the convolutions of `emojax.models.winograd` are also compared with
+XLA's own.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import functools
 import json
 import pathlib
 import time
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +28,7 @@ import optax
 import torch
 
 from configs import rlps as rlps_config
-from emojax.models import image_classifiers, selector
+from emojax.models import image_classifiers, selector, winograd
 from emojax.models.selector import PolicyNetwork
 from emojax.trainers.rlps import classifiers, rewards
 from emojax.trainers.rlps.fitting import Fitting
@@ -283,7 +286,8 @@ class PyTorch:
     logits_NxK, features_NxD = (
       torch.cat(values)[:count] for values in zip(*found, strict=True)
     )
-    self._features_NxD = features_NxD
+    size_1xD = features_NxD.square().mean(0, keepdim=True).sqrt()
+    self._features_NxD = features_NxD / size_1xD.clamp_min(1e-6)
     self._true_N = logits_NxK.softmax(1).gather(1, self._label_N[:, None])[:, 0]
     self._wait()
 
@@ -382,6 +386,28 @@ def compare_epochs(config, num_images, turns, device):
   return result, ours
 
 
+def compare_convolutions(config, ours, num_images, turns):
+  """Training and extraction with XLA's own convolutions, and with ours."""
+  everything_N = np.ones(num_images, bool)
+  with mock.patch.object(winograd, "FEWEST_CHANNELS", np.inf):
+    plain = Emojax(config, make_material(config, num_images))
+    plain.train(everything_N)  # Compiles: the names are looked up here.
+  ours.train(everything_N)
+  times = {
+    "train": [
+      [timed(side.train, everything_N) for side in (plain, ours)]
+      for _ in range(turns)
+    ],
+    "extract": [
+      [timed(side.extract) for side in (plain, ours)] for _ in range(turns)
+    ],
+  }
+  return {
+    name: report(name, np.transpose(values), None, ("xla", "winograd"))
+    for name, values in times.items()
+  }
+
+
 def whole_batches(retained_N, size):
   """Forgets the last retained ones, so that all batches are full."""
   index_n = np.flatnonzero(retained_N)
@@ -396,9 +422,9 @@ def timed(function, *arguments):
   return measure.seconds(function, *arguments)
 
 
-def report(name, times, goal):
+def report(name, times, goal, names=("pytorch", "emojax")):
   """Seconds of both sides, their ratio and its goal; also printed."""
-  sides = dict(zip(("pytorch", "emojax"), map(list, times), strict=True))
+  sides = dict(zip(names, map(list, times), strict=True))
   ratios = measure.ratios(*sides.values())
   print(
     f"{name:8}",
@@ -433,7 +459,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--output", required=True, help="JSON file to write")
   parser.add_argument("--turns", type=int, default=5, help="epochs measured")
-  parser.add_argument("--passes", type=int, default=5, help="passes measured")
+  parser.add_argument("--passes", type=int, default=9, help="passes measured")
   parser.add_argument(
     "--pass_images", type=int, default=RAFDB, help="images of a pass"
   )
@@ -457,6 +483,10 @@ def main():
     "batch_size": config.batch_size,
     "pass": selection,
     "epoch": epochs,
+    # On a GPU there is one kind of convolution.
+    "convolutions": None
+    if is_gpu
+    else compare_convolutions(config, ours, images, 3),
     "gpu": on_gpu(selection, epochs, ours, flags.turns)
     if is_gpu
     else f"not measured: JAX runs on {jax.default_backend()}",

@@ -312,10 +312,14 @@ def _notes(outcomes: Sequence[Outcome], floor: float) -> Iterator[str]:
       ("epochs_without_a_class", "a class vanished from what was retained"),
     ):
       if outcome.summary[field]:
-        yield f"{name}: in {outcome.summary[field]} epochs {what}."
+        yield f"{name}: in {_epochs(outcome.summary[field])} {what}."
     is_selector = _strategy(outcome.member.system) == POLICY
     if is_selector and outcome.summary["epochs_with_all"]:
       yield (
-        f"{name}: in {outcome.summary['epochs_with_all']} epochs everything "
+        f"{name}: in {_epochs(outcome.summary['epochs_with_all'])} everything "
         "was retained."
       )
+
+
+def _epochs(count: int) -> str:
+  return "1 epoch" if count == 1 else f"{count} epochs"
