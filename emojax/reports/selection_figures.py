@@ -155,7 +155,7 @@ def sampled_rewards(
   ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
   ax.set_xlabel("epoch")
   figure.colorbar(image, ax=ax, label="reward").outline.set_visible(False)
-  strip.set_ylabel(f"{num_images} images, by their last reward")
+  strip.set_ylabel(f"{num_images} examples, by their last reward")
   strip.set_xticks([])
   for bare in (strip, ax):
     bare.set_yticks([])
@@ -201,11 +201,11 @@ def retention_histogram(
     ax.axvline(0.5, color=style.QUIET, linewidth=1.0, linestyle=":")
     share = 100 * np.mean(values >= 0.5)
     ax.set_title(
-      f"{names[index]}: {len(values)} images, {share:.1f} % at 0.5 or above",
+      f"{names[index]}: {len(values)} examples, {share:.1f} % at 0.5 or above",
       loc="left",
     )
     ax.margins(x=0.01)
-  figure.supylabel("images of a kind (%)")
+  figure.supylabel("examples of a kind (%)")
   figure.supxlabel("retention probability")
   style.save(figure, path, title)
 

@@ -109,7 +109,7 @@ def retention_tables(summary: Summary) -> str:
   return "\n\n".join(
     [
       *sections,
-      "Share of the training images (%) that the final, deterministic "
+      "Share of the training examples (%) that the final, deterministic "
       f"selection retains. {_runs(summary)}",
     ]
   )
@@ -127,10 +127,10 @@ def ranking_table(summary: Summary) -> str:
   return "\n\n".join(
     [
       markdown.table([header, *lines], num_names=2),
-      "All in percent. AUC: how often a noisy image has a lower retention "
+      "All in percent. AUC: how often a noisy example has a lower retention "
       "probability than another one; 50 is chance. Precision: noise among the "
       "removed; recall: removed among the noise; removed: of all training "
-      f"images. {_runs(summary)}",
+      f"examples. {_runs(summary)}",
     ]
   )
 

@@ -147,7 +147,7 @@ def test_sampled_rewards_of_unknown_kind(path, drawn):
   selection_figures.sampled_rewards(path, np.zeros((1, 4)), "t")
   (figure,) = drawn
   assert not figure.legends and not figure.axes[0].images
-  assert "4 images" in figure.axes[0].get_ylabel()
+  assert "4 examples" in figure.axes[0].get_ylabel()
 
 
 def test_retention_histogram(path, drawn):
@@ -160,8 +160,8 @@ def test_retention_histogram(path, drawn):
   (figure,) = drawn
   titles = [ax.get_title(loc="left") for ax in figure.axes]
   assert titles == [
-    "full: 4 images, 75.0 % at 0.5 or above",
-    "none: 4 images, 25.0 % at 0.5 or above",
+    "full: 4 examples, 75.0 % at 0.5 or above",
+    "none: 4 examples, 25.0 % at 0.5 or above",
   ]
   heights = [[bar.get_height() for bar in ax.patches] for ax in figure.axes]
   expected = np.zeros((2, 20))
