@@ -128,7 +128,7 @@ def _demo(config):
   config.title = "RLPS: schematic faces"
   config.num_replicates = 2
   config.pretraining_epochs = 10
-  config.num_epochs = 8
+  config.num_epochs = 6
   config.batch_size = 32
   config.model.widths = (8, 16, 32, 32, 64, 64)
   config.data.labels = "angry,happy,sad,surprised"
