@@ -10,12 +10,14 @@ _UNOPTIMISED = (
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNOPTIMISED}"
 
 import pathlib  # noqa: E402
+import signal  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from emojax import loop  # noqa: E402
 from emojax.data.table import FeatureTable  # noqa: E402
 
 # Shapes that broadcast by accident are a defect.
@@ -40,6 +42,25 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
   """An empty user cache for this test and the processes that it starts."""
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   return tmp_path / "cache" / "emojax"
+
+
+@pytest.fixture
+def stop_after() -> Callable[[pytest.MonkeyPatch, int], None]:
+  """Asks the job to stop in its round `count`, as a scheduler does."""
+
+  def stop(patch, count):
+    rounds = []
+    original = loop._Records.add
+
+    def add(self, round_, record):
+      rounds.append(round_)
+      if len(rounds) == count:
+        os.kill(os.getpid(), signal.SIGTERM)
+      original(self, round_, record)
+
+    patch.setattr(loop._Records, "add", add)
+
+  return stop
 
 
 @pytest.fixture(scope="session")

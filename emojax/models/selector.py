@@ -136,9 +136,8 @@ def _project(
   """
   params = layer.variables["params"]
   image_DxP, mean_DxP = jnp.split(params["kernel"], 2)
-  return features_BxD @ image_DxP + params["bias"][
-    None
-  ], features_BxD @ mean_DxP
+  of_image_BxP = features_BxD @ image_DxP + params["bias"][None]
+  return of_image_BxP, features_BxD @ mean_DxP
 
 
 def _mean_before(features_NxD: jax.Array, retained_N: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FEWEST_CHANNELS = 32  # With fewer the transforms cost more than they save.
+FEWEST_CHANNELS = 32  # With fewer it gains nothing.
 
 
 class Transforms(NamedTuple):

@@ -32,7 +32,7 @@ from emojax.models import image_classifiers, selector, winograd
 from emojax.models.selector import PolicyNetwork
 from emojax.trainers.rlps import classifiers, rewards
 from emojax.trainers.rlps.fitting import Fitting
-from emojax.trainers.rlps.material import Material, Part
+from emojax.trainers.rlps.material import Part, as_it_is
 from emojax.trainers.rlps.rewards import Policy
 from experiments.benchmarks import measure
 
@@ -58,16 +58,10 @@ def make_material(config, num_images):
   shape = (*config.data.image_size, config.data.channels)
   images = rng.integers(0, 256, (num_images, *shape), dtype=np.uint8)
   label_N = rng.integers(0, len(CLASSES), num_images, dtype=np.int32)
-  return Material(
-    setting="synthetic",
+  return as_it_is(
     classes=CLASSES,
     parts={"train": Part(images, label_N[:, None])},
-    kinds=("unknown",),
-    kind_N=np.zeros(num_images, np.int8),
-    noise=(),
-    true_label_N=label_N,
     name_N=np.arange(num_images).astype(str),
-    picture_N=None,
     demo=True,
   )
 

@@ -12,7 +12,7 @@ from configs import rlps as rlps_config
 from emojax.models.image_classifiers import Dcnn
 from emojax.trainers.rlps import classifiers
 from emojax.trainers.rlps.fitting import Fitting
-from emojax.trainers.rlps.material import Material, Part
+from emojax.trainers.rlps.material import Part, as_it_is
 from emojax.trainers.rlps.strategies import SYSTEMS
 from emojax.trainers.rlps.training import Cleaning
 
@@ -25,16 +25,10 @@ def two_epochs() -> dict[str, np.ndarray]:
   images = rng.integers(0, 256, (22, 16, 16, 1), np.uint8)
   label = np.arange(22, dtype=np.int32)[:, None] % 3
   part = Part(images, label)
-  material = Material(
-    setting="as it is",
+  material = as_it_is(
     classes=("a", "b", "c"),
     parts={"train": part, "validation": part, "test": part},
-    kinds=("unknown",),
-    kind_N=np.zeros(22, np.int8),
-    noise=(),
-    true_label_N=part.label_N,
     name_N=label[:, 0].astype(str),
-    picture_N=None,
     demo=True,
   )
   config = rlps_config.get_config()

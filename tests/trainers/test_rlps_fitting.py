@@ -15,7 +15,7 @@ from emojax.models.image_classifiers import Dcnn, Vgg19
 from emojax.trainers.rlps import classifiers
 from emojax.trainers.rlps.classifiers import Classifier
 from emojax.trainers.rlps.fitting import Fitting
-from emojax.trainers.rlps.material import Material, Part
+from emojax.trainers.rlps.material import Part, as_it_is
 
 TINY = Dcnn(3, (4,) * 6, hidden=5)
 
@@ -30,17 +30,10 @@ def make_config(**changes):
 def make_material(train, others=None):
   """Of parts whose truth is unknown."""
   others = train if others is None else others
-  label_N = train.label_N
-  return Material(
-    setting="as it is",
+  return as_it_is(
     classes=("a", "b", "c"),
     parts={"train": train, "validation": others, "test": others},
-    kinds=("unknown",),
-    kind_N=np.zeros(len(label_N), np.int8),
-    noise=(),
-    true_label_N=label_N,
-    name_N=np.arange(len(label_N)).astype(str),
-    picture_N=None,
+    name_N=np.arange(len(train.label_N)).astype(str),
     demo=True,
   )
 

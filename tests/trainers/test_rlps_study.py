@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 
 import jax
@@ -13,7 +12,6 @@ from PIL import Image
 from sklearn import metrics
 
 from configs import rlps as rlps_config
-from emojax import loop
 from emojax.data.faces import demo, schematic
 from emojax.runtime import tensors
 from emojax.trainers.rlps import audit, evidence, faces, study, train
@@ -222,22 +220,8 @@ def test_without_a_selector_it_is_plain_training(everything, whole):
   assert one["validation_macro_recall"] == pytest.approx(max(recall))
 
 
-def stop_after(patch, count):
-  """Asks the job to stop in its round `count`, as a scheduler does."""
-  rounds = []
-  original = loop._Records.add
-
-  def add(self, round_, record):
-    rounds.append(round_)
-    if len(rounds) == count:
-      os.kill(os.getpid(), signal.SIGTERM)
-    original(self, round_, record)
-
-  patch.setattr(loop._Records, "add", add)
-
-
 def test_a_resumed_run_equals_an_uninterrupted_one(
-  everything, whole, tmp_path, monkeypatch
+  everything, whole, tmp_path, monkeypatch, stop_after
 ):
   workdir, summary = whole
   # After the first of two epochs: of the classifier alone, then of RLPS.

@@ -11,7 +11,7 @@ from emojax.models.sa_gru import Packing
 from emojax.systems import speech
 from emojax.trainers.rlps import classifiers, clips, study
 from emojax.trainers.rlps.fitting import Fitting
-from emojax.trainers.rlps.material import Material, Part
+from emojax.trainers.rlps.material import Part, as_it_is
 
 RATE = 16_000
 
@@ -118,16 +118,10 @@ def conversations(seed=0):
 
 def dann_fitting(features, label):
   part = Part({"features": features, "length": LENGTH}, label)
-  material = Material(
-    setting="as it is",
+  material = as_it_is(
     classes=("a", "b", "c"),
     parts={"train": part, "validation": part, "test": part},
-    kinds=("unknown",),
-    kind_N=np.zeros(14, np.int8),
-    noise=(),
-    true_label_N=part.label_N,
     name_N=np.arange(14).astype(str),
-    picture_N=None,
     demo=True,
   )
   config = rlps_config.get_config()

@@ -1,6 +1,5 @@
 """Whole small studies: what is left behind, resumption, caching, bad input."""
 
-import os
 import signal
 
 import jax
@@ -11,7 +10,6 @@ import transformers
 from jax.experimental.compilation_cache import compilation_cache
 
 from configs import speech as speech_config
-from emojax import loop
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.errors import UserError
 from emojax.systems import speech
@@ -156,23 +154,8 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
   assert "log-mel CNN" in capsys.readouterr().out
 
 
-def stop_after(monkeypatch, count):
-  """Asks the job to stop in its round `count`, as a scheduler does."""
-  rounds = []
-
-  original = loop._Records.add
-
-  def add(self, round_, record):
-    rounds.append(round_)
-    if len(rounds) == count:
-      os.kill(os.getpid(), signal.SIGTERM)
-    original(self, round_, record)
-
-  monkeypatch.setattr(loop._Records, "add", add)
-
-
 def test_a_resumed_run_equals_an_uninterrupted_one(
-  tmp_path, monkeypatch, no_exhibits
+  tmp_path, monkeypatch, stop_after, no_exhibits
 ):
   path = write_corpus(tmp_path / "a")
   # Three batches an epoch and two a round: it stops in the middle of an epoch.

@@ -8,9 +8,9 @@ import numpy as np
 from emojax.data import builders, clips
 from emojax.data.records import PARTS
 from emojax.trainers.rlps.material import (
-  UNKNOWN,
   Material,
   Part,
+  as_it_is,
   with_label_noise,
 )
 
@@ -31,17 +31,10 @@ def read(config: ml_collections.ConfigDict) -> Iterator[Material]:
   (split,) = (one.parts for one in found.splits.values())
   size = round(data.max_seconds * SAMPLE_RATE)
   rows = {part: split[part] for part in PARTS}
-  train = rows["train"]
-  clean = Material(
-    setting="as it is",
+  clean = as_it_is(
     classes=found.classes,
     parts={part: _part(found, rows[part], size) for part in PARTS},
-    kinds=(UNKNOWN,),
-    kind_N=np.zeros(len(train), np.int8),
-    noise=(),
-    true_label_N=found.class_U[train],
-    name_N=found.path_U[train],
-    picture_N=None,
+    name_N=found.path_U[rows["train"]],
     demo=bool((found.corpus_U == "demo").any()),
   )
   for name in data.noise:

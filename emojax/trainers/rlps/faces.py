@@ -1,5 +1,6 @@
 """Faces for the study: a corpus as shipped, and noise whose truth is known."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 
@@ -12,9 +13,9 @@ from emojax.data.faces.store import FaceTable
 from emojax.data.records import PARTS
 from emojax.runtime.compilation import cache_folder
 from emojax.trainers.rlps.material import (
-  UNKNOWN,
   Material,
   Part,
+  as_it_is,
   with_label_noise,
 )
 
@@ -65,23 +66,22 @@ def _clean(corpus: str, table: FaceTable, classes, class_N, rows) -> Material:
     for part in PARTS
   }
   train = rows["train"]
-  kinds, kind_N = (UNKNOWN,), np.zeros(len(train), np.int8)
-  if table.votes.shape[1]:
-    votes_NxV = table.votes[train]
-    kinds = ("agreed", "contested")
-    share_N = votes_NxV.max(1) / votes_NxV.sum(1)
-    kind_N = (share_N < _AGREED).astype(np.int8)
-  return Material(
-    setting="as it is",
+  clean = as_it_is(
     classes=classes,
     parts=parts,
-    kinds=kinds,
-    kind_N=kind_N,
-    noise=kinds[1:],
-    true_label_N=parts["train"].label_N,
     name_N=table.name[train],
-    picture_N=parts["train"].inputs,
     demo=corpus == "demo",
+    picture_N=parts["train"].inputs,
+  )
+  if not table.votes.shape[1]:
+    return clean
+  votes_NxV = table.votes[train]
+  share_N = votes_NxV.max(1) / votes_NxV.sum(1)
+  return dataclasses.replace(
+    clean,
+    kinds=("agreed", "contested"),
+    kind_N=(share_N < _AGREED).astype(np.int8),
+    noise=("contested",),
   )
 
 

@@ -78,6 +78,32 @@ class Material:
     return dataclasses.replace(self, parts=parts, **changes)
 
 
+def as_it_is(
+  classes: tuple[str, ...],
+  parts: dict[str, Part],
+  name_N: np.ndarray,
+  demo: bool,
+  picture_N: np.ndarray | None = None,
+) -> Material:
+  """A corpus without added noise, of whose own noise nothing is known.
+
+  Arguments are `Material`'s attributes.
+  """
+  label_N = parts["train"].label_N
+  return Material(
+    setting="as it is",
+    classes=classes,
+    parts=parts,
+    kinds=(UNKNOWN,),
+    kind_N=np.zeros(len(label_N), np.int8),
+    noise=(),
+    true_label_N=label_N,
+    name_N=name_N,
+    picture_N=picture_N,
+    demo=demo,
+  )
+
+
 def with_label_noise(
   clean: Material, name: str, rate: float, seed: int
 ) -> Material:
