@@ -233,8 +233,9 @@ def _submit(
       pool.submit(_work, path, audio_features, stored): stored
       for stored, path in jobs.items()
     }
-  except OSError as error:
-    # A worker that dies meanwhile closes the pool's pipe under `submit`.
+  except (OSError, ValueError) as error:
+    # A worker that dies meanwhile closes the pool's pipes under `submit`, and
+    # CPython 3.11 finds one closed, or its number taken by another.
     raise futures.process.BrokenProcessPool(str(error)) from error
 
 

@@ -233,9 +233,13 @@ def test_a_killed_worker_is_an_error(tmp_path):
   assert not multiprocessing.active_children()
 
 
-def test_a_worker_killed_while_jobs_are_given_out(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+  "error",  # both are CPython 3.11's
+  [OSError("handle is closed"), ValueError("bad value(s) in fds_to_keep")],
+)
+def test_a_worker_killed_while_jobs_are_given_out(tmp_path, monkeypatch, error):
   def submit(*_):
-    raise OSError("handle is closed")  # as CPython 3.11 does
+    raise error
 
   monkeypatch.setattr(futures.ProcessPoolExecutor, "submit", submit)
   with pytest.raises(UserError, match=r"a worker .* was killed"):
