@@ -83,10 +83,6 @@ def killed(tmp_path_factory, environment, arguments):
   folder = tmp_path_factory.mktemp("killed")
   workdir, log = folder / "run", folder / "log"
   moments = {
-    "while Python starts": lambda: True,
-    "while the first program compiles": (
-      lambda: (workdir / "search" / "config.json").exists()
-    ),
     "after a checkpoint of the search": (
       lambda: (workdir / "search" / "checkpoints" / "2").exists()
     ),

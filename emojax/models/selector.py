@@ -122,9 +122,8 @@ def select(
   state_NxK = jnp.concatenate(
     [features_NxD, _mean_before(features_NxD, retained_N)], 1
   )
-  place_N = jnp.argsort(order_N)
   passed = (retained_N, probability_N, state_NxK)
-  return Selection(*(values[place_N] for values in passed))
+  return Selection(*(jnp.zeros_like(x).at[order_N].set(x) for x in passed))
 
 
 def _project(
