@@ -3,7 +3,7 @@
 Lavin & Gray 2016, "Fast algorithms for convolutional neural networks": tiles of
 the output are computed from tiles of the input, transformed so that the
 convolution becomes a product at each of a tile's points. XLA has no such thing
-on CPUs, where training a CNN with it is 2.5 times faster
+on CPUs, where training a CNN with it is 2.4 times faster
 (`experiments/benchmarks/rlps.json`); on a GPU cuDNN chooses for itself.
 
 Letters in names: B images, H and W pixels, C channels in, K channels out, T
