@@ -105,7 +105,7 @@ class Cleaning:
     self._sampled_M = np.sort(
       rng.permutation(len(fitting.label_N))[:_NUM_SAMPLED]
     )
-    self._select = jax.jit(self._selection, static_argnames="is_final")
+    self._select = jax.jit(self._selection)
     self._learn = jax.jit(functools.partial(self._updated, system.reward))
     self._pretrain = jax.jit(self._pretrained)
 
@@ -192,7 +192,7 @@ class Cleaning:
     )
 
   def _selection(
-    self, state: State, key, epoch, count, is_final: bool
+    self, state: State, key, epoch, count, is_final
   ) -> tuple[Selection, jax.Array]:
     """Lines 4 to 12, by whatever strategy; and who stays with the floor."""
     label_N = self._fitting.label_N
@@ -222,14 +222,11 @@ class Cleaning:
       *(len(self._fitting.material.classes), self._config.retention_floor),
     )
 
-  def _pass(
-    self, policy: Policy, features_NxD, key, is_final: bool
-  ) -> Selection:
+  def _pass(self, policy: Policy, features_NxD, key, is_final) -> Selection:
     order_key, action_key, _ = jax.random.split(key, 3)
     num_examples = len(features_NxD)
     uniform_N = jax.random.uniform(action_key, (num_examples,))
-    if is_final:
-      uniform_N = jnp.full(num_examples, 0.5)
+    uniform_N = jnp.where(is_final, 0.5, uniform_N)
     order_N = jax.random.permutation(order_key, num_examples)
     return selector.select(
       self._policy, policy.params, features_NxD, order_N, uniform_N
