@@ -2,9 +2,9 @@
 
 import os
 
-# Programs of a few steps: optimising them takes XLA far longer than the tests
-# themselves, and its MLIR emitters of kernels take four times as long as those
-# before them. It has to be said before JAX starts, hence the order here.
+# Programs of a few steps: XLA takes longer to optimise them than they run, and
+# longer to compile with its new emitters of kernels than with the old ones. It
+# has to be said before JAX starts, hence the order here.
 _QUICK_TO_COMPILE = (
   "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   " --xla_cpu_use_fusion_emitters=false"
@@ -15,11 +15,15 @@ os.environ["XLA_FLAGS"] = (
 
 import pathlib  # noqa: E402
 import signal  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+import subprocess  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from jax.experimental.compilation_cache import (  # noqa: E402
+  compilation_cache,
+)
 
 from emojax import loop  # noqa: E402
 from emojax.data.table import FeatureTable  # noqa: E402
@@ -33,10 +37,11 @@ _ROOT = pathlib.Path(__file__).parent.parent
 @pytest.fixture
 def real_data() -> pathlib.Path:
   """The folder of small real corpora, from `EMOJAX_TEST_DATA`."""
-  folder = pathlib.Path(
-    os.environ.get("EMOJAX_TEST_DATA", _ROOT.parent / "shared" / "data")
-  )
+  named = os.environ.get("EMOJAX_TEST_DATA")
+  folder = pathlib.Path(named or _ROOT.parent / "shared" / "data")
   if not (folder / "ravdess").is_dir():
+    if named:
+      pytest.fail(f"EMOJAX_TEST_DATA: no real data in {folder}")
     pytest.skip(f"no real data in {folder}: set EMOJAX_TEST_DATA")
   return folder
 
@@ -46,6 +51,37 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
   """An empty user cache for this test and the processes that it starts."""
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   return tmp_path / "cache" / "emojax"
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory) -> Iterator[None]:
+  """Keeps what is compiled for the other tests of a module."""
+  folder = str(tmp_path_factory.mktemp("compiled"))
+  try:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    compilation_cache.reset_cache()
+    yield
+  finally:
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[pathlib.Path]:
+  """A real file system of one megabyte."""
+  folder = tmp_path / "disk"
+  folder.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+  try:
+    done = subprocess.run(mount, capture_output=True, text=True)
+  except FileNotFoundError:
+    pytest.skip("there is no mount on this machine")
+  if done.returncode:
+    pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+  yield folder
+  subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture

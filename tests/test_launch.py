@@ -159,7 +159,8 @@ def test_eight_devices_agree_with_one(
     "--config.num_epochs=1",
     f"--workdir={tmp_path / 'run'}",
   ]
-  flags = "--xla_force_host_platform_device_count=8"
+  flags = environment["XLA_FLAGS"]
+  flags += " --xla_force_host_platform_device_count=8"
   done = finish(command, environment | {"XLA_FLAGS": flags})
   assert done.returncode == 0, done.stderr
   expected = np.load(uninterrupted / "history.npz")

@@ -8,7 +8,6 @@ import functools
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -300,27 +299,17 @@ def test_a_preempted_process(uninterrupted, tmp_path, cache):
   assert summary_of(tmp_path) == summary_of(uninterrupted)
 
 
-def test_a_process_on_a_full_disk(tmp_path, cache):
-  disk = tmp_path / "disk"
-  disk.mkdir()
-  mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-  if not shutil.which("mount"):
-    pytest.skip("there is no mount on this machine")
-  done = subprocess.run(mount, capture_output=True, text=True)
-  if done.returncode:
-    pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-  try:
-    process = start(disk / "run", "0", "100000")  # 400 kB a checkpoint.
-    _, told = process.communicate()
-    assert process.returncode == 2, told
-    *others, last = told.strip().split("\n")
-    assert last.startswith("error: no room on the disk to save a checkpoint")
-    assert "the checkpoint of round 4 is kept" in last
-    assert len(others) <= 1, told  # The progress.
-    left = list((disk / "run").rglob("*"))
-    assert not [p for p in left if "tmp" in p.name or "summary" in p.name]
-  finally:
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+def test_a_process_on_a_full_disk(small_disk, cache):
+  workdir = small_disk / "run"
+  process = start(workdir, "0", "100000")  # 400 kB a checkpoint.
+  _, told = process.communicate()
+  assert process.returncode == 2, told
+  *others, last = told.strip().split("\n")
+  assert last.startswith("error: no room on the disk to save a checkpoint")
+  assert "the checkpoint of round 4 is kept" in last
+  assert len(others) <= 1, told  # The progress.
+  left = list(workdir.rglob("*"))
+  assert not [p for p in left if "tmp" in p.name or "summary" in p.name]
 
 
 def main(arguments: list[str]) -> None:

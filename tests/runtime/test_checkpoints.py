@@ -5,7 +5,6 @@ import logging
 import os
 import pathlib
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -245,22 +244,6 @@ def test_other_shapes_are_an_error_and_no_damage(saved):
   assert str(saved / "2") in str(caught.value)
   assert sorted(os.listdir(saved)) == ["1", "2"]
   check(restore(saved), 2)
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> pathlib.Path:
-  """A real file system of one megabyte."""
-  folder = tmp_path / "disk"
-  folder.mkdir()
-  mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-  try:
-    done = subprocess.run(mount, capture_output=True, text=True)
-  except FileNotFoundError:
-    pytest.skip("there is no mount on this machine")
-  if done.returncode:
-    pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-  yield folder
-  subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def fill(disk, left: int) -> None:

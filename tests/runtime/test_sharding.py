@@ -83,7 +83,7 @@ assert sharding.spread(5, mesh).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
 
 
 def test_eight_devices_as_replicas_and_shards():
-  flags = "--xla_force_host_platform_device_count=8"
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
   done = subprocess.run(
     [sys.executable, "-c", _ON_EIGHT_DEVICES],
     env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},

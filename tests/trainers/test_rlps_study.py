@@ -7,7 +7,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from sklearn import metrics
 
@@ -24,20 +23,11 @@ ALL += ("DCNN+small loss", "DCNN+random")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory):
+def quick(tmp_path_factory, compiled_once):
   """Programs are compiled, and faces decoded, once for all tests here."""
   with pytest.MonkeyPatch.context() as patch:
-    cache = tmp_path_factory.mktemp("cache")
-    patch.setenv("XDG_CACHE_HOME", str(cache))
-    try:
-      jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
-      jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-      compilation_cache.reset_cache()
-      yield
-    finally:
-      jax.config.update("jax_compilation_cache_dir", None)
-      jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-      compilation_cache.reset_cache()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import soundfile
 import transformers
-from jax.experimental.compilation_cache import compilation_cache
 
 from configs import speech as speech_config
 from emojax.encoders.speech_config import SpeechConfig
@@ -15,6 +14,9 @@ from emojax.errors import UserError
 from emojax.systems import speech
 from emojax.trainers.speech import audit, build, exhibits, study, train
 from emojax.trainers.speech.training import Training
+
+# Programs are compiled once for all tests here.
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 RATE = 16_000
 TINY = SpeechConfig(
@@ -29,21 +31,6 @@ TINY = SpeechConfig(
   num_conv_pos_embeddings=4,
   num_conv_pos_embedding_groups=2,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation(tmp_path_factory):
-  """Programs are compiled once for all tests here."""
-  cache = str(tmp_path_factory.mktemp("compiled"))
-  try:
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    compilation_cache.reset_cache()
-    yield
-  finally:
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)
