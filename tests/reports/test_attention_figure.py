@@ -2,24 +2,9 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from emojax.reports import attention
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-  """The figures that get saved."""
-  saved = []
-  save = Figure.savefig
-
-  def savefig(self, *args, **kwargs):
-    saved.append(self)
-    save(self, *args, **kwargs)
-
-  monkeypatch.setattr(Figure, "savefig", savefig)
-  return saved
 
 
 def tone(seconds: float, at: float, hertz: float = 1000) -> np.ndarray:

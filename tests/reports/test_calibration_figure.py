@@ -1,28 +1,12 @@
 """What the reliability diagram shows is read back from the drawn bars."""
 
 import numpy as np
-import pytest
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from scipy import special
 
 from emojax import calibration
 from emojax.reports import calibration_figure
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-  """The figures that get saved."""
-  saved = []
-  save = Figure.savefig
-
-  def savefig(self, *args, **kwargs):
-    saved.append(self)
-    save(self, *args, **kwargs)
-
-  monkeypatch.setattr(Figure, "savefig", savefig)
-  return saved
 
 
 def test_reliability_diagram(tmp_path, drawn):

@@ -1,28 +1,12 @@
 """What the figure of several runs shows is read back from its lines."""
 
 import numpy as np
-import pytest
 from matplotlib import colors
-from matplotlib.figure import Figure
 from PIL import Image
 
 from emojax.reports import style
 from emojax.reports.comparison_figure import compared_runs
 from emojax.reports.finished_run import FinishedRun
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-  """The figures that get saved."""
-  saved = []
-  save = Figure.savefig
-
-  def savefig(self, *args, **kwargs):
-    saved.append(self)
-    save(self, *args, **kwargs)
-
-  monkeypatch.setattr(Figure, "savefig", savefig)
-  return saved
 
 
 def row(setting: str, system: str, *runs: float) -> dict:

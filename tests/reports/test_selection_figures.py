@@ -1,6 +1,5 @@
 """What the selection figures show is read back from the drawn artists."""
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib import colors
@@ -10,39 +9,6 @@ from PIL import Image
 from emojax.reports import selection_figures, style
 
 KINDS = ("full", "half", "none")
-
-
-@pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
-  """The figures that get saved."""
-  saved = []
-  save = Figure.savefig
-
-  def savefig(self, *args, **kwargs):
-    saved.append(self)
-    save(self, *args, **kwargs)
-
-  monkeypatch.setattr(Figure, "savefig", savefig)
-  return saved
-
-
-@pytest.fixture
-def path(tmp_path) -> str:
-  return str(tmp_path / "figure.png")
-
-
-@pytest.fixture(autouse=True)
-def no_trace_in_matplotlib():
-  """The global style stays as the caller has it."""
-
-  def look() -> dict:
-    # Reading the backend resolves it, which is no doing of ours.
-    names = set(matplotlib.rcParams) - {"backend"}
-    return {name: matplotlib.rcParams[name] for name in names}
-
-  before = look()
-  yield
-  assert look() == before
 
 
 def labels(figure: Figure) -> list[str]:
