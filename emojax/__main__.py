@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
 def _fetch(argv: list[str]) -> None:
   """Downloads a corpus that its authors give to everybody."""
-  from emojax.data import downloads
+  from emojax.corpora import downloads
 
   if len(argv) != 3:
     raise UserError(

@@ -24,8 +24,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from emojax.audio import io
-from emojax.data import array_record, corpora, recordings
-from emojax.data.records import Utterance
+from emojax.corpora import recordings
+from emojax.corpora import speech as corpora
+from emojax.corpora.records import Utterance
+from emojax.data import array_record
 from emojax.errors import UserError
 from emojax.runtime import files
 from emojax.runtime.progress import progress

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from emojax.data import builders, downloads, labels, partitions, splits
+from emojax.corpora import downloads, labels
+from emojax.data import builders, partitions, splits
 from emojax.data.builders import Clips
 from emojax.data.splits import Split
 from emojax.errors import UserError

@@ -20,9 +20,10 @@ import numpy as np
 import opensmile
 
 from emojax.audio import io
-from emojax.data import recordings, vector_cache
+from emojax.corpora import recordings
+from emojax.corpora.records import Utterance
 from emojax.data import text_features as lexical
-from emojax.data.records import Utterance
+from emojax.data import vector_cache
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 from emojax.runtime.progress import progress

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from emojax.data import corpora, features, labels, splits
+from emojax.corpora import labels
+from emojax.corpora import speech as corpora
+from emojax.corpora.records import Utterance
+from emojax.data import features, splits
 from emojax.data import table as tables
-from emojax.data.records import Utterance
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError

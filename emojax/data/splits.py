@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emojax.audio import io
-from emojax.data.records import Utterance
+from emojax.corpora.records import Utterance
 from emojax.data.table import FeatureTable, normalise_session
 from emojax.errors import UserError
 

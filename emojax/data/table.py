@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emojax.data.labels import canonical
+from emojax.corpora.labels import canonical
 from emojax.errors import UserError
 from emojax.runtime import files
 

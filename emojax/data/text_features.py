@@ -91,7 +91,7 @@ def commit(name: str, encoder: str) -> str:
   """
   if name != "bert" or not encoder:
     return ""
-  from emojax.encoders import hub
+  from emojax.weights import hub
 
   return hub.revision_of(hub.folder(encoder))
 
@@ -99,7 +99,7 @@ def commit(name: str, encoder: str) -> str:
 def _folder(name: str, encoder: str, revision: str) -> pathlib.Path:
   if name == "elmo":
     return pathlib.Path(encoder).expanduser()
-  from emojax.encoders import hub
+  from emojax.weights import hub
 
   return hub.folder(encoder, revision or None)
 

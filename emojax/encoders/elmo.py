@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.encoders import batching, elmo_files, elmo_model
+from emojax.encoders import batching, elmo_model
 from emojax.encoders.elmo_model import BidirectionalLanguageModel, Config
 from emojax.runtime.progress import progress
+from emojax.weights import elmo_files
 
 _WORDS_TOGETHER = 4096  # in a batch of `embed`, with its padding: 0.7 GB
 

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from emojax.encoders import checkpoints, hub
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.speech_model import CTC, SpeechEncoder
 from emojax.errors import UserError
+from emojax.weights import checkpoints, hub
 
 _log = logging.getLogger(__name__)
 

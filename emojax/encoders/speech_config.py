@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from emojax.encoders import checkpoints
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.errors import UserError
+from emojax.weights import checkpoints
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 

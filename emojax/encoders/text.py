@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.encoders import batching, checkpoints, hub
+from emojax.encoders import batching
 from emojax.encoders.text_model import TextConfig, TextEncoder
 from emojax.errors import UserError
 from emojax.runtime.progress import progress
+from emojax.weights import checkpoints, hub
 
 _TOKENS_TOGETHER = 16_384  # In a batch of `embed`, padding included.
 # Parts that only the pretraining or a fine-tuned task needs.

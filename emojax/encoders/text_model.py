@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emojax.encoders import checkpoints
 from emojax.encoders.activations import ACTIVATIONS
 from emojax.encoders.attention import attend
 from emojax.encoders.layers import dense, dropout, layer_norm
 from emojax.errors import UserError
+from emojax.weights import checkpoints
 
 FAMILIES = ("bert", "roberta")
 

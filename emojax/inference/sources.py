@@ -15,7 +15,7 @@ import soundfile
 
 from emojax.audio import io
 from emojax.audio.io import UnreadableAudio
-from emojax.data import recordings
+from emojax.corpora import recordings
 from emojax.systems.speech import SpeechSystem
 
 _AHEAD = min(4, os.cpu_count() or 1)  # Recordings; each may be hours long.

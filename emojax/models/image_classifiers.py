@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emojax.models import winograd
+from emojax.kernels import winograd
 
 DCNN_WIDTHS = (64, 128, 256, 256, 512, 512)
 _DCNN_POOLS = (0, 1, 3, 5)  # After these convolutions.

@@ -16,11 +16,11 @@ from flax import linen as nn
 from safetensors import SafetensorError
 
 from emojax.audio import io
+from emojax.encoders import log_mel
+from emojax.encoders.log_mel import LogMelEncoder
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.speech_model import SpeechEncoder
 from emojax.errors import UserError
-from emojax.models import log_mel
-from emojax.models.log_mel import LogMelEncoder
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.runtime import tensors
 

@@ -18,8 +18,8 @@ import numpy as np
 from emojax import spectral
 from emojax.audio import filters, io, rooms, vocoder, waveforms
 from emojax.audio.backgrounds import Backgrounds
-from emojax.data import demo
 from emojax.reports import style
+from emojax.synthetic import voices as demo
 
 RATE, SECONDS = 16_000, 2.5
 FFT, HOP = 512, 80

@@ -40,7 +40,7 @@ import soundfile  # noqa: E402
 from emojax.audio import rooms  # noqa: E402
 from emojax.audio.augment import augment  # noqa: E402
 from emojax.audio.settings import Settings  # noqa: E402
-from emojax.data import demo  # noqa: E402
+from emojax.synthetic import voices as demo  # noqa: E402
 from experiments.benchmarks import measure  # noqa: E402
 
 RATE, SECONDS = 16_000, 5

@@ -10,7 +10,7 @@ all of it is compiled. Weights are copied from emojax to PyTorch; decisions and
 losses must agree. Both sides train on the same images, those that emojax
 retains, cut to whole batches. They are warmed up, then take turns part by part;
 a ratio is formed in each turn, so that other load on the machine falls on both.
-On a CPU the convolutions of `emojax.models.winograd` are also compared with
+On a CPU the convolutions of `emojax.kernels.winograd` are also compared with
 XLA's own.
 """
 
@@ -28,7 +28,8 @@ import optax
 import torch
 
 from configs import rlps as rlps_config
-from emojax.models import image_classifiers, selector, winograd
+from emojax.kernels import winograd
+from emojax.models import image_classifiers, selector
 from emojax.models.selector import PolicyNetwork
 from emojax.trainers.rlps import classifiers, rewards
 from emojax.trainers.rlps.fitting import Fitting

@@ -17,8 +17,9 @@ import opensmile
 import pytest
 import soundfile
 
-from emojax.data import corpora, features
-from emojax.data.records import Utterance
+from emojax.corpora import speech as corpora
+from emojax.corpora.records import Utterance
+from emojax.data import features
 from emojax.errors import UserError
 
 ROOT = pathlib.Path(features.__file__).parents[2]
@@ -256,7 +257,7 @@ def test_a_cache_that_is_no_folder(tmp_path):
 SCRIPT = """
   import pathlib, resource, sys
   from emojax.data import features
-  from emojax.data.records import Utterance
+  from emojax.corpora.records import Utterance
   from emojax.errors import UserError
 
   if __name__ == "__main__":

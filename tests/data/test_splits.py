@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from emojax.corpora.records import Utterance
 from emojax.data import splits
-from emojax.data.records import Utterance
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from emojax.encoders.log_mel import LogMelEncoder, num_frames
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.models.log_mel import LogMelEncoder, num_frames
 from emojax.models.pooling import AttentionPooling, MeanPooling
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.systems import speech

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from configs import rlps as rlps_config
-from emojax.data.faces import ferplus
+from emojax.corpora.faces import ferplus
 from emojax.errors import UserError
 from emojax.trainers.rlps import faces, study, train
 

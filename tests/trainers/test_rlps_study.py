@@ -11,8 +11,9 @@ from PIL import Image
 from sklearn import metrics
 
 from configs import rlps as rlps_config
-from emojax.data.faces import demo, schematic
+from emojax.corpora.faces import demo
 from emojax.runtime import tensors
+from emojax.synthetic import schematic
 from emojax.trainers.rlps import audit, evidence, faces, study, train
 from emojax.trainers.rlps.fitting import Fitting
 from emojax.trainers.rlps.training import Cleaning

@@ -6,7 +6,8 @@ import functools
 import ml_collections
 import numpy as np
 
-from emojax.data import batches, labels, loading, normalisation, splits
+from emojax.corpora import labels
+from emojax.data import batches, loading, normalisation, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable

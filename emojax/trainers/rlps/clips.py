@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import ml_collections
 import numpy as np
 
+from emojax.corpora.records import PARTS
 from emojax.data import builders, clips
-from emojax.data.records import PARTS
 from emojax.trainers.rlps.material import (
   Material,
   Part,

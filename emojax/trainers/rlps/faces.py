@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import ml_collections
 import numpy as np
 
-from emojax.data import labels
-from emojax.data.faces import noise, store
-from emojax.data.faces.store import FaceTable
-from emojax.data.records import PARTS
+from emojax.corpora import labels
+from emojax.corpora.records import PARTS
+from emojax.data import face_store as store
+from emojax.data import noise
+from emojax.data.face_store import FaceTable
 from emojax.runtime.compilation import cache_folder
 from emojax.trainers.rlps.material import (
   Material,

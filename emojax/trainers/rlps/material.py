@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emojax.data.faces import noise
+from emojax.data import noise
 
 UNKNOWN = "unknown"  # The kind of all examples where no truth is known.
 

@@ -13,7 +13,6 @@ from emojax.audio import backgrounds
 from emojax.audio.settings import Settings
 from emojax.data import clips, partitions
 from emojax.data.clips import Material
-from emojax.encoders import hub
 from emojax.errors import UserError
 from emojax.models.pooling import POOLINGS
 from emojax.reports import animation
@@ -24,6 +23,7 @@ from emojax.trainers.speech import build, evidence, optimizers, parts
 from emojax.trainers.speech.evidence import Member
 from emojax.trainers.speech.parts import Resources
 from emojax.trainers.speech.training import Training
+from emojax.weights import hub
 
 
 def train(

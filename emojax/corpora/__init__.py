@@ -1,0 +1,1 @@
+"""Corpora as they are shipped: records, labels, readers and downloads."""

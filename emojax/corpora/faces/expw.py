@@ -1,0 +1,94 @@
+"""ExpW: 91,793 faces in images of the web, seven emotions.
+
+Zhang, Luo, Loy & Tang, "From Facial Expression Recognition to Interpersonal
+Relation Prediction", IJCV 2018. An image may show several faces; a list says
+where each of them is.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+
+from emojax.corpora import parts
+from emojax.corpora.labels import canonical
+from emojax.corpora.records import Face
+from emojax.errors import UserError
+
+_LIST = pathlib.PurePath("label", "label.lst")
+_IMAGES = pathlib.PurePath("image", "origin")
+LAYOUT = f"data/{_LIST} and the images in data/{_IMAGES}"
+SOURCE = (
+  "ExpW comes by form: "
+  "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html"
+)
+
+_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+_FIELDS = "image, face, top, left, right, bottom, confidence and label"
+_SHARE = 0.1  # Of the validation and of the test part.
+
+
+def read(path: str) -> Iterator[Face]:
+  """Yields the faces in the order of the list.
+
+  There are no official parts. Li & Xu (2020, section 4.1) have 73,433 faces
+  for training and 9,180 each for validation and test; here faces are drawn at
+  random for these sizes, always the same.
+
+  Args:
+    path: the folder `data` of the release, or the one above it.
+
+  Raises:
+    UserError: the list or the folder of images is missing, or a line of the
+      list is not one of ExpW.
+  """
+  root = _find(pathlib.Path(path))
+  table, folder = root / _LIST, str(root / _IMAGES)
+  faces = [
+    _read_line(line, folder, f"{table}, line {number}")
+    for number, line in enumerate(table.read_text("utf-8").splitlines(), 1)
+    if line.strip()
+  ]
+  drawn = parts.draw(len(faces), _SHARE, _SHARE)
+  for part, rows in zip(("validation", "test"), drawn, strict=True):
+    for row in rows:
+      faces[row] = dataclasses.replace(faces[row], part=part)
+  yield from faces
+
+
+def _find(path: pathlib.Path) -> pathlib.Path:
+  for root in (path, path / "data"):
+    if (root / _LIST).is_file():
+      break
+  else:
+    raise UserError(f"{path}: no {_LIST}; expected {LAYOUT}; {SOURCE}")
+  if not (root / _IMAGES).is_dir():
+    raise UserError(f"{root}: no folder {_IMAGES}; expected {LAYOUT}; {SOURCE}")
+  return root
+
+
+def _read_line(line: str, folder: str, where: str) -> Face:
+  # From the right, for an image whose name holds a blank.
+  image, *fields = line.strip().rsplit(maxsplit=7)
+  try:
+    face, top, left, right, bottom = map(int, fields[:5])
+    confidence = float(fields[5])
+    code = int(fields[6])
+  except (ValueError, IndexError) as error:
+    raise UserError(
+      f"{where}: {line.strip()!r} does not have {_FIELDS}; copy the file from "
+      "the release again"
+    ) from error
+  if not 0 <= code < len(_EMOTIONS):
+    raise UserError(
+      f"{where}: unknown label {code}; ExpW has 0 to 6 for "
+      f"{', '.join(_EMOTIONS)}"
+    )
+  return Face(
+    path=os.path.join(folder, image),
+    label=canonical(_EMOTIONS[code], where),
+    part="train",
+    name=f"{image} {face}",
+    box=(left, top, right, bottom),
+    confidence=confidence,
+  )

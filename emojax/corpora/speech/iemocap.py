@@ -1,0 +1,122 @@
+"""IEMOCAP: five sessions of two actors in conversation, as it is released.
+
+Busso et al., "IEMOCAP: interactive emotional dyadic motion capture database",
+Language Resources and Evaluation 42(4), 2008.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from emojax.corpora.labels import canonical
+from emojax.corpora.records import Utterance
+from emojax.data.table import normalise_session
+from emojax.errors import UserError
+
+LAYOUT = (
+  "Session1 to Session5, each with dialog/EmoEvaluation, "
+  "dialog/transcriptions and sentences/wav"
+)
+SOURCE = "IEMOCAP is given on request: https://sail.usc.edu/iemocap"
+
+# [6.2901 - 8.2357]<TAB>Ses01F_impro01_F000<TAB>neu<TAB>[2.5, 2.5, 2.5]
+_EVALUATION = re.compile(
+  r"\[(\d+\.?\d*) - \d+\.?\d*\]\t((Ses\d\d)[FM]_\w+_([FM])\w+)\t(\w+)\t\[.*\]"
+)
+# Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
+_TRANSCRIPT = re.compile(r"(Ses\d\d[FM]_\w+) \[[\d.]+-[\d.]+\]: ?(.*)")
+
+
+def read(path: str) -> Iterator[Utterance]:
+  """Yields all evaluated utterances, dialogue by dialogue, turn by turn.
+
+  A recording that is missing is yielded too: whoever reads the audio names it
+  and counts it among the unreadable ones.
+
+  Args:
+    path: the folder of Session1 to Session5, or the one that holds
+      `IEMOCAP_full_release`.
+
+  Raises:
+    UserError: a session without evaluations, a line that is not in their
+      format, an unknown label, or no recording at all.
+  """
+  root = pathlib.Path(path)
+  if (root / "IEMOCAP_full_release").is_dir():
+    root = root / "IEMOCAP_full_release"
+  sessions = [s for s in sorted(root.glob("Session[0-9]")) if s.is_dir()]
+  utterances = [u for session in sessions for u in _read_session(session)]
+  if utterances and not any(os.path.exists(u.path) for u in utterances):
+    raise UserError(
+      f"{root}: no audio found; the first of {len(utterances)} recordings "
+      f"would be {utterances[0].path}"
+    )
+  yield from utterances
+
+
+def _read_session(session: pathlib.Path) -> Iterator[Utterance]:
+  folder = session / "dialog" / "EmoEvaluation"
+  evaluations = _text_files(folder)
+  if not evaluations:
+    raise UserError(f"{folder}: no evaluations (*.txt); expected {LAYOUT}")
+  for evaluation in evaluations:
+    yield from _read_dialogue(session, evaluation)
+
+
+def _read_dialogue(
+  session: pathlib.Path, evaluation: pathlib.Path
+) -> list[Utterance]:
+  """Reads a dialogue; the turns follow the time at which they start."""
+  dialogue = evaluation.stem
+  texts = _read_transcripts(session / "dialog" / "transcriptions", dialogue)
+  wav = session / "sentences" / "wav" / dialogue
+  turns = []
+  for number, line in enumerate(_read_lines(evaluation), 1):
+    if not line.startswith("["):  # the header, or one evaluator's opinion
+      continue
+    where = f"{evaluation}, line {number}"
+    match = _EVALUATION.fullmatch(line.strip())
+    if not match:
+      raise UserError(
+        f"{where}: {line.strip()!r} is not [START - END], name, label and "
+        "[V, A, D], separated by tabs; copy the file from the release again"
+      )
+    start, name, prefix, letter, label = match.groups()
+    turns.append((float(start), name, prefix, letter, canonical(label, where)))
+  return [
+    Utterance(
+      path=str(wav / f"{name}.wav"),
+      label=label,
+      # The dialogue's own letter says who wears the markers, not who speaks.
+      speaker=prefix + letter,
+      dialogue=dialogue,
+      turn=turn,
+      session=normalise_session(prefix),
+      text=texts.get(name, ""),
+    )
+    for turn, (_, name, prefix, letter, label) in enumerate(sorted(turns))
+  ]
+
+
+def _read_transcripts(folder: pathlib.Path, dialogue: str) -> dict[str, str]:
+  """Gives the words of each utterance; a copy may lack the transcripts."""
+  path = folder / f"{dialogue}.txt"
+  if not path.is_file():
+    return {}
+  matches = (_TRANSCRIPT.fullmatch(line.strip()) for line in _read_lines(path))
+  return {match[1]: match[2].strip() for match in matches if match}
+
+
+def _text_files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Text files without the `._` ones that macOS left in Session5."""
+  return sorted(p for p in folder.glob("*.txt") if p.name[0] != ".")
+
+
+def _read_lines(path: pathlib.Path) -> list[str]:
+  # Not `splitlines`: in Latin-1 text it takes some letters for line ends.
+  content = path.read_bytes()
+  try:
+    return content.decode("utf-8").split("\n")
+  except UnicodeDecodeError:
+    return content.decode("latin-1").split("\n")

@@ -1,0 +1,1 @@
+"""Demo corpora, rendered on the spot: voices and schematic faces."""

@@ -1,0 +1,264 @@
+"""Source-filter voices: synthetic emotional speech without any recording.
+
+A speaker sets pitch, tract length, loudness, microphone and room; an emotion
+moves pitch, range, contour, rate, energy and voice quality in the directions
+that the reviews of Scherer (2003, "Vocal communication of emotion") and
+Juslin & Laukka (2003, "Communication of emotions in vocal expression and
+music performance") report.
+
+Everything is a pure function of its arguments and of the NumPy generator
+given: no file is read or written here.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import signal
+
+from emojax.synthetic import phones, source_filter
+from emojax.synthetic.source_filter import FRAME, SAMPLE_RATE
+
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+  """What stays the same of a speaker, whatever is said or felt.
+
+  Attributes:
+    pitch: habitual fundamental frequency, in Hz.
+    tract: vocal tract length relative to the adult male of the vowel table;
+      all formants are divided by it.
+    rate: speaking rate relative to the average.
+    loudness: habitual level, in dB relative to the average.
+    breathiness: aspiration relative to voicing, amplitude ratio.
+    tilt: slope of the microphone's response, in dB an octave around 1 kHz.
+    reverberation: decay time of the room by 60 dB, in seconds.
+    noise: level of the background, in dB relative to full scale.
+    room: the same number is the same room, in every recording.
+  """
+
+  pitch: float = 120.0
+  tract: float = 1.0
+  rate: float = 1.0
+  loudness: float = 0.0
+  breathiness: float = 0.05
+  tilt: float = 0.0
+  reverberation: float = 0.1
+  noise: float = -75.0
+  room: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Expression:
+  """What an emotion changes in any voice, relative to neutral speech.
+
+  Attributes:
+    pitch: shift of the fundamental frequency, in semitones.
+    range: factor on all movements of the fundamental frequency.
+    rise: movement of the last quarter of the contour, in semitones.
+    rate: factor on the speaking rate.
+    energy: change of the level, in dB.
+    damping: loss of the glottal source at 3 kHz, in dB.
+    open_quotient: share of the glottal cycle during which air flows.
+    breathiness: added aspiration relative to voicing, amplitude ratio.
+    jitter: relative deviation of the cycles' lengths.
+    shimmer: relative deviation of the cycles' amplitudes.
+    opening: factor on the first formant (a wider mouth raises it).
+    pause: probability of a pause between two words.
+  """
+
+  pitch: float = 0.0
+  range: float = 1.0
+  rise: float = -2.0
+  rate: float = 1.0
+  energy: float = 0.0
+  damping: float = 9.0
+  open_quotient: float = 0.6
+  breathiness: float = 0.0
+  jitter: float = 0.006
+  shimmer: float = 0.04
+  opening: float = 1.0
+  pause: float = 0.15
+
+  def at(self, intensity: float) -> "Expression":
+    """Goes from neutral (0) to this expression (1), or beyond it."""
+    neutral = Expression()
+    return Expression(
+      **{
+        field.name: getattr(neutral, field.name)
+        + intensity * (getattr(self, field.name) - getattr(neutral, field.name))
+        for field in dataclasses.fields(self)
+      }
+    )
+
+
+EXPRESSIONS = {
+  "angry": Expression(
+    pitch=3.0,
+    range=1.5,
+    rise=-4.0,
+    rate=1.2,
+    energy=6.0,
+    damping=4.0,
+    open_quotient=0.45,
+    jitter=0.015,
+    shimmer=0.09,
+    opening=1.12,
+    pause=0.05,
+  ),
+  "happy": Expression(
+    pitch=3.5,
+    range=1.8,
+    rise=4.0,
+    rate=1.1,
+    energy=3.0,
+    damping=7.0,
+    open_quotient=0.55,
+    opening=1.06,
+    pause=0.1,
+  ),
+  "neutral": Expression(),
+  "sad": Expression(
+    pitch=-2.0,
+    range=0.45,
+    rise=-2.5,
+    rate=0.8,
+    energy=-5.0,
+    damping=15.0,
+    open_quotient=0.75,
+    breathiness=0.12,
+    jitter=0.01,
+    shimmer=0.06,
+    opening=0.94,
+    pause=0.45,
+  ),
+}
+
+
+def _smooth(track: np.ndarray, frames: int) -> np.ndarray:
+  """Moves from segment to segment as the articulators do: gradually."""
+  window = signal.windows.hann(frames + 2)[1:-1]
+  pad = frames // 2
+  padded = np.pad(track, (pad, frames - 1 - pad), mode="edge")
+  return np.convolve(padded, window / window.sum(), mode="valid")
+
+
+def _formant_targets(segments: list[phones.Segment]) -> np.ndarray:
+  """Formants [S, 3] in Hz; obstruents take those of what comes next."""
+  targets = np.full((len(segments), 3), np.nan)
+  following = (500.0, 1500.0, 2500.0)  # a uniform tube
+  for i, segment in reversed(list(enumerate(segments))):
+    following = segment.formants or following
+    targets[i] = following
+  return targets
+
+
+def articulate(
+  text: str,
+  voice: Voice,
+  expression: Expression,
+  rng: np.random.Generator,
+) -> source_filter.Articulation:
+  """Plans how a voice says words in an expression.
+
+  Args:
+    text: words of the letters a to z, separated by blanks.
+    voice: the speaker.
+    expression: the emotion's means.
+    rng: source of all that varies from one rendition to the next.
+  """
+  edge = phones.Segment(0.04)
+  segments = [edge]
+  accents = []  # of each word, the segment that carries the pitch accent
+  words = text.split()
+  for i, word in enumerate(words):
+    spelled = phones.spell(word)
+    nuclei = [j for j, s in enumerate(spelled) if s.nucleus] or [0]
+    accents.append(len(segments) + nuclei[0])
+    segments += spelled
+    if i + 1 < len(words) and rng.random() < expression.pause:
+      segments.append(phones.Segment(rng.uniform(0.08, 0.18)))
+  segments.append(edge)
+
+  tempo = voice.rate * expression.rate
+  seconds = np.array([s.seconds for s in segments])
+  seconds *= np.exp(0.12 * rng.standard_normal(len(segments))) / tempo
+  counts = np.maximum(1, np.round(seconds * SAMPLE_RATE / FRAME).astype(int))
+  ends = np.cumsum(counts)
+  total = ends[-1]
+
+  def track(values, frames):
+    return _smooth(np.repeat(np.asarray(values, float), counts), frames)
+
+  time = np.linspace(0.0, 1.0, total)
+  movement = 2.0 - 4.0 * time  # declination
+  for accent in accents:
+    peak = (ends[accent] - counts[accent] / 2) / total
+    width = 0.09 / (total * FRAME / SAMPLE_RATE)
+    height = rng.uniform(1.5, 3.5)
+    movement += height * np.exp(-0.5 * ((time - peak) / width) ** 2)
+  movement += _smooth(rng.standard_normal(total), 21)  # no two are alike
+  last = np.clip((time - 0.75) / 0.25, 0.0, 1.0)
+  semitones = (
+    expression.pitch + expression.range * movement + expression.rise * last
+  )
+
+  formants = _formant_targets(segments)
+  formants[:, 0] *= expression.opening
+  upper = np.tile([3500.0, 4500.0], (total, 1))
+  lower = np.stack([track(f, 9) for f in formants.T], axis=1)
+  return source_filter.Articulation(
+    pitch_T=voice.pitch * 2.0 ** (semitones / 12),
+    voicing_T=track([s.voicing for s in segments], 5),
+    friction_T=track([s.friction for s in segments], 3),
+    centre_T=track([s.centre for s in segments], 5) / voice.tract,
+    formants_TxF=np.concatenate([lower, upper], axis=1) / voice.tract,
+  )
+
+
+def _impulse_response(voice: Voice) -> np.ndarray:
+  """Microphone (a slope over frequency) and room (a decaying tail)."""
+  frequency = np.linspace(0.0, SAMPLE_RATE / 2, 129)
+  octaves = np.log2(np.clip(frequency, 125.0, None) / 1000.0)
+  gain = 10.0 ** (voice.tilt * octaves / 20)
+  microphone = signal.firwin2(255, frequency, gain, fs=SAMPLE_RATE)
+  length = int(voice.reverberation * SAMPLE_RATE)
+  seconds = np.arange(length) / SAMPLE_RATE
+  tail = np.random.default_rng(voice.room).standard_normal(length)
+  tail *= 10.0 ** (-3.0 * seconds / voice.reverberation)
+  tail *= 0.3 / np.sqrt(np.sum(tail**2))
+  tail[0] = 1.0
+  return signal.fftconvolve(microphone, tail)
+
+
+def render(
+  text: str,
+  voice: Voice,
+  expression: Expression,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """Says words in a voice and an expression, as a microphone records it.
+
+  Args:
+    text: words of the letters a to z, separated by blanks.
+    voice: the speaker.
+    expression: the emotion's means.
+    rng: source of all that varies from one rendition to the next.
+
+  Returns:
+    Samples float64 [N] at `SAMPLE_RATE`, within -1 and 1.
+  """
+  articulation = articulate(text, voice, expression, rng)
+  glottis = source_filter.Glottis(
+    damping=expression.damping,
+    open_quotient=expression.open_quotient,
+    breathiness=voice.breathiness + expression.breathiness,
+    jitter=expression.jitter,
+    shimmer=expression.shimmer,
+  )
+  speech = source_filter.synthesize(articulation, glottis, rng)
+  recorded = signal.fftconvolve(speech, _impulse_response(voice))
+  recorded = recorded[: len(speech)]
+  recorded *= 0.03 * 10.0 ** ((voice.loudness + expression.energy) / 20)
+  floor = 10.0 ** (voice.noise / 20)
+  recorded += floor * rng.standard_normal(len(recorded))
+  return np.clip(recorded, -1.0, 1.0)

@@ -1,0 +1,1 @@
+"""Published weights as they are: from a hub or a folder, never unpickled."""

@@ -1,0 +1,297 @@
+"""Published weights: files in the layout of transformers to Flax params."""
+
+import collections
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# Registers bfloat16 with NumPy, without which safetensors does not read it.
+import ml_dtypes  # noqa: F401
+import numpy as np
+import safetensors
+
+from emojax.errors import UserError
+from emojax.weights import torch_archive
+
+_FILES = (
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+)
+# PyTorch's newer weight norm (`nn.utils.parametrizations`) and the names that
+# checkpoints converted from TensorFlow have for the layer norm.
+_SPELLINGS = (
+  (re.compile(r"\.parametrizations\.weight\.original0$"), ".weight_g"),
+  (re.compile(r"\.parametrizations\.weight\.original1$"), ".weight_v"),
+  (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
+  (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
+)
+_LISTED = 8
+
+
+class Tensors(Mapping[str, np.ndarray]):
+  """Tensors by name, each read from its file when it is asked for."""
+
+  def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]):
+    self._readers = {_respell(name): read for name, read in readers.items()}
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._readers[name]()
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._readers
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._readers)
+
+  def __len__(self) -> int:
+    return len(self._readers)
+
+
+def read_config(
+  folder: pathlib.Path, file: str = "config.json"
+) -> dict[str, Any]:
+  """Reads a JSON object, such as the config of a checkpoint.
+
+  Raises:
+    UserError: no such file, not JSON, or no object.
+  """
+  path = folder / file
+  try:
+    config = json.loads(path.read_text("utf-8"))
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise UserError(
+      f"{folder}: no {file}; a checkpoint is a folder as transformers saves it"
+    ) from error
+  except (ValueError, RecursionError, OSError) as error:
+    raise UserError(
+      f"{path}: not readable as JSON ({error}); download it again"
+    ) from error
+  if not isinstance(config, dict):
+    raise UserError(
+      f"{path}: holds no JSON object but a {type(config).__name__}; download "
+      "it again"
+    )
+  return config
+
+
+def known_fields(
+  config_class: type, fields: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+  """Picks the fields of a config that a dataclass has, lists as tuples.
+
+  Raises:
+    UserError: one is of another type than the dataclass's default.
+  """
+  known = {}
+  for field in dataclasses.fields(config_class):
+    value = fields.get(field.name)
+    if value is None:
+      continue
+    value = tuple(value) if isinstance(value, list) else value
+    kinds = (int, float) if isinstance(field.default, float) else ()
+    if not isinstance(value, (type(field.default), *kinds)):
+      raise UserError(
+        f"{source}: {field.name} = {value!r} is no "
+        f"{type(field.default).__name__}; is this file damaged?"
+      )
+    known[field.name] = value
+  return known
+
+
+def read_tensors(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
+  """Opens the weights of a checkpoint; a tensor is read when it is asked for.
+
+  Takes `model.safetensors`, else its shards, else `pytorch_model.bin`, else
+  its shards. Names have one spelling: weight norm is `weight_g` and
+  `weight_v`, layer norm is `weight` and `bias`. Tensors have the shapes and
+  types of the file.
+
+  Raises:
+    UserError: no such file, or one that is damaged or not to be trusted; also
+      when a tensor is read.
+  """
+  for file in _FILES:
+    if (folder / file).is_file():
+      break
+  else:
+    raise UserError(
+      f"{folder}: no weights; expected one of {', '.join(_FILES)}"
+    )
+  if file.endswith(".index.json"):
+    return Tensors(_open_shards(folder, file))
+  return Tensors(_open(folder / file))
+
+
+def load_params(
+  tensors: Mapping[str, np.ndarray],
+  shapes: Any,
+  *,
+  source: str,
+  prefix: str = "",
+  ignored: Sequence[str] = (),
+) -> Any:
+  """Brings the tensors of a PyTorch checkpoint to the params of a Flax module.
+
+  Modules are named like those of PyTorch, so names follow from the structure:
+  `('layers_0', 'q_proj', 'kernel')` is `layers.0.q_proj.weight`; `kernel`,
+  `scale` and `embedding` are `weight`, other leaves have their own name.
+  Kernels have their axes reversed: (out, in) becomes (in, out), and (out, in /
+  groups, width) becomes (width, in / groups, out).
+
+  Args:
+    tensors: by name, as `read_tensors` gives them.
+    shapes: a tree of `jax.ShapeDtypeStruct`, from `jax.eval_shape` of `init`.
+    source: where the tensors are from, for the error.
+    prefix: what the names in the checkpoint may start with, such as
+      `wav2vec2.` where it was saved with its head.
+    ignored: regular expressions of tensors that this model does not need,
+      matched with the start of their names without `prefix`.
+
+  Returns:
+    A tree like `shapes` of arrays on the default device.
+
+  Raises:
+    UserError: lists tensors that are missing, unexpected or misshapen.
+  """
+  names = _strip(tensors, prefix)
+  leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+  arrays, missing, misshapen = [], [], []
+  for path, leaf in leaves:
+    name, is_kernel = _name(path)
+    if name not in names:
+      missing.append(name)
+      continue
+    tensor = tensors[names.pop(name)]
+    if is_kernel:
+      tensor = tensor.T
+    if tensor.shape != leaf.shape:
+      misshapen.append(_describe_shapes(name, leaf, tensor, is_kernel))
+    elif not misshapen and not missing:
+      arrays.append(_place(tensor, leaf.dtype))
+  unexpected = [
+    name
+    for name in names
+    if not any(re.match(pattern, name) for pattern in ignored)
+  ]
+  problems = {
+    "missing": missing,
+    "unexpected": unexpected,
+    "misshapen": misshapen,
+  }
+  if any(problems.values()):
+    lists = [_list(kind, which) for kind, which in problems.items() if which]
+    raise UserError(
+      f"{source}: the weights do not fit the model: {'; '.join(lists)} (of "
+      f"{len(leaves)} in the model and {len(tensors)} in the file); take a "
+      "checkpoint of this architecture with its own config.json"
+    )
+  return jax.tree_util.tree_unflatten(structure, arrays)
+
+
+def _strip(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, str]:
+  """Names in the file by names without the prefix, where they are without."""
+  names = {name.removeprefix(prefix): name for name in tensors}
+  if len(names) < len(tensors):
+    # Saved with the prefix and without it: two models in one file.
+    names = {name: name for name in tensors}
+  return names
+
+
+def _name(path: Sequence[Any]) -> tuple[str, bool]:
+  """PyTorch's name of a leaf, and whether its axes are reversed there."""
+  *modules, leaf = (jax.tree_util.keystr((key,), simple=True) for key in path)
+  modules = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]
+  if leaf in ("kernel", "scale", "embedding"):
+    return ".".join((*modules, "weight")), leaf == "kernel"
+  return ".".join((*modules, leaf)), False
+
+
+def _place(tensor: np.ndarray, dtype: np.dtype) -> jax.Array:
+  """Copies to the device, and waits: one source at a time is in memory.
+
+  The same copy puts reversed axes in order; NumPy would take one of its own.
+  """
+  return jnp.array(np.asarray(tensor, dtype)).block_until_ready()
+
+
+def _describe_shapes(
+  name: str, leaf: jax.ShapeDtypeStruct, tensor: np.ndarray, reverse: bool
+) -> str:
+  """Shapes as the file has them, where the user can look them up."""
+  step = -1 if reverse else 1
+  return f"{name} {tensor.shape[::step]} instead of {leaf.shape[::step]}"
+
+
+def _list(kind: str, names: Sequence[str]) -> str:
+  more = len(names) - _LISTED
+  return f"{len(names)} {kind}: {', '.join(names[:_LISTED])}" + (
+    f" and {more} more" if more > 0 else ""
+  )
+
+
+def _respell(name: str) -> str:
+  for pattern, spelling in _SPELLINGS:
+    name = pattern.sub(spelling, name)
+  return name
+
+
+def _open_shards(
+  folder: pathlib.Path, file: str
+) -> dict[str, Callable[[], np.ndarray]]:
+  """Opens every file that the index of a sharded checkpoint names."""
+  files = read_config(folder, file).get("weight_map")
+  if not isinstance(files, dict) or not all(
+    isinstance(shard, str) and pathlib.PurePath(shard).name == shard
+    for shard in files.values()
+  ):
+    raise UserError(
+      f"{folder / file}: weight_map names no files of this folder; download "
+      "it again"
+    )
+  readers = collections.ChainMap(
+    *(_open(folder / shard) for shard in sorted(set(files.values())))
+  )
+  lost = [name for name in files if name not in readers]
+  if lost:
+    raise UserError(
+      f"{folder / file}: the files lack {_list('tensors', lost)}; download "
+      "the folder again"
+    )
+  return dict(readers)
+
+
+def _open(path: pathlib.Path) -> Mapping[str, Callable[[], np.ndarray]]:
+  if path.suffix == ".bin":
+    return torch_archive.read(path)
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      names = file.keys()
+  except (safetensors.SafetensorError, OSError) as error:
+    raise UserError(
+      f"{path}: not a whole safetensors file ({error}); download it again"
+    ) from error
+  return {
+    name: functools.partial(_read_safetensor, path, name) for name in names
+  }
+
+
+def _read_safetensor(path: pathlib.Path, name: str) -> np.ndarray:
+  """Reads one tensor.
+
+  The file is opened for each anew: pages of one that stays open count as
+  memory of this process, a second copy of the weights in the end.
+  """
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      return file.get_tensor(name)
+  except (safetensors.SafetensorError, TypeError, OSError) as error:
+    raise UserError(f"{path}: {name} is not readable ({error})") from error

@@ -1,0 +1,92 @@
+"""The ExpW reader on trees in the form of the release."""
+
+import collections
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emojax.corpora import faces, images
+from emojax.data import face_store as store
+from emojax.errors import UserError
+
+
+def _corpus(tmp_path, lines):
+  (tmp_path / "data" / "label").mkdir(parents=True)
+  (tmp_path / "data" / "image" / "origin").mkdir(parents=True)
+  path = tmp_path / "data" / "label" / "label.lst"
+  path.write_text("\n".join(lines) + "\n")
+  return tmp_path
+
+
+def test_the_sizes_of_the_paper(tmp_path):
+  lines = [
+    f"image_{i // 2}.jpg {i % 2} 10 20 60 80 33.5 {i % 7}"
+    for i in range(91_793)
+  ]
+  found = faces.read("expw", _corpus(tmp_path, lines))
+  assert collections.Counter(face.part for face in found) == {
+    "train": 73_433,
+    "validation": 9_180,
+    "test": 9_180,
+  }
+  assert len({face.name for face in found}) == len(found)
+
+
+def test_lines(tmp_path):
+  lines = [f"a b.jpg {i} 10 20 60 80 33.5 {i}" for i in range(7)]
+  found = faces.read("expw", _corpus(tmp_path, lines))
+  assert faces.read("expw", tmp_path / "data") == found
+  assert [face.label for face in found] == [
+    *("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
+  ]
+  folder = tmp_path / "data" / "image" / "origin"
+  assert found[0].path == str(folder / "a b.jpg")
+  # The list has top, left, right, bottom.
+  assert found[0].box == (20, 10, 60, 80)
+  assert found[0].confidence == 33.5
+
+
+def test_the_box_is_cut_out(tmp_path):
+  lines = ["a.png 0 10 20 60 80 33.5 3"]
+  (face,) = faces.read("expw", _corpus(tmp_path, lines))
+  pixels = np.random.default_rng(0).integers(0, 256, (100, 90, 3), np.uint8)
+  Image.fromarray(pixels).save(face.path)
+  cut = images.load(face, (70, 40), 3)
+  np.testing.assert_array_equal(cut, pixels[10:80, 20:60])
+
+
+def test_a_box_outside_the_image_is_counted(tmp_path):
+  boxes = ["10 20 60 80", "-5 -5 200 200", "100 20 160 80"]
+  lines = [f"a.png {i} {box} 3.5 {i}" for i, box in enumerate(boxes)]
+  folder = _corpus(tmp_path, lines) / "data" / "image" / "origin"
+  Image.new("RGB", (90, 100)).save(folder / "a.png")
+  form = (tmp_path / "store", (64, 64), 3)
+  table, (error,) = store.prepare("expw", str(tmp_path), *form, 1)
+  assert table.name.tolist() == ["a.png 0", "a.png 1"]
+  np.testing.assert_allclose(table.confidence, 3.5)
+  assert "nothing in the box left 20, top 100" in str(error)
+  assert "of face a.png 2" in str(error)
+  with pytest.raises(UserError, match="1 of 3 images can not be used"):
+    store.prepare("expw", str(tmp_path), *form, 0)
+
+
+@pytest.mark.parametrize(
+  ("line", "why"),
+  [
+    ("a.jpg 0 10 20 60 80 33.5 7", "line 2: unknown label 7; ExpW has 0 to 6"),
+    ("a.jpg 0 10 20 60 80 7", "line 2: .* does not have image, face, top"),
+    ("a.jpg 0 10 x 60 80 33.5 3", "line 2: .* does not have image"),
+  ],
+)
+def test_lines_that_are_not_of_expw(tmp_path, line, why):
+  lines = ["a.jpg 0 10 20 60 80 33.5 0", line]
+  with pytest.raises(UserError, match=why):
+    faces.read("expw", _corpus(tmp_path, lines))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+  _corpus(tmp_path, ["a.jpg 0 10 20 60 80 33.5 0"])
+  (tmp_path / "data" / "image" / "origin").rmdir()
+  with pytest.raises(UserError, match=r"no folder image/origin.*cuhk"):
+    faces.read("expw", tmp_path)

@@ -1,0 +1,43 @@
+"""Finding a reader of faces by name, and the errors that all readers share."""
+
+import pytest
+
+from emojax.corpora import faces
+from emojax.errors import UserError
+
+
+def test_names_are_those_of_the_readers():
+  assert faces.names() == [
+    *("demo", "expw", "fer2013", "ferplus", "image_folder", "rafdb")
+  ]
+
+
+@pytest.mark.parametrize("name", ["rafdv", "store"])
+def test_an_unknown_corpus_lists_the_known_ones(tmp_path, name):
+  with pytest.raises(UserError, match=r"no such corpus.*expw.*fer2013.*rafdb"):
+    faces.read(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["expw", "fer2013", "ferplus", "rafdb"])
+def test_what_is_missing_and_where_it_comes_from(tmp_path, name):
+  empty, other = tmp_path / "empty", tmp_path / "other"
+  empty.mkdir()
+  other.mkdir()
+  (other / "notes.txt").write_text("no faces here")
+  cases = {
+    "": "path is not set",
+    tmp_path / "missing": "no such file or folder",
+    empty: "an empty folder",
+    other: r"no .*(fer2013\.csv|fer2013new\.csv|label\.lst|list_patition)",
+  }
+  for path, why in cases.items():
+    with pytest.raises(UserError, match=f"{why}.*expected .*http") as caught:
+      faces.read(name, path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_corpus_without_any_face(tmp_path):
+  (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+  with pytest.raises(UserError, match=r"no face of this corpus.*kaggle"):
+    faces.read("fer2013", tmp_path)

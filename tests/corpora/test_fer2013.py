@@ -1,0 +1,122 @@
+"""The FER2013 reader on tables in the form of the release."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from emojax.corpora import faces, images
+from emojax.data import face_store as store
+from emojax.errors import UserError
+
+SIZES = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
+
+
+def _write(path, rows, header="emotion,pixels,Usage", end="\n"):
+  path.write_bytes((end.join([header, *rows]) + end).encode())
+  return path
+
+
+def _text(image):
+  return " ".join(map(str, image.ravel().tolist()))
+
+
+def test_the_official_sizes(tmp_path):
+  rows = [
+    f"{i % 7},0 0,{usage}" for usage, n in SIZES.items() for i in range(n)
+  ]
+  found = faces.read("fer2013", _write(tmp_path / "fer2013.csv", rows))
+  assert collections.Counter(face.part for face in found) == {
+    "train": 28_709,
+    "validation": 3_589,
+    "test": 3_589,
+  }
+  assert len({face.name for face in found}) == len(found)
+
+
+def test_labels(tmp_path):
+  rows = [f"{code},0 0,Training" for code in range(7)]
+  found = faces.read("fer2013", _write(tmp_path / "fer2013.csv", rows))
+  assert [face.label for face in found] == [
+    *("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
+  ]
+  assert [face.name for face in found[:2]] == ["fer0000000", "fer0000001"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+  ("header", "form"),
+  [
+    ("emotion,pixels,Usage", "{0},{1},{2}"),
+    ("emotion, Usage, pixels", "{0},{2},{1}"),
+    ('"emotion","pixels","Usage"', '"{0}","{1}","{2}"'),
+    ("\ufeffpixels,emotion,Usage", "{1},{0},{2}"),
+  ],
+)
+def test_pixels_are_where_the_table_says(tmp_path, header, form, end):
+  rng = np.random.default_rng(0)
+  expected = rng.integers(0, 256, (3, 48, 48), np.uint8)
+  rows = [
+    form.format(i, _text(image), usage)
+    for i, (image, usage) in enumerate(zip(expected, SIZES, strict=True))
+  ]
+  folder = tmp_path / "fer2013"
+  folder.mkdir()
+  _write(folder / "fer2013.csv", rows, header, end)
+  found = faces.read("fer2013", tmp_path)
+  assert [face.part for face in found] == ["train", "validation", "test"]
+  for face, image in zip(found, expected, strict=True):
+    np.testing.assert_array_equal(images.load(face, (48, 48), 1)[..., 0], image)
+
+
+@pytest.mark.parametrize(
+  ("pixels", "why"),
+  [
+    ("1 2 3", "3 pixels where 48x48"),
+    ("", "0 pixels where 48x48"),
+    ("7 " * 2303 + "x", "damaged pixels"),
+    ("7 " * 2303 + "256", "damaged pixels .not all are in 0 to 255"),
+    ("7 " * 2303 + "-1", "damaged pixels"),
+    ("7 " * 2303 + "99999999999999999999", "damaged pixels"),
+    ("7 " * 2305, "2305 pixels"),
+  ],
+)
+def test_damaged_pixels_are_named(tmp_path, pixels, why):
+  table = _write(tmp_path / "fer2013.csv", [f"0,{pixels},Training"])
+  (face,) = faces.read("fer2013", table)
+  with pytest.raises(images.UnreadableImage, match=why) as caught:
+    images.load(face, (48, 48), 1)
+  assert str(caught.value).startswith(f"{table}, image fer0000000: ")
+
+
+def test_a_damaged_row_is_counted(tmp_path):
+  whole = _text(np.full((48, 48), 9))
+  rows = [f"0,{whole},Training", "0,1 2,Training", f"3,{whole},PublicTest"]
+  _write(tmp_path / "fer2013.csv", rows)
+  table, (error,) = store.prepare(
+    "fer2013", str(tmp_path), tmp_path / "store", (48, 48), 1, 1
+  )
+  assert table.name.tolist() == ["fer0000000", "fer0000002"]
+  assert "image fer0000001: 2 pixels" in str(error)
+
+
+@pytest.mark.parametrize(
+  ("row", "why"),
+  [
+    ("7,0 0,Training", "line 3: unknown label '7'; FER2013 has 0 to 6"),
+    ("happy,0 0,Training", "line 3: unknown label 'happy'"),
+    ("0,0 0,Validation", "line 3: unknown Usage 'Validation'.*PublicTest"),
+    ("0,0 0", "line 3: 2 fields where .* 3 columns"),
+  ],
+)
+def test_lines_that_are_not_of_fer2013(tmp_path, row, why):
+  table = _write(tmp_path / "fer2013.csv", ["0,0 0,Training", row])
+  with pytest.raises(UserError, match=why) as caught:
+    faces.read("fer2013", table)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_something_else(tmp_path):
+  table = _write(tmp_path / "test.csv", ["0 0"], header="pixels")
+  with pytest.raises(UserError, match=r"no column emotion, Usage.*kaggle"):
+    faces.read("fer2013", table)

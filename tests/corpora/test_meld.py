@@ -1,0 +1,144 @@
+"""The MELD reader on trees generated in the release's own format."""
+
+import pytest
+
+from emojax.corpora import speech as corpora
+from emojax.errors import UserError
+
+HEADER = (
+  "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,"
+  "Season,Episode,StartTime,EndTime\n"
+)
+TIMES = '4,7,"00:20:57,256","00:21:00,049"\n'
+FOLDERS = {
+  "train": "train_splits",
+  "dev": "dev_splits_complete",
+  "test": "output_repeated_splits_test",
+}
+
+
+def _write_part(csv, clips, rows, encoding="utf-8"):
+  """Writes rows of (text, speaker, emotion, dialogue, utterance)."""
+  lines = [
+    f'{i},"{text}",{speaker},{emotion},neutral,{dialogue},{turn},{TIMES}'
+    for i, (text, speaker, emotion, dialogue, turn) in enumerate(rows, 1)
+  ]
+  csv.parent.mkdir(parents=True, exist_ok=True)
+  csv.write_bytes((HEADER + "".join(lines)).encode(encoding))
+  clips.mkdir(parents=True, exist_ok=True)
+  for *_, dialogue, turn in rows:
+    for suffix in ("mp4", "wav"):
+      (clips / f"dia{dialogue}_utt{turn}.{suffix}").touch()
+
+
+@pytest.fixture
+def release(tmp_path):
+  """The three parts; the names of dialogues repeat between them."""
+  for part, folder in FOLDERS.items():
+    rows = [
+      (f"Oh my God, he’s lost it, {part}.", "Phoebe", "sadness", 0, 0),
+      ("What?", "Monica", "surprise", 0, 1),
+      ('You say ""porn"" — again.', "All", "joy", 1, 0),
+    ]
+    _write_part(tmp_path / f"{part}_sent_emo.csv", tmp_path / folder, rows)
+  return tmp_path
+
+
+def test_the_format_as_it_is_shipped(release):
+  found = corpora.read("meld", release)
+  assert [u.session for u in found] == [p for p in FOLDERS for _ in range(3)]
+  first, _, third = found[:3]
+  assert first.path == str(release / "train_splits" / "dia0_utt0.wav")
+  assert first.text == "Oh my God, he’s lost it, train."
+  assert third.text == 'You say "porn" — again.'
+  assert [u.label for u in found[:3]] == ["sad", "surprised", "happy"]
+  assert [u.speaker for u in found[:3]] == ["Phoebe", "Monica", "All"]
+  assert [(u.dialogue, u.turn) for u in found[:3]] == [
+    ("0", 0),
+    ("0", 1),
+    ("1", 0),
+  ]
+  assert len({(u.session, u.dialogue, u.turn) for u in found}) == 9
+
+
+def test_folders_as_the_archives_unpack(tmp_path):
+  root = tmp_path / "MELD.Raw"
+  for part, folder in FOLDERS.items():
+    # The annotations of the training part lie in its archive.
+    where = root / part if part == "train" else root
+    rows = [("Hey.", "Joey", "anger", 7, 3)]
+    _write_part(where / f"{part}_sent_emo.csv", root / part / folder, rows)
+  found = corpora.read("meld", tmp_path)
+  assert [u.session for u in found] == ["train", "dev", "test"]
+  assert found[2].path == str(
+    root / "test" / "output_repeated_splits_test" / "dia7_utt3.wav"
+  )
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    "Don’t…".encode("cp1252"),
+    "Don’t…".encode(),
+    "Don\x92t\x85".encode(),  # Windows-1252 taken for Unicode
+  ],
+)
+def test_apostrophes(release, content):
+  row = b"1," + content + b",Ross,fear,negative,4,2," + TIMES.encode()
+  (release / "train_sent_emo.csv").write_bytes(HEADER.encode() + row)
+  found = corpora.read("meld", release)[0]
+  assert (found.text, found.label) == ("Don’t…", "fearful")
+
+
+def test_missing_and_doubled_clips(release):
+  clips = release / "output_repeated_splits_test"
+  (clips / "dia0_utt0.wav").unlink()
+  (clips / "dia0_utt1.wav").rename(clips / "final_videos_testdia0_utt1.wav")
+  (clips / "final_videos_testdia1_utt0.wav").touch()
+  (clips / "._dia1_utt0.wav").touch()
+  (clips / "dia0_utt1.flac").touch()
+  missing, flac, plain = corpora.read("meld", release)[6:]
+  assert missing.path == str(clips / "dia0_utt0.wav")
+  assert flac.path == str(clips / "dia0_utt1.flac")
+  assert plain.path == str(clips / "dia1_utt0.wav")
+  (clips / "dia0_utt1.flac").unlink()
+  again = corpora.read("meld", release)[7]
+  assert again.path == str(clips / "final_videos_testdia0_utt1.wav")
+
+
+def test_video_only_says_how_to_convert(release):
+  clips = release / "dev_splits_complete"
+  for clip in clips.glob("*.wav"):
+    clip.unlink()
+  with pytest.raises(UserError, match=r"no audio.*ffmpeg") as caught:
+    corpora.read("meld", release)
+  assert str(clips) in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "why"),
+  [
+    ("Emotion", "Feeling", "line 1: no column Emotion"),
+    ("surprise", "surprize", "line 3: unknown label 'surprize'; did you mean"),
+    (",Monica,", ",,", "line 3: speaker ''"),
+    ("0,1,4,7", "0,one,4,7", "line 3: .*utterance 'one'"),
+    (",Monica,surprise,neutral,0,1,4,7", "", "line 3: fewer fields"),
+  ],
+)
+def test_damaged_annotations_name_their_line(release, old, new, why):
+  path = release / "dev_sent_emo.csv"
+  path.write_text(path.read_text().replace(old, new, 1))
+  with pytest.raises(UserError, match=why) as caught:
+    corpora.read("meld", release)
+  assert str(path) in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  "name", ["dev_sent_emo.csv", "output_repeated_splits_test"]
+)
+def test_a_part_that_is_missing(release, name):
+  (release / name).rename(release / "elsewhere")
+  with pytest.raises(UserError, match=rf"no {name}; .*github.*ffmpeg"):
+    corpora.read("meld", release)
