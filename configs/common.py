@@ -1,6 +1,8 @@
-"""What every system's config starts from."""
+"""What every system's config starts from: one dialect for all of them."""
 
 import ml_collections
+
+EIGHT = "neutral,calm,happy,sad,angry,fearful,disgust,surprised"
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -9,4 +11,54 @@ def get_config() -> ml_collections.ConfigDict:
   config.title = ""  # First line of the report.
   config.seed = 0  # Of everything random.
   config.checkpoint_every = 10  # Rounds (epochs) between two checkpoints.
+  config.num_replicates = 10  # Initialisations of every system.
+  config.data = data()
+  config.split = split()
+  # Published figures, printed beside ours, as fractions:
+  # {setting: {system id: {metric: value}}}.
+  config.published = ml_collections.ConfigDict()
   return config
+
+
+def data() -> ml_collections.ConfigDict:
+  """What is read. A system's config adds what only it has."""
+  data = ml_collections.ConfigDict()
+  # A corpus, or several, comma-separated: each is split by itself, then they
+  # are merged. Speech: demo, ravdess, crema_d, emodb, iemocap, meld, savee,
+  # tess, manifest. Faces: demo, fer2013, ferplus, rafdb, expw, image_folder.
+  data.corpus = "demo"
+  # Its folder or file; of several corpora one each, comma-separated, in their
+  # order. The demo needs none.
+  data.path = ""
+  # `corpora` and `paths` are the same two fields, for commands that name
+  # several.
+  data.corpora = data.get_ref("corpus")
+  data.paths = data.get_ref("path")
+  data.download = False  # Fetches corpora without a path, where free.
+  # Classes, comma-separated; "happy+excited" is one class of both labels.
+  # What has another label is left out.
+  data.labels = "angry,happy,neutral,sad"
+  data.max_skipped = 10  # Unusable files to put up with.
+  # Processes that read audio or extract features; 0: as many as pay.
+  data.num_workers = 0
+  return data
+
+
+def split() -> ml_collections.ConfigDict:
+  """Who trains, who validates, who is tested."""
+  split = ml_collections.ConfigDict()
+  # shuffle: a fifth of the speakers tests, a fifth of the others validates.
+  # speakers: those that are named below. k_fold: groups of speakers in turn.
+  # leave_one_out: each of the `group`s in turn. sessions: as Lian et al.,
+  # `labelled_sessions` against `test_session`. official: the corpus' own parts.
+  split.method = "shuffle"
+  split.seed = 42  # With it `shuffle` has the published test speakers.
+  # Comma-separated. A system that does not validate reads the latter alone.
+  split.validation_speakers = ""
+  split.test_speakers = ""
+  split.num_folds = 5
+  split.group = "speaker"  # Or "session", "corpus".
+  # Each a setting: the sessions that are labelled, "1234" is TS 1234.
+  split.labelled_sessions = ()
+  split.test_session = "5"
+  return split

@@ -9,28 +9,26 @@ so, and augmentation for rooms, microphones and noise that it has not heard.
     random weights, a CNN on log-mel spectrograms: nothing to download.
 
   python launch.py --config=configs/speech.py:ravdess \
-      --config.data.paths=RAVDESS
+      --config.data.path=RAVDESS
     RAVDESS with unseen actors: the small encoder from scratch, beside a log-mel
     CNN. With pretrained weights (a folder or a hub id), as published:
     --config.model.encoder=facebook/hubert-base-ls960 \
     --config.freeze_encoder=True --config.baselines='()'
 
   python launch.py --config=configs/speech.py:published \
-      --config.data.paths=RAVDESS,CREMA-D \
+      --config.data.path=RAVDESS,CREMA-D \
       --config.augment.background_path=MUSAN
     The published system: HuBERT, frozen, RAVDESS and CREMA-D, split then
     merged. --config.data.download=True fetches both corpora.
 
-  python launch.py --config=configs/speech.py --config.data.corpora=manifest \
-      --config.data.paths=MINE.csv --config.data.labels=angry,neutral
+  python launch.py --config=configs/speech.py --config.data.corpus=manifest \
+      --config.data.path=MINE.csv --config.data.labels=angry,neutral
     Your own recordings: a CSV with the columns path, label, speaker.
 """
 
 import ml_collections
 
 from configs import common
-
-EIGHT = "neutral,calm,happy,sad,angry,fearful,disgust,surprised"
 
 
 def get_config(name: str = "demo") -> ml_collections.ConfigDict:
@@ -85,38 +83,14 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.adversary.reversal = 0.1  # Lambda.
   config.adversary.ramp = True  # Rises from 0, as in Ganin et al. 2016.
 
-  config.data = ml_collections.ConfigDict()
-  # Comma-separated: demo, ravdess, crema_d, savee, tess, emodb, meld, iemocap,
-  # manifest. Each is split by itself, then they are merged.
-  config.data.corpora = "demo"
-  config.data.paths = ""  # A folder or file each, comma-separated.
-  config.data.download = False  # Fetches corpora without a path, where free.
-  # Classes, comma-separated; "happy+excited" is one class of both labels.
-  # Clips with other labels are left out.
-  config.data.labels = "angry,happy,neutral,sad"
   # Seconds. A batch is as long as one of these; recordings longer than the last
   # are cut in windows, over which the scores are averaged; a window is read
   # with all of its recording, so cut what is hours long before.
   config.data.buckets = (1.5, 2.0, 3.0, 4.0, 6.0)
-  config.data.max_skipped = 10  # Unusable recordings to put up with.
-  config.data.num_workers = 0  # Processes that read; 0: threads of this one.
-
-  config.split = ml_collections.ConfigDict()
-  # shuffle: a fifth of the speakers tests, a fifth of the others validates.
-  # speakers: those that are named below. k_fold: groups of speakers in turn.
-  # leave_one_out: each of the `group`s in turn.
-  config.split.method = "shuffle"
-  config.split.seed = 42  # The published test speakers.
-  config.split.validation_speakers = ""  # Comma-separated.
-  config.split.test_speakers = ""
-  config.split.num_folds = 5
-  config.split.group = "speaker"  # Or "session", "corpus".
 
   config.augment = _augmentation()
   # Further rows: "log_mel" is a CNN on log-mel spectrograms.
   config.baselines = ()
-  # Published numbers, printed beside ours: {metric: {system: {setting: %}}}.
-  config.published = ml_collections.ConfigDict()
 
   try:
     change = {"demo": _demo, "ravdess": _ravdess, "published": _published}[name]
@@ -200,8 +174,8 @@ def _ravdess(config):
   config.optimizer.encoder_learning_rate = 1e-3
   config.optimizer.schedule = "one_cycle"
   config.baselines = ("log_mel",)
-  config.data.corpora = "ravdess"
-  config.data.labels = EIGHT
+  config.data.corpus = "ravdess"
+  config.data.labels = common.EIGHT
   config.data.buckets = (4.0, 5.5)
 
 
@@ -211,6 +185,6 @@ def _published(config):
   config.freeze_encoder = True
   config.optimizer.schedule = "one_cycle"
   config.optimizer.learning_rate = 3e-3
-  config.data.corpora = "ravdess,crema_d"
-  config.data.labels = EIGHT
+  config.data.corpus = "ravdess,crema_d"
+  config.data.labels = common.EIGHT
   _published_augmentation(config)

@@ -1,0 +1,368 @@
+"""The grid of runs of a study: settings x systems x initialisations.
+
+A study has one work folder, which one process at a time may use, and in it a
+folder for each run. What is finished there is not computed again; what is
+begun goes on. Runs are trained one after the other (`Grid.train`), or are an
+axis of one program (`positions`).
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from emojax import loop
+from emojax import summary as summaries
+from emojax.errors import UserError
+from emojax.runtime import files, tensors
+from emojax.summary import Summary
+
+_CONFIG, _LOCK = "config.json", ".lock"
+_FIGURES, _HISTORY, _OUTPUTS = "figures.json", "history.npz", "outputs.npz"
+_WEIGHTS = "weights.safetensors"
+
+Files = Mapping[str, Callable[[pathlib.Path], None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One training.
+
+  Attributes:
+    setting: the name of the data's split or noise.
+    system: the id of the system, see `summary.System`.
+    seed: of the initialisation, from 0.
+  """
+
+  setting: str
+  system: str
+  seed: int
+
+  def __str__(self) -> str:
+    return f"{self.setting}, {self.system}, seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What a run leaves behind.
+
+  Attributes:
+    figures: what JSON can write.
+    outputs: further arrays by name.
+    weights: a tree of arrays, None for none.
+  """
+
+  figures: Mapping[str, Any]
+  outputs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  weights: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """A finished run.
+
+  Attributes:
+    run: which.
+    figures, outputs: see `Result`.
+    history: every record of the loop, [rounds, ...] by name.
+    folder: of the run.
+  """
+
+  run: Run
+  figures: Mapping[str, Any]
+  outputs: Mapping[str, np.ndarray]
+  history: loop.History
+  folder: pathlib.Path
+
+  @property
+  def weights(self) -> Any:
+    """The tree of arrays of `Result.weights`, read from disk."""
+    return tensors.load(self.folder / _WEIGHTS)
+
+
+class Grid:
+  """The runs of a study in its work folder."""
+
+  def __init__(self, workdir: pathlib.Path, config: ml_collections.ConfigDict):
+    """Nothing is written before the first training.
+
+    Args:
+      workdir: of the study.
+      config: the whole config; `config.checkpoint_every` is in rounds.
+    """
+    self.workdir = workdir
+    self._config = config
+
+  def train(
+    self, run: Run, study: loop.Study, num_rounds: int, unit: str = "epoch"
+  ) -> Outcome:
+    """Trains a run to its end, unless it has come there already.
+
+    Args:
+      run: names the folder.
+      study: whose `summarize` gives a `Result`.
+      num_rounds: see `loop.run`.
+      unit: what a round is called.
+
+    Raises:
+      UserError, SystemExit: see `loop.run`.
+    """
+    folder = self._folder(run)
+    if not (folder / _FIGURES).exists():
+      state, history = self.loop(study, folder, num_rounds, str(run), unit)
+      _write(folder, study.summarize(state, history), history)
+    return _read(run, folder)
+
+  def finished(self, run: Run) -> Outcome | None:
+    """The outcome of a run that has come to its end."""
+    folder = self._folder(run)
+    return _read(run, folder) if (folder / _FIGURES).exists() else None
+
+  def loop(
+    self,
+    study: loop.Study,
+    folder: pathlib.Path,
+    num_rounds: int,
+    description: str,
+    unit: str = "epoch",
+  ) -> tuple[loop.State, loop.History]:
+    """`loop.run` in a folder of the study, which is claimed for its config."""
+    _claim(self.workdir, self._config)
+    return loop.run(
+      study,
+      folder,
+      num_rounds,
+      self._config.checkpoint_every,
+      description,
+      unit,
+    )
+
+  def _folder(self, run: Run) -> pathlib.Path:
+    parts = (run.setting, run.system, f"seed-{run.seed}")
+    return self.workdir.joinpath("runs", *map(files.plain_name, parts))
+
+
+def grid(
+  settings: Sequence[str], systems: Sequence[str], num_seeds: int
+) -> list[Run]:
+  """All combinations, seeds last."""
+  return [
+    Run(*combination)
+    for combination in itertools.product(settings, systems, range(num_seeds))
+  ]
+
+
+def positions(runs: Sequence[Run], **fields: Any) -> np.ndarray:
+  """Where those runs stand on a run axis that have these fields, int [r]."""
+  return np.array(
+    [
+      index
+      for index, run in enumerate(runs)
+      if all(getattr(run, name) == value for name, value in fields.items())
+    ],
+    int,
+  )
+
+
+def by_row(
+  outcomes: Sequence[Outcome],
+) -> dict[tuple[str, str], list[Outcome]]:
+  """Outcomes by (setting, system), in the order in which they come."""
+  rows: dict[tuple[str, str], list[Outcome]] = {}
+  for outcome in outcomes:
+    rows.setdefault((outcome.run.setting, outcome.run.system), []).append(
+      outcome
+    )
+  return rows
+
+
+def histories(outcomes: Sequence[Outcome]) -> dict[str, np.ndarray]:
+  """What a study's `history.npz` holds: [R, rounds, ...] by name."""
+  return {
+    summaries.history_name(*row, name): np.stack(
+      [outcome.history[name] for outcome in group]
+    )
+    for row, group in by_row(outcomes).items()
+    for name in group[0].history
+  }
+
+
+def complete(
+  config: ml_collections.ConfigDict,
+  workdir: str | os.PathLike,
+  study: Callable[[Grid], tuple[Summary, Files]],
+) -> Summary:
+  """A whole study: its summary, from disk where the folder has it.
+
+  Args:
+    config: the whole config.
+    workdir: receives `config.json`, `runs/`, the files and `summary.json`.
+    study: trains in the grid that it is given, and returns the summary and
+      further files by name (`report.md`, figures), each as a function that
+      writes it to a path.
+
+  Raises:
+    UserError: another process uses the folder; it holds a study of another
+      config, or can not be written; whatever the study finds wrong.
+  """
+  workdir = pathlib.Path(workdir)
+  if is_finished(workdir, config):
+    return summaries.read(workdir)
+  with _locked(workdir):
+    if is_finished(workdir, config):
+      return summaries.read(workdir)  # By the process that had the lock.
+    summary, results = study(Grid(workdir, config))
+    _claim(workdir, config)
+    for name, write in results.items():
+      with files.whole(workdir / name) as path:
+        write(path)
+    # The summary comes last: its presence says that the folder is finished.
+    with files.whole(workdir / summaries.FILE) as path:
+      summaries.write(path, summary)
+    return summary
+
+
+def settle(
+  workdir: str | os.PathLike,
+  config: ml_collections.ConfigDict,
+  field: str,
+  find: Callable[[], str],
+) -> ml_collections.ConfigDict:
+  """Fills in a field that the config leaves open, once for a whole study.
+
+  What changes by itself, such as the newest commit of a repository, is looked
+  up when the study begins; the folder's `config.json` keeps it.
+
+  Args:
+    workdir: the study's folder; it need not be there yet.
+    config: stays as it is.
+    field: its dotted name; it is open where it is ''.
+    find: gives its value today.
+
+  Returns:
+    The config with the field.
+  """
+  config = config.copy_and_resolve_references()
+  *parents, name = field.split(".")
+  part = config
+  for parent in parents:
+    part = part[parent]
+  if part[name]:
+    return config
+  path = pathlib.Path(workdir, _CONFIG)
+  if path.exists():
+    kept = dict(_flatten(json.loads(path.read_text(encoding="utf-8"))))
+    part[name] = kept.get(f"config.{field}", "")
+  else:
+    part[name] = find()
+  return config
+
+
+def is_finished(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> bool:
+  """Whether this config's study in this folder has come to its end.
+
+  Raises:
+    UserError: the folder holds a study of another config, or is none.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f"{workdir} is no folder: choose another --workdir")
+  path = workdir / _CONFIG
+  if not path.exists():
+    return False
+  ours = dict(_flatten(_plain(config)))
+  theirs = dict(_flatten(json.loads(path.read_text(encoding="utf-8"))))
+  for name in sorted(ours.keys() | theirs.keys()):
+    here, there = ours.get(name, "nothing"), theirs.get(name, "nothing")
+    if here != there:
+      raise UserError(
+        f"{workdir} holds a run of another config ({name} is {there!r} there "
+        f"and {here!r} here): choose another --workdir"
+      )
+  return (workdir / summaries.FILE).exists()
+
+
+def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Makes the folder this config's own."""
+  path = workdir / _CONFIG
+  if not path.exists():
+    with files.whole(path) as temporary:
+      text = json.dumps(_plain(config), indent=2)
+      temporary.write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _locked(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes out of the folder.
+
+  The system takes the lock from a process that ends, however it ends. A folder
+  in which nothing was written is removed again.
+
+  Raises:
+    UserError: another process is in it, or the folder can not be there.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise UserError(f"{workdir} is no folder: choose another --workdir")
+  path = workdir / _LOCK
+  with contextlib.ExitStack() as stack:
+    with files.explained(workdir):
+      workdir.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context(path.open("w"))
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(
+        f"{workdir} is in use by another process: wait for it, or choose "
+        "another --workdir"
+      ) from error
+    try:
+      yield
+    finally:
+      if os.listdir(workdir) == [_LOCK]:
+        path.unlink()
+        workdir.rmdir()
+
+
+def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:
+  with files.whole(folder / _HISTORY) as path:
+    np.savez_compressed(path, **history)
+  with files.whole(folder / _OUTPUTS) as path:
+    np.savez_compressed(path, **result.outputs)
+  if result.weights is not None:
+    with files.whole(folder / _WEIGHTS) as path:
+      tensors.save(path, result.weights)
+  # Last: its presence says that the run is finished.
+  with files.whole(folder / _FIGURES) as path:
+    text = json.dumps(result.figures, indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _read(run: Run, folder: pathlib.Path) -> Outcome:
+  arrays = []
+  for name in (_OUTPUTS, _HISTORY):
+    with np.load(folder / name) as content:
+      arrays.append(dict(content))
+  figures = json.loads((folder / _FIGURES).read_text(encoding="utf-8"))
+  return Outcome(run, figures, *arrays, folder)
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict:
+  """The config as JSON gives it back."""
+  return json.loads(config.to_json(sort_keys=True))
+
+
+def _flatten(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      yield from _flatten(value, f"{prefix}.{name}")
+    else:
+      yield f"{prefix}.{name}", value

@@ -1,0 +1,318 @@
+"""What `summary.json` holds: typed, written and read here alone.
+
+Every figure is a fraction, 0..1; tables and figures print percent. Systems
+and settings are referred to by what identifies them (`dann_s`, `TS 1234`);
+labels are for people.
+"""
+
+import dataclasses
+import datetime
+import itertools
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from emojax import metrics, statistics
+from emojax.errors import UserError
+
+SCHEMA = 2
+FILE = "summary.json"
+SIGN_FLIPS = "paired sign-flip permutation over initialisations"
+LAST_EPOCH = "at the last epoch"
+BEST_EPOCH = "at the epoch that was best on the validation part"
+
+# What all studies report, from counts [..., C, C].
+METRICS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+  "weighted_accuracy": metrics.weighted_accuracy,
+  "unweighted_accuracy": metrics.unweighted_accuracy,
+  "macro_f1": metrics.macro_f1,
+}
+
+Interval = tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+  """A row of the tables: `id` identifies it, `label` is for people."""
+
+  id: str
+  label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A figure over runs.
+
+  Attributes:
+    mean: over the runs.
+    std: over the runs, with R - 1; 0 for one run.
+    ci95: Student's t interval of the mean; None for one run.
+    runs: the figure of each run, in the order of seeds.
+    ci95_speakers: bootstrap interval over the test speakers, of the mean run;
+      None where it was not computed.
+  """
+
+  mean: float
+  std: float
+  ci95: Interval
+  runs: tuple[float, ...]
+  ci95_speakers: Interval = None
+
+  @classmethod
+  def of(cls, values_R: Sequence[float]) -> Self:
+    """The estimate of one figure from its value in each run."""
+    mean, std, interval = statistics.t_interval(values_R)
+    return cls(mean, std, interval, tuple(float(v) for v in values_R))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One system in one setting.
+
+  Attributes:
+    setting: its name.
+    system: the `System.id`.
+    metrics: estimates by metric.
+    oracle: the same at each run's best epoch on the test part: a bound, never
+      a result. Empty where the test part was looked at once.
+    groups: estimates of parts of a metric, such as `class_recall` by class;
+      None where one is undefined.
+  """
+
+  setting: str
+  system: str
+  metrics: Mapping[str, Estimate]
+  oracle: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
+  groups: Mapping[str, Mapping[str, Estimate | None]] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """One metric of system a minus that of system b, run by run.
+
+  Attributes:
+    setting: of both.
+    a, b: the `System.id`s.
+    metric: which.
+    difference: of the means.
+    ci95: its interval; None for one pair.
+    p_value: two-sided, not corrected for the number of comparisons.
+    test: its name.
+  """
+
+  setting: str
+  a: str
+  b: str
+  metric: str
+  difference: float
+  ci95: Interval
+  p_value: float | None
+  test: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """Every final figure of a study.
+
+  Attributes:
+    study: the trainer: `dann`, `speech`, `rlps`, …
+    title: of the report.
+    demo: whether the data are synthetic.
+    classes: names of the emotions.
+    selection: which epoch the figures are of, `LAST_EPOCH` or `BEST_EPOCH`.
+    metrics: what is printed, in this order.
+    systems: in the order of the tables.
+    rows: every system in every setting.
+    comparisons: between systems of a setting.
+    runs: figures of each single run, with `setting`, `system` and `seed`.
+    details: what this study alone has.
+    curve: the metric of the learning curves; `history.npz` has it as
+      `SETTING/SYSTEM/CURVE`, [R, E].
+    test_digest: equal for the same test examples; '' where unknown.
+    versions: of packages.
+    device: that it ran on.
+    date: of the end, ISO 8601.
+  """
+
+  study: str
+  title: str
+  demo: bool
+  classes: tuple[str, ...]
+  selection: str
+  metrics: tuple[str, ...]
+  systems: tuple[System, ...]
+  rows: tuple[Row, ...]
+  comparisons: tuple[Comparison, ...]
+  versions: Mapping[str, str]
+  device: str
+  runs: tuple[Mapping[str, Any], ...] = ()
+  details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  curve: str = ""
+  test_digest: str = ""
+  date: str = dataclasses.field(
+    default_factory=lambda: datetime.date.today().isoformat()
+  )
+
+  def label(self, system: str) -> str:
+    """What people call the system with this id."""
+    return {one.id: one.label for one in self.systems}[system]
+
+  @property
+  def settings(self) -> list[str]:
+    """Their names, in the order of the rows."""
+    return list(dict.fromkeys(row.setting for row in self.rows))
+
+  def row(self, setting: str, system: str) -> Row | None:
+    """The row of a system in a setting, if there is one."""
+    found = (r for r in self.rows if (r.setting, r.system) == (setting, system))
+    return next(found, None)
+
+
+def history_name(setting: str, system: str, name: str) -> str:
+  """Where `history.npz` keeps an array [R, E, ...] of a system's runs."""
+  return f"{setting}/{system}/{name}"
+
+
+def row(setting: str, system: str, confusion_RxCxC: np.ndarray) -> Row:
+  """A row of `METRICS` from the counts of each run."""
+  return Row(
+    setting,
+    system,
+    {name: Estimate.of(f(confusion_RxCxC)) for name, f in METRICS.items()},
+  )
+
+
+def oracle(confusion_ExRxCxC: np.ndarray) -> dict[str, Estimate]:
+  """`METRICS` at each run's best epoch, chosen on the test part itself."""
+  return {
+    name: Estimate.of(f(confusion_ExRxCxC).max(0))
+    for name, f in METRICS.items()
+  }
+
+
+def compare(
+  rows: Sequence[Row],
+  pairs: Sequence[tuple[str, str]],
+  names: Sequence[str],
+) -> tuple[Comparison, ...]:
+  """Paired comparisons of systems within each setting, run by run.
+
+  Args:
+    rows: of the summary.
+    pairs: (a, b) of system ids: the difference is a minus b. A pair is left
+      out where a setting lacks one of them.
+    names: the metrics, left out where one of the two lacks them.
+  """
+  found = {(row.setting, row.system): row for row in rows}
+  settings = dict.fromkeys(row.setting for row in rows)
+  comparisons = []
+  for setting, (a, b), name in itertools.product(settings, pairs, names):
+    sides = [found.get((setting, system)) for system in (a, b)]
+    if any(side is None or name not in side.metrics for side in sides):
+      continue
+    values = (side.metrics[name].runs for side in sides)
+    comparisons.append(
+      Comparison(
+        *(setting, a, b, name),
+        *statistics.paired_difference(*values),
+        SIGN_FLIPS,
+      )
+    )
+  return tuple(comparisons)
+
+
+def write(path: pathlib.Path, summary: Summary) -> None:
+  """Writes `summary.json`.
+
+  Raises:
+    ValueError: a figure is not finite.
+  """
+  content = {"schema": SCHEMA, **dataclasses.asdict(summary)}
+  text = json.dumps(content, indent=2, allow_nan=False)
+  path.write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: pathlib.Path) -> Summary:
+  """Reads the summary of a finished run.
+
+  Raises:
+    UserError: the folder holds none, it is damaged, or was written by an
+      earlier version.
+  """
+  path = folder / FILE
+  try:
+    content = json.loads(path.read_text(encoding="utf-8"))
+  except OSError as error:
+    if (folder / "config.json").is_file():
+      raise UserError(
+        f"{folder} holds a run that has not finished: the command that began "
+        "it goes on with it"
+      ) from error
+    raise UserError(
+      f"{folder} is no folder of a finished run: it has no {FILE}"
+    ) from error
+  except ValueError as error:
+    raise UserError(
+      f"{path} is damaged ({error}): remove it and run the training again"
+    ) from error
+  version = content.get("schema") if isinstance(content, dict) else None
+  if version != SCHEMA:
+    raise UserError(
+      f"{path} is of another version of emojax (schema {version}, here "
+      f"{SCHEMA}): train again in another --workdir"
+    )
+  try:
+    return _parse({k: v for k, v in content.items() if k != "schema"})
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UserError(
+      f"{path} is damaged ({error!r}): remove it and run the training again"
+    ) from error
+
+
+def _parse(content: Mapping[str, Any]) -> Summary:
+  return Summary(
+    **{
+      **content,
+      "classes": tuple(content["classes"]),
+      "metrics": tuple(content["metrics"]),
+      "systems": tuple(System(**one) for one in content["systems"]),
+      "rows": tuple(_parse_row(one) for one in content["rows"]),
+      "comparisons": tuple(
+        Comparison(**{**one, "ci95": _pair(one["ci95"])})
+        for one in content["comparisons"]
+      ),
+      "runs": tuple(content["runs"]),
+    }
+  )
+
+
+def _parse_row(content: Mapping[str, Any]) -> Row:
+  def estimates(figures):
+    return {name: value and _parse_estimate(value) for name, value in figures}
+
+  return Row(
+    content["setting"],
+    content["system"],
+    estimates(content["metrics"].items()),
+    estimates(content["oracle"].items()),
+    {n: estimates(group.items()) for n, group in content["groups"].items()},
+  )
+
+
+def _parse_estimate(content: Mapping[str, Any]) -> Estimate:
+  return Estimate(
+    content["mean"],
+    content["std"],
+    _pair(content["ci95"]),
+    tuple(content["runs"]),
+    _pair(content["ci95_speakers"]),
+  )
+
+
+def _pair(values: Sequence[float] | None) -> Interval:
+  return None if values is None else (float(values[0]), float(values[1]))
