@@ -10,9 +10,9 @@ import numpy as np
 from flax import linen as nn
 
 from emojax.encoders.activations import ACTIVATIONS
-from emojax.encoders.attention import attend
 from emojax.encoders.layers import dense, dropout, layer_norm
 from emojax.encoders.speech_config import SpeechConfig
+from emojax.kernels.attention import attend
 
 
 class Transformer(nn.Module):

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax.encoders.activations import ACTIVATIONS
-from emojax.encoders.attention import attend
 from emojax.encoders.layers import dense, dropout, layer_norm
 from emojax.errors import UserError
+from emojax.kernels.attention import attend
 from emojax.weights import checkpoints
 
 FAMILIES = ("bert", "roberta")

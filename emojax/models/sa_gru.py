@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emojax import ops
+from emojax.kernels.attention import segment_attention
+from emojax.kernels.gather import gather_rows
+from emojax.kernels.gru import gru
 
 
 @flax.struct.dataclass
@@ -67,7 +69,7 @@ class BidirectionalGru(nn.Module):
     # Rows of the inputs and of the states are pairs (utterance, direction).
     source = _pair(position_TxExB, 2, num_utterances, axis=1)
     target = _invert(source.reshape(-1), 2 * num_utterances)
-    inputs = ops.gather_rows(
+    inputs = gather_rows(
       inputs_NxExG.reshape(2 * num_utterances, -1), source.reshape(-1), target
     ).reshape(*source.shape, -1)
     segment_TxExB = _both_directions(packing.segment_BxT)
@@ -77,8 +79,8 @@ class BidirectionalGru(nn.Module):
         segment_TxExB[1:] == segment_TxExB[:-1],
       ]
     ).astype(jnp.float32)
-    states = ops.gru(inputs, keep_TxExB, recurrent_ExHxG, recurrent_bias_ExG)
-    states = ops.gather_rows(
+    states = gru(inputs, keep_TxExB, recurrent_ExHxG, recurrent_bias_ExG)
+    states = gather_rows(
       states.reshape(-1, self.units), target, source.reshape(-1)
     )
     return states.reshape(num_utterances, 2 * self.units)
@@ -115,18 +117,18 @@ class SelfAttention(nn.Module):
     num_rows = 3 * self.num_heads
     source = _pair(packing.position_BxT[None], num_rows, num_utterances, axis=0)
     target = _invert(source.reshape(-1), num_rows * num_utterances)
-    query, key, value = ops.gather_rows(
+    query, key, value = gather_rows(
       heads.reshape(-1, width), source.reshape(-1), target
     ).reshape(3, self.num_heads, *packing.position_BxT.shape, width)
     if self.scale_attention:
       query /= jnp.sqrt(jnp.float32(width))
-    attended = ops.segment_attention(query, key, value, packing.segment_BxT)
+    attended = segment_attention(query, key, value, packing.segment_BxT)
 
     source = _pair(
       packing.position_BxT[None], self.num_heads, num_utterances, axis=0
     ).reshape(-1)
     target = _invert(source, self.num_heads * num_utterances)
-    attended = ops.gather_rows(attended.reshape(-1, width), target, source)
+    attended = gather_rows(attended.reshape(-1, width), target, source)
     return attended.reshape(num_utterances, hidden)
 
 

@@ -394,25 +394,6 @@ def test_layer_drop_skips_all_but_the_first_layer_of_wavlm(encoder):
   np.testing.assert_array_equal(states[1], states[2])
 
 
-def test_dropped_attention_keeps_its_mean():
-  """Dropout scales what it keeps: the mean over many draws is the whole."""
-  from emojax.encoders.attention import attend
-
-  key = jax.random.key(0)
-  query, keys, values = jax.random.normal(key, (3, 1, 5, 2, 8))
-  draws = jax.vmap(
-    lambda key: attend(query, keys, values, None, None, 0.3, key)
-  )(jax.random.split(key, 4000))
-  whole = attend(query, keys, values)
-  np.testing.assert_allclose(draws.mean(0), whole, atol=0.05)
-  want = torch.nn.functional.scaled_dot_product_attention(
-    *(
-      torch.tensor(np.asarray(x)).transpose(1, 2) for x in (query, keys, values)
-    )
-  )
-  np.testing.assert_allclose(whole, want.transpose(1, 2), atol=1e-5)
-
-
 def test_remat_changes_memory_alone(encoder):
   def gradient(remat):
     model = encoder.model.clone(remat=remat)

@@ -1,4 +1,7 @@
-"""Attention of all encoders: on a GPU by cuDNN, elsewhere laid out for XLA."""
+"""Attention: within the segments of packed rows, and as the encoders have it.
+
+A or H heads of D units, B rows or sequences of T queries and S keys.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -73,3 +76,52 @@ def _cudnn_takes(query: jax.Array) -> bool:
   return (
     jax.default_backend() == "gpu" and half and size <= 128 and size % 8 == 0
   )
+
+
+@jax.custom_vjp
+def segment_attention(query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT):
+  """softmax(Q K^T) V of A heads, each position within its own segment.
+
+  Source: Lian et al. 2020, Eq. (4). A position of segment 0 (padding) attends
+  to nothing and yields zero. The gradient is written out so that no array of
+  T x T is passed over more often than it must be: the softmax is normalised
+  after the product with V, and its gradient needs only the row sums of
+  output x gradient (Dao et al. 2022, "FlashAttention", Appendix B).
+
+  Args:
+    query_AxBxTxD, key_AxBxTxD, value_AxBxTxD: float32.
+    segment_BxT: int32, 0 for padding, else the segment within the row.
+
+  Returns:
+    float32 [A, B, T, D].
+  """
+  return _attention_forward(
+    query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT
+  )[0]
+
+
+def _attention_forward(query, key, value, segment):
+  mask_BxTxT = segment[:, :, None] == segment[:, None, :]
+  mask_BxTxT &= segment[:, :, None] > 0
+  logits = jnp.einsum("abtd,absd->abts", query, key)
+  logits = jnp.where(mask_BxTxT[None], logits, -jnp.inf)
+  top = logits.max(-1, keepdims=True)
+  weights = jnp.exp(logits - jnp.where(jnp.isneginf(top), 0, top))
+  total = weights.sum(-1, keepdims=True)
+  total = jnp.where(total > 0, total, 1)
+  output = jnp.einsum("abts,absd->abtd", weights, value) / total
+  return output, (query, key, value, weights, total, output)
+
+
+def _attention_backward(residuals, grad):
+  query, key, value, weights, total, output = residuals
+  grad = grad / total
+  d_value = jnp.einsum("abts,abtd->absd", weights, grad)
+  d_weights = jnp.einsum("abtd,absd->abts", grad, value)
+  d_logits = weights * (d_weights - (grad * output).sum(-1, keepdims=True))
+  d_query = jnp.einsum("abts,absd->abtd", d_logits, key)
+  d_key = jnp.einsum("abts,abtd->absd", d_logits, query)
+  return d_query, d_key, d_value, None
+
+
+segment_attention.defvjp(_attention_forward, _attention_backward)

@@ -1,0 +1,83 @@
+"""A packed GRU, its gradient written out.
+
+T positions of a row, E directions, B rows, H units, G = 3 H (the gates, in
+PyTorch's order: reset, update, new).
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def gru(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG):
+  """Gated recurrent units of E directions over packed rows, in one scan.
+
+  PyTorch's and cuDNN's form: with x the input products and a the recurrent
+  ones (their bias added), r = sigmoid(x_r + a_r), z = sigmoid(x_z + a_z),
+  n = tanh(x_n + r a_n), h = (1 - z) n + z h'. Where `keep` is 0 the state h'
+  before the position is zero: a conversation begins.
+
+  The gradient is written out: the backward scan carries only the state's
+  gradient, with one small product a position, and the weights' gradients are
+  one large product after it (automatic differentiation adds up a
+  weight-sized array at every position).
+
+  Args:
+    inputs_TxExBxG: float32 input products, bias added, in order of time.
+    keep_TxExB: float32, 1 where the state is carried over, else 0.
+    kernel_ExHxG: recurrent kernels.
+    bias_ExG: recurrent biases.
+
+  Returns:
+    float32 [T, E, B, H], the state after each position.
+  """
+  return _gru_forward(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG)[0]
+
+
+def _gru_forward(inputs, keep, kernel, bias):
+  num_units = kernel.shape[1]
+
+  def step(state, position):
+    x, keep = position
+    before = state * keep[..., None]
+    a = jnp.einsum("ebh,ehg->ebg", before, kernel) + bias[:, None]
+    reset_update = jax.nn.sigmoid(
+      x[..., : 2 * num_units] + a[..., : 2 * num_units]
+    )
+    reset, update = jnp.split(reset_update, 2, -1)
+    a_new = a[..., 2 * num_units :]
+    new = jnp.tanh(x[..., 2 * num_units :] + reset * a_new)
+    state = new + update * (before - new)
+    return state, (state, before, reset_update, new, a_new)
+
+  start = jnp.zeros((*inputs.shape[1:3], num_units), inputs.dtype)
+  _, (states, *saved) = jax.lax.scan(step, start, (inputs, keep))
+  return states, (saved, keep, kernel)
+
+
+def _gru_backward(residuals, grad_TxExBxH):
+  saved, keep, kernel = residuals
+
+  def step(carry, position):
+    grad, keep, before, reset_update, new, a_new = position
+    reset, update = jnp.split(reset_update, 2, -1)
+    grad = grad + carry
+    d_new = grad * (1 - update) * (1 - new * new)
+    d_reset = d_new * a_new * reset * (1 - reset)
+    d_update = grad * (before - new) * update * (1 - update)
+    d_a = jnp.concatenate([d_reset, d_update, d_new * reset], -1)
+    d_x = jnp.concatenate([d_reset, d_update, d_new], -1)
+    carry = grad * update + jnp.einsum("ebg,egh->ebh", d_a, transposed_ExGxH)
+    return carry * keep[..., None], (d_x, d_a)
+
+  # Once, rather than at every position.
+  transposed_ExGxH = kernel.swapaxes(1, 2)
+  start = jnp.zeros_like(grad_TxExBxH[0])
+  _, (d_inputs, d_a) = jax.lax.scan(
+    step, start, (grad_TxExBxH, keep, *saved), reverse=True
+  )
+  d_kernel = jnp.einsum("tebg,tebh->ehg", d_a, saved[0])
+  return d_inputs, None, d_kernel, d_a.sum((0, 2))
+
+
+gru.defvjp(_gru_forward, _gru_backward)

@@ -1,0 +1,69 @@
+"""Both attentions against PyTorch's."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from emojax.kernels.attention import attend, segment_attention
+
+
+@pytest.fixture
+def rng():
+  return np.random.default_rng(0)
+
+
+def test_segment_attention_and_its_gradients_agree_with_pytorch(rng):
+  heads, rows, time, width = 2, 2, 6, 3
+  segment = np.array([[1, 1, 1, 2, 2, 0], [1, 0, 0, 0, 0, 0]], np.int32)
+  tensors = [
+    torch.tensor(
+      rng.normal(size=(heads, rows, time, width)).astype(np.float32),
+      requires_grad=True,
+    )
+    for _ in range(3)
+  ]
+  weights = rng.normal(size=(heads, rows, time, width)).astype(np.float32)
+  want = torch.zeros(heads, rows, time, width)
+  for row, start, stop in ((0, 0, 3), (0, 3, 5), (1, 0, 1)):
+    query, key, value = (x[:, row, start:stop] for x in tensors)
+    probability = torch.softmax(query @ key.mT, -1)
+    want[:, row, start:stop] = probability @ value
+  (want * torch.tensor(weights)).sum().backward()
+
+  got, pullback = jax.vjp(
+    lambda query, key, value: segment_attention(query, key, value, segment),
+    *(jnp.asarray(x.detach().numpy()) for x in tensors),
+  )
+  np.testing.assert_allclose(got, want.detach(), atol=1e-6)
+  for grad, tensor in zip(pullback(jnp.asarray(weights)), tensors, strict=True):
+    np.testing.assert_allclose(grad, tensor.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_segment_attention_survives_large_logits(rng):
+  x = jnp.asarray(rng.normal(size=(1, 1, 4, 3)) * 100, jnp.float32)
+  segment = jnp.array([[1, 1, 2, 0]])
+
+  def loss(x):
+    return segment_attention(x, x, x, segment).sum()
+
+  chex.assert_tree_all_finite(jax.value_and_grad(loss)(x))
+
+
+def test_dropped_attention_keeps_its_mean():
+  """Dropout scales what it keeps: the mean over many draws is the whole."""
+  key = jax.random.key(0)
+  query, keys, values = jax.random.normal(key, (3, 1, 5, 2, 8))
+  draws = jax.vmap(
+    lambda key: attend(query, keys, values, None, None, 0.3, key)
+  )(jax.random.split(key, 4000))
+  whole = attend(query, keys, values)
+  np.testing.assert_allclose(draws.mean(0), whole, atol=0.05)
+  want = torch.nn.functional.scaled_dot_product_attention(
+    *(
+      torch.tensor(np.asarray(x)).transpose(1, 2) for x in (query, keys, values)
+    )
+  )
+  np.testing.assert_allclose(whole, want.transpose(1, 2), atol=1e-5)
