@@ -1,0 +1,178 @@
+"""What training any single classifier takes: state, loss, step, best, outputs.
+
+The step is the program of one device, which `sharding.mapped` maps over the
+mesh; batches are cut over its axis `data`.
+
+Letters in names: B examples of a batch, C classes.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+DATA = "data"  # The mesh axis over which batches are cut.
+
+
+@flax.struct.dataclass
+class Learner:
+  """What training changes.
+
+  Attributes:
+    step: batches so far.
+    params: the parameters that are trained, and no others.
+    model_state: whatever else the model keeps, such as `{"batch_stats": …}`.
+    optimizer: its state.
+  """
+
+  step: jax.Array
+  params: Any
+  model_state: Any
+  optimizer: optax.OptState
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """What the model's `apply` takes."""
+    return {"params": self.params, **self.model_state}
+
+
+@flax.struct.dataclass
+class Best:
+  """A learner at its best validation so far.
+
+  Attributes:
+    params, model_state: the `Learner`'s then.
+    score: of that validation; -1 before the first.
+    when: what `keep_best` was told, such as the batches or epochs so far.
+  """
+
+  params: Any
+  model_state: Any
+  score: jax.Array
+  when: jax.Array
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """What the model's `apply` takes."""
+    return {"params": self.params, **self.model_state}
+
+
+def init_learner(
+  tx: optax.GradientTransformation, variables: dict[str, Any]
+) -> Learner:
+  """A learner before its first batch; its memory is its own, to be donated."""
+  model_state = jax.tree.map(jnp.copy, dict(variables))
+  params = model_state.pop("params")
+  return Learner(jnp.int32(0), params, model_state, tx.init(params))
+
+
+def init_best(learner: Learner) -> Best:
+  """What `keep_best` begins with: anything is better."""
+  params, model_state = jax.tree.map(
+    jnp.copy, (learner.params, learner.model_state)
+  )
+  return Best(params, model_state, jnp.float32(-1), jnp.int32(0))
+
+
+def keep_best(best: Best, learner: Learner, score, when) -> Best:
+  """Keeps the learner if its validation score is above all before it."""
+  is_better = score > best.score
+  return jax.tree.map(
+    lambda new, old: jnp.where(is_better, new, old),
+    Best(
+      learner.params,
+      learner.model_state,
+      jnp.asarray(score, jnp.float32),
+      jnp.asarray(when, jnp.int32),
+    ),
+    best,
+  )
+
+
+def class_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:
+  """N / (C count) of each class, as scikit-learn's 'balanced': float32 [C].
+
+  Args:
+    labels_N: of the training part, in which each class has to be.
+    num_classes: C.
+  """
+  counts_C = np.bincount(labels_N, minlength=num_classes)
+  return (len(labels_N) / (num_classes * counts_C)).astype(np.float32)
+
+
+def weighted_mean(values_B: jax.Array, weights_B: jax.Array) -> jax.Array:
+  """This device's share of the weighted mean over all devices.
+
+  Shares add up to the mean; to 0 where all weights are 0.
+  """
+  total = jax.lax.psum(weights_B.sum(), DATA)
+  return (values_B * weights_B).sum() / jnp.maximum(total, 1e-8)
+
+
+def weighted_cross_entropy(
+  logits_BxC: jax.Array, targets_BxC: jax.Array, weights_B: jax.Array
+) -> jax.Array:
+  """This device's share of the mean cross-entropy over all devices, in nats.
+
+  Args:
+    logits_BxC: of this device's examples, of any float type.
+    targets_BxC: distributions over the classes.
+    weights_B: of the examples; 0 for what only fills a batch up.
+  """
+  values_B = optax.softmax_cross_entropy(
+    logits_BxC.astype(jnp.float32), targets_BxC
+  )
+  return weighted_mean(values_B, weights_B)
+
+
+def train_step(
+  loss_fn: Callable,
+  tx: optax.GradientTransformation,
+  learner: Learner,
+  key: jax.Array,
+  *inputs,
+) -> tuple[Learner, dict[str, jax.Array]]:
+  """One step on this device's part of a batch.
+
+  Args:
+    loss_fn: `(params, model_state, key, *inputs) -> (share, (metrics,
+      model_state))`, where the loss and each metric are this device's share of
+      what they are over all devices.
+    tx: the optimizer.
+    learner: before the step.
+    key: the same in all steps and on all devices; the loss gets another one in
+      each.
+    *inputs: of the loss.
+
+  Returns:
+    The learner after the step, and the metrics over the whole batch.
+  """
+  key = jax.random.fold_in(key, learner.step)
+  key = jax.random.fold_in(key, jax.lax.axis_index(DATA))
+  grads, (metrics, model_state) = jax.grad(loss_fn, has_aux=True)(
+    learner.params, learner.model_state, key, *inputs
+  )
+  grads, metrics = jax.lax.psum((grads, metrics), DATA)
+  # Every device has statistics of its own part of the batch.
+  model_state = jax.lax.pmean(model_state, DATA)
+  updates, optimizer = tx.update(grads, learner.optimizer, learner.params)
+  params = optax.apply_updates(learner.params, updates)
+  return Learner(learner.step + 1, params, model_state, optimizer), metrics
+
+
+def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
+  """Outputs of all batches, one after the other: a tree of NumPy arrays.
+
+  Args:
+    forward: outputs of a batch, arrays that lead with its examples.
+    batches: at least one. The last one may be filled up: whoever reads the
+      result leaves out what is behind the last example.
+  """
+  outputs = [forward(batch) for batch in batches]
+  return jax.tree.map(
+    lambda *values: np.concatenate(values), *jax.device_get(outputs)
+  )
