@@ -63,12 +63,12 @@ def confusion_figures(confusion_CxC: np.ndarray) -> dict[str, float]:
 
   Returns:
     Fractions, in float64; NaN where there is no count at all.
-    `total_accuracy`: `weighted_accuracy`.
-    `macro_recall`: `unweighted_accuracy`; Eq. (10), the average accuracy.
+    `weighted_accuracy`: their total accuracy.
+    `unweighted_accuracy`: Eq. (10), their average accuracy.
     `macro_precision`: Eq. (9), over the classes present at all; a class that
       is never predicted has the precision 0.
-    `macro_f1`: Eq. (7), the harmonic mean of the two means.
-    `f1`: the function `macro_f1`, the mean of the F1 of each class.
+    `f1_of_averages`: Eq. (7), the harmonic mean of the two averages.
+    `macro_f1`: the mean of the F1 of each class.
   """
   counts_CxC = np.asarray(confusion_CxC, np.float64)
   predicted_C = counts_CxC.sum(0)
@@ -78,11 +78,11 @@ def confusion_figures(confusion_CxC: np.ndarray) -> dict[str, float]:
   recall = unweighted_accuracy(counts_CxC)
   harmonic = _ratio(2 * recall * precision, recall + precision, empty=0.0)
   figures = {
-    "total_accuracy": weighted_accuracy(counts_CxC),
-    "macro_recall": recall,
+    "weighted_accuracy": weighted_accuracy(counts_CxC),
+    "unweighted_accuracy": recall,
     "macro_precision": precision,
-    "macro_f1": harmonic,
-    "f1": macro_f1(counts_CxC),
+    "f1_of_averages": harmonic,
+    "macro_f1": macro_f1(counts_CxC),
   }
   return {name: float(value) for name, value in figures.items()}
 

@@ -202,11 +202,11 @@ def test_confusion_figures_are_scikit_learns(seed, predicted):
   chex.assert_trees_all_close(
     figures,
     {
-      "total_accuracy": sklearn_metrics.accuracy_score(truth, prediction),
-      "macro_recall": recall,
+      "weighted_accuracy": sklearn_metrics.accuracy_score(truth, prediction),
+      "unweighted_accuracy": recall,
       "macro_precision": precision,
-      "macro_f1": 2 * recall * precision / (recall + precision),
-      "f1": sklearn_metrics.f1_score(truth, prediction, **macro),
+      "f1_of_averages": 2 * recall * precision / (recall + precision),
+      "macro_f1": sklearn_metrics.f1_score(truth, prediction, **macro),
     },
     rtol=1e-12,
   )
@@ -220,11 +220,11 @@ def test_confusion_figures_are_equations_7_to_10():
   recall = (6 / 8 + 1 / 4 + 0) / 3
   precision = (6 / 10 + 1 / 4 + 0) / 3
   expected = {
-    "total_accuracy": 7 / 14,
-    "macro_recall": recall,
+    "weighted_accuracy": 7 / 14,
+    "unweighted_accuracy": recall,
     "macro_precision": precision,
-    "macro_f1": 2 * recall * precision / (recall + precision),
-    "f1": (12 / 18 + 2 / 8 + 0) / 3,
+    "f1_of_averages": 2 * recall * precision / (recall + precision),
+    "macro_f1": (12 / 18 + 2 / 8 + 0) / 3,
   }
   chex.assert_trees_all_close(figures, expected, rtol=1e-12)
 

@@ -1,8 +1,11 @@
 """Finding a reader of faces by name, and the errors that all readers share."""
 
+import types
+
 import pytest
 
-from emojax.corpora import faces
+from emojax.corpora import faces, shipped
+from emojax.corpora.records import Face
 from emojax.errors import UserError
 
 
@@ -41,3 +44,14 @@ def test_a_corpus_without_any_face(tmp_path):
   (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
   with pytest.raises(UserError, match=r"no face of this corpus.*kaggle"):
     faces.read("fer2013", tmp_path)
+
+
+def test_a_reader_from_outside(tmp_path):
+  """Beside those that are there; nobody else's name is taken."""
+  face = Face("a.png", "happy", "train", "a")
+  readers = shipped.Readers(faces.__name__, "corpus of faces", "face")
+  readers.register("mine", types.SimpleNamespace(read=lambda path: [face]))
+  assert readers.read("mine", "") == [face]
+  assert set(readers.names()) - set(faces.names()) == {"mine"}
+  with pytest.raises(ValueError, match="there is a corpus of faces called"):
+    readers.register("rafdb", faces)
