@@ -159,8 +159,8 @@ class Summary:
   )
 
   def label(self, system: str) -> str:
-    """What people call the system with this id."""
-    return {one.id: one.label for one in self.systems}[system]
+    """What people call the system; its id where it is none of these."""
+    return {one.id: one.label for one in self.systems}.get(system, system)
 
   @property
   def settings(self) -> list[str]:

@@ -1,7 +1,6 @@
 """A study's figures, drawn without pyplot and its global state."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.lines import Line2D
 from emojax.reports import style
 from emojax.reports.tables import DEMO
 from emojax.statistics import t_half_width
+from emojax.summary import Summary, history_name
 
 _RUN = {
   "linestyle": "",
@@ -19,7 +19,24 @@ _RUN = {
   "markeredgewidth": 0,
   "alpha": 0.3,
 }
-_CHANCE = {"color": style.QUIET, "linewidth": 1.0, "linestyle": ":"}
+
+
+def curves(
+  summary: Summary, history: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+  """What `learning_curves` draws: percent [R, E] by setting and system.
+
+  Args:
+    summary: of the study; `summary.curve` says which metric.
+    history: arrays of `history.npz`, fractions.
+  """
+  found: dict[str, dict[str, np.ndarray]] = {}
+  for row in summary.rows:
+    name = history_name(row.setting, row.system, summary.curve)
+    if name in history:
+      label = summary.label(row.system)
+      found.setdefault(row.setting, {})[label] = 100 * history[name]
+  return found
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -162,44 +179,37 @@ def projections(
 
 
 @matplotlib.rc_context({**style.STYLE, "axes.grid.axis": "x"})
-def comparison(
-  path: str,
-  summary: Mapping[str, Any],
-  metric: str,
-  chance: float | None = None,
-) -> None:
+def comparison(path: str, summary: Summary, metric: str) -> None:
   """Means with their 95 % intervals, and the runs as faint dots.
 
   Args:
     path: of the image; its suffix is the format.
-    summary: see `summary.json` in the README.
-    metric: one of `summary["metrics"]`, or `speaker_probe`; rows without it
-      are left out.
-    chance: fraction 0..1, drawn as a line.
+    summary: of the study.
+    metric: of the rows; those without it are left out.
   """
-  rows = [row for row in summary["rows"] if metric in row]
-  settings = list(dict.fromkeys(row["setting"] for row in rows))
-  systems = list(dict.fromkeys(row["system"] for row in rows))
+  rows = [row for row in summary.rows if metric in row.metrics]
+  settings = list(dict.fromkeys(row.setting for row in rows))
+  found = {row.system for row in rows}
+  systems = [system for system in summary.systems if system.id in found]
+  places = {system.id: place for place, system in enumerate(systems)}
   width = 2.6 if len(settings) > 1 else 5.0
   figure, axes = style.panels(len(settings), width, 0.6 + 0.28 * len(systems))
   panels = dict(zip(settings, axes, strict=True))
   for row in rows:
-    ax, value = panels[row["setting"]], row[metric]
-    index = systems.index(row["system"])
-    colour = style.line_style(index)["color"]
-    runs = 100 * np.asarray(value["runs"])
-    if value["ci95"] is not None:
-      low, high = 100 * np.asarray(value["ci95"])
-      ax.plot(runs, np.full(len(runs), index), color=colour, **_RUN)
-      ax.plot([low, high], [index, index], color=colour, linewidth=2)
-    ax.plot(100 * value["mean"], index, "o", color=colour, markersize=4)
+    ax, value = panels[row.setting], row.metrics[metric]
+    place = places[row.system]
+    colour = style.line_style(place)["color"]
+    runs = 100 * np.asarray(value.runs)
+    if value.ci95 is not None:
+      low, high = 100 * np.asarray(value.ci95)
+      ax.plot(runs, np.full(len(runs), place), color=colour, **_RUN)
+      ax.plot([low, high], [place, place], color=colour, linewidth=2)
+    ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)
   for setting, ax in panels.items():
     ax.set_title(setting)
-    ax.set_yticks(range(len(systems)), systems)
+    ax.set_yticks(range(len(systems)), [s.label for s in systems])
     ax.tick_params(axis="y", length=0)
     ax.spines.left.set_visible(False)
-    if chance is not None:
-      ax.axvline(100 * chance, **_CHANCE)
   axes[0].set_ylim(len(systems) - 0.5, -0.5)
   figure.supxlabel(f"{metric.replace('_', ' ')} (%)")
   mean = {"marker": "o", "markersize": 4, "linewidth": 2}
@@ -207,11 +217,9 @@ def comparison(
     Line2D([], [], color=style.QUIET, label="mean, 95 % interval", **mean),
     Line2D([], [], color=style.QUIET, label="single runs", **_RUN),
   ]
-  if chance is not None:
-    handles.append(Line2D([], [], label="chance", **_CHANCE))
   style.add_legend(figure, handles)
-  demo = f", {DEMO}" if summary["demo"] else ""
-  style.save(figure, path, summary["title"] + demo)
+  demo = f", {DEMO}" if summary.demo else ""
+  style.save(figure, path, summary.title + demo)
 
 
 def _scatter(

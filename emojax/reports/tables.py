@@ -1,24 +1,65 @@
-"""A run's summary as Markdown, and as a few lines for the terminal.
+"""A study's summary as Markdown, and as a few lines for the terminal.
 
-The summary is what `summary.json` holds: fractions 0..1, of which the tables
-print percent. Rows are systems and columns are settings, in the order in which
-they first appear; best means are bold.
+Figures are fractions in the summary and percent in the tables. A metric is a
+table with systems in rows and settings in columns; where the summary has
+recalls of classes, a setting is a table of the classes and all metrics, as
+papers on faces print it. Best means are bold.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from emojax.reports import markdown
+from emojax import markdown
+from emojax.summary import Comparison, Estimate, Summary
 
-Summary = Mapping[str, Any]
-# {metric: {system: {setting: percent}}}
-Published = Mapping[str, Mapping[str, Mapping[str, float]]]
+# {setting: {system id: {metric: fraction, or group: {name: fraction}}}}
+Published = Mapping[str, Mapping[str, Mapping[str, Any]]]
+# What a cell shows: (setting, `metrics`, `oracle` or a group, name).
+Cell = tuple[str, str, str]
 
 DEMO = "demo corpus (synthetic)"
-_ABBREVIATIONS = {
+CLASS_RECALL = "class_recall"
+_TITLES = {
   "weighted_accuracy": "WA",
   "unweighted_accuracy": "UA",
   "macro_f1": "F1",
+  "auc": "AUC",
+}
+# Groups of further figures: what their section is called, and says.
+_GROUPS = {
+  "retention": (
+    "What is retained",
+    "Share of the training examples (%) that the final, deterministic "
+    "selection retains.",
+  ),
+  "class_retention": (
+    "What is retained of each class",
+    "The same share by the class that an example is labelled with.",
+  ),
+  "noise_detection": (
+    "How well noise is found",
+    "All in percent. AUC: how often a noisy example has a lower retention "
+    "probability than another one; 50 is chance. Precision: noise among the "
+    "removed; recall: removed among the noise; removed: of all training "
+    "examples.",
+  ),
+}
+# How to read what not everybody knows.
+_MEANINGS = {
+  "f1_of_averages": "*F1 of averages* is the harmonic mean of the mean recall "
+  "and the mean precision (Li & Xu 2020, Eq. 7), *macro F1* the mean of the F1 "
+  "of each class, *unweighted accuracy* the mean recall.",
+  "speaker_probe": "How well the frozen representation names the speaker: mean "
+  "recall over the speakers of a logistic regression, cross-validated by "
+  "dialogue. Lower: less speaker identity is left.",
+  "calibration_error_before": "Expected calibration error on the test part (15 "
+  "bins), before and after the logits are divided by the temperature that the "
+  "validation part has chosen. Lower is better.",
+}
+# What the terminal shows of groups, where a row has it.
+_TERMINAL = {
+  ("retention", "all"): "Retained",
+  ("noise_detection", "auc"): "Noise AUC",
 }
 
 
@@ -31,56 +72,73 @@ def report(
   """The whole of `report.md`.
 
   Args:
-    summary: see `summary.json` in the README.
+    summary: of any study.
     figures: `{caption: file}`, the file relative to the report.
-    published: the paper's numbers in percent, where the run reproduces a table.
+    published: the paper's numbers, where the study reproduces a table.
     notes: paragraphs that say how to read it, in Markdown.
 
   Returns:
     Markdown; its first line says if the corpus is the synthetic demo.
   """
-  sections = [f"**{DEMO}**"] if summary["demo"] else []
-  sections += [f"# {summary['title']}", *notes]
-  sections += ["## Results", results_table(summary, published)]
-  if summary["comparisons"]:
-    sections += ["## Comparisons", comparisons_table(summary)]
-  if any("speaker_probe" in row for row in summary["rows"]):
-    sections += ["## Speaker probe", speaker_probe_table(summary)]
-  if any(row.get("oracle") for row in summary["rows"]):
-    sections += ["## Oracle: not a result", oracle_table(summary)]
-  sections += markdown.ending(summary, figures)
+  published = published or {}
+  sections = [f"**{DEMO}**"] if summary.demo else []
+  sections += [f"# {summary.title}", *notes]
+  sections += ["## Results", results_tables(summary, published)]
+  if summary.comparisons:
+    table = comparisons_tables(summary.comparisons, summary.label)
+    sections += ["## Comparisons", table]
+  if further := further_tables(summary, published):
+    sections += ["## Further figures", further]
+  for name in dict.fromkeys(n for row in summary.rows for n in row.groups):
+    if name != CLASS_RECALL:
+      title, note = _GROUPS.get(name, (markdown.title(name), "In percent."))
+      table = group_tables(summary, name, published)
+      sections += [f"## {title}", table, f"{note} {_runs(summary)}"]
+  if any(row.oracle for row in summary.rows):
+    sections += ["## Oracle: not a result", oracle_tables(summary)]
+  sections += ["## Figures"] if figures else []
+  sections += [f"![{text}]({file})\n\n{text}" for text, file in figures.items()]
+  versions = ", ".join(f"{k} {v}" for k, v in summary.versions.items())
+  sections += ["## Made with", f"{summary.device}; {versions}"]
   return "\n\n".join(sections) + "\n"
 
 
-def results_table(summary: Summary, published: Published | None = None) -> str:
-  """One table for each metric, percent, the published numbers under ours.
+def results_tables(summary: Summary, published: Published | None = None) -> str:
+  """The metrics of every system in every setting, the published under ours.
 
   Args:
-    summary: as above.
+    summary: of any study.
     published: as above; its systems without a row of ours come last.
 
   Returns:
     Markdown. Bold is the best mean of ours in a setting, at the precision that
     is printed.
   """
-  tables = []
-  for metric in summary["metrics"]:
-    table = _grid(summary, lambda row, m=metric: row.get(m), bold=True)
-    _insert_published(table, (published or {}).get(metric, {}))
-    tables.append(
-      f"### {markdown.title(metric)} (%)\n\n{markdown.table(table)}"
+  if any(CLASS_RECALL in row.groups for row in summary.rows):
+    tables = _by_setting(summary, published or {})
+  else:
+    tables = _by_metric(
+      summary, published or {}, summary.metrics, "metrics", bold=True
     )
-  return "\n\n".join([*tables, _legend(summary)])
+  meanings = [_MEANINGS[m] for m in summary.metrics if m in _MEANINGS]
+  legend = f"{_runs(summary)} Bold: the best mean of a setting."
+  if published:
+    legend += " *In italics*: as published."
+  return "\n\n".join([*tables, " ".join([legend, *meanings])])
 
 
-def oracle_table(summary: Summary) -> str:
+def further_tables(summary: Summary, published: Published | None = None) -> str:
+  """What rows have beside the study's metrics, such as the speaker probe."""
+  names = list(dict.fromkeys(n for row in summary.rows for n in row.metrics))
+  names = [name for name in names if name not in summary.metrics]
+  tables = _by_metric(summary, published or {}, names, "metrics")
+  meanings = [_MEANINGS[name] for name in names if name in _MEANINGS]
+  return "\n\n".join([*tables, *meanings])
+
+
+def oracle_tables(summary: Summary) -> str:
   """The best epoch on the test set, which nobody could have chosen."""
-  tables = []
-  for metric in summary["metrics"]:
-    table = _grid(summary, lambda row, m=metric: row.get("oracle", {}).get(m))
-    tables.append(
-      f"### Oracle: {markdown.title(metric)} (%)\n\n{markdown.table(table)}"
-    )
+  tables = _by_metric(summary, {}, summary.metrics, "oracle")
   return "\n\n".join(
     [
       "Each run's best epoch **chosen on the test set itself**. These numbers "
@@ -91,129 +149,185 @@ def oracle_table(summary: Summary) -> str:
   )
 
 
-def comparisons_table(summary: Summary) -> str:
-  """Paired differences in points, with interval and p-value."""
-  header = ["Setting", "Comparison", "Metric", "Difference", "95 % CI", "p"]
-  body = [
-    [
-      one["setting"],
-      f"{one['a']} − {one['b']}",
-      markdown.title(one["metric"]),
-      f"{100 * one['difference']:+.1f}",
-      markdown.interval(one["ci95"], "+.1f"),
-      markdown.p_value(one["p_value"]),
+def group_tables(
+  summary: Summary, group: str, published: Published | None = None
+) -> str:
+  """One group of figures, such as `retention`; settings alike share a table."""
+  settings: dict[tuple[str, ...], list[str]] = {}
+  for setting in summary.settings:
+    rows = [row for row in summary.rows if row.setting == setting]
+    names = dict.fromkeys(n for row in rows for n in row.groups.get(group, {}))
+    if names:
+      settings.setdefault(tuple(names), []).append(setting)
+  tables = []
+  for names, alike in settings.items():
+    lines = [
+      [setting, *line]
+      for setting in alike
+      for line in _lines(
+        summary, published or {}, [(setting, group, name) for name in names]
+      )
     ]
-    for one in summary["comparisons"]
-  ]
-  tests = ", ".join(
-    dict.fromkeys(one["test"] for one in summary["comparisons"])
-  )
-  return (
-    f"{markdown.table([header, *body], num_names=3)}\n\nDifferences in "
-    "percentage points, the first minus the second. Test, over paired runs and "
-    f"not corrected for the number of comparisons: {tests}."
-  )
+    titles = [_TITLES.get(name, markdown.title(name)) for name in names]
+    header = ["Setting", "System", *titles]
+    tables.append(markdown.table([header, *lines], num_names=2))
+  return "\n\n".join(tables)
 
 
-def speaker_probe_table(summary: Summary) -> str:
-  """How well a linear probe names the speaker; less is more invariant."""
-  table = _grid(summary, lambda row: row.get("speaker_probe"))
-  return (
-    f"### Speakers recognised (%)\n\n{markdown.table(table)}\n\nMean "
-    "recall over the speakers of a logistic regression on the frozen "
-    "representation, cross-validated by dialogue. Lower: less speaker identity "
-    "is left."
+def comparisons_tables(
+  comparisons: Sequence[Comparison], label: Callable[[str], str]
+) -> str:
+  """Differences in points, with interval and p-value; a table for each test.
+
+  Args:
+    comparisons: at least one.
+    label: what people call a system, by what `Comparison` has of it.
+  """
+  header = ["Setting", "Comparison", "Metric", "Difference", "95 % CI", "p"]
+  tables = []
+  for test in dict.fromkeys(one.test for one in comparisons):
+    body = [
+      [
+        one.setting,
+        f"{label(one.a)} − {label(one.b)}",
+        markdown.title(one.metric),
+        f"{100 * one.difference:+.1f}",
+        markdown.interval(one.ci95, "+.1f"),
+        markdown.p_value(one.p_value),
+      ]
+      for one in comparisons
+      if one.test == test
+    ]
+    tables += [markdown.table([header, *body], num_names=3), f"Test: {test}."]
+  return "\n\n".join(
+    [
+      *tables,
+      "Differences in percentage points, the first minus the second; p is not "
+      "corrected for the number of comparisons.",
+    ]
   )
 
 
 def terminal_table(summary: Summary) -> str:
   """The results in plain text, for the end of a training."""
-  metrics = summary["metrics"]
-  short = [
-    _ABBREVIATIONS.get(metric, markdown.title(metric)) for metric in metrics
+  columns = [("metrics", metric) for metric in summary.metrics]
+  columns += [
+    column
+    for column in _TERMINAL
+    if any(
+      _ours(summary, row.system, (row.setting, *column)) for row in summary.rows
+    )
   ]
-  table = [["", "", *short]]
+  titles = [
+    _TERMINAL.get(column) or _TITLES.get(column[1], markdown.title(column[1]))
+    for column in columns
+  ]
+  table = [["", "", *titles]]
   last_setting = None
-  for row in summary["rows"]:
-    setting = row["setting"] if row["setting"] != last_setting else ""
-    last_setting = row["setting"]
-    cells = [markdown.estimate(row.get(metric)) for metric in metrics]
-    table.append([setting, row["system"], *cells])
-  widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-  lines = [
-    "  ".join(
-      cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-    ).rstrip()
-    for row in table
-  ]
-  title = f"{DEMO}: {summary['title']}" if summary["demo"] else summary["title"]
-  return "\n".join([f"{title} (%)", *lines])
+  for row in summary.rows:
+    cells = [
+      markdown.estimate(_ours(summary, row.system, (row.setting, *column)))
+      for column in columns
+    ]
+    setting = row.setting if row.setting != last_setting else ""
+    last_setting = row.setting
+    table.append([setting, summary.label(row.system), *cells])
+  title = f"{DEMO}: {summary.title}" if summary.demo else summary.title
+  lines = markdown.plain_table(table, num_names=len(table[0]))
+  return f"{title} (%)\n{lines}"
 
 
-def _grid(
+def _by_metric(
   summary: Summary,
-  value: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
+  published: Published,
+  names: Iterable[str],
+  part: str,
+  bold: bool = False,
+) -> list[str]:
+  """A table for each metric, systems by settings."""
+  tables = []
+  for name in names:
+    cells = [(setting, part, name) for setting in summary.settings]
+    lines = _lines(summary, published, cells, bold)
+    title = ("Oracle: " if part == "oracle" else "") + markdown.title(name)
+    table = markdown.table([["System", *summary.settings], *lines])
+    tables += [f"### {title} (%)", table]
+  return tables
+
+
+def _by_setting(summary: Summary, published: Published) -> list[str]:
+  """A table for each setting, systems by classes and metrics."""
+  tables = []
+  for setting in summary.settings:
+    cells = [(setting, CLASS_RECALL, name) for name in summary.classes]
+    cells += [(setting, "metrics", name) for name in summary.metrics]
+    lines = _lines(summary, published, cells, bold=True)
+    titles = [markdown.title(name) for _, _, name in cells]
+    table = markdown.table([["System", *titles], *lines])
+    tables += [f"### {setting} (%)", table]
+  return [*tables, "Recall of each class, and then the means."]
+
+
+def _lines(
+  summary: Summary,
+  published: Published,
+  cells: Sequence[Cell],
   bold: bool = False,
 ) -> list[list[str]]:
-  """Header and rows, systems by settings, of `value(row)`."""
-  rows = {(row["system"], row["setting"]): row for row in summary["rows"]}
-  settings = _unique(row["setting"] for row in summary["rows"])
-  systems = _unique(row["system"] for row in summary["rows"])
-  table = [["System", *settings]]
-  values_by_system = {
-    system: [value(rows.get((system, setting), {})) for setting in settings]
-    for system in systems
-  }
+  """A line for each system that has any of the cells, published under ours."""
+  systems = dict.fromkeys(system.id for system in summary.systems)
+  systems |= dict.fromkeys(s for rows in published.values() for s in rows)
+  ours = {s: [_ours(summary, s, cell) for cell in cells] for s in systems}
   best = [
-    max((one["mean"] for one in column if one), default=None)
-    for column in zip(*values_by_system.values(), strict=True)
+    max((markdown.percent(v.mean) for v in column if v), key=float, default="")
+    for column in zip(*ours.values(), strict=True)
   ]
-  for system, values in values_by_system.items():
-    # Baselines have neither an oracle nor a representation to probe.
-    if not any(values):
-      continue
-    cells = [markdown.estimate(one) for one in values]
-    if bold:
-      cells = [
-        f"**{cell}**"
-        if one and markdown.percent(one["mean"]) == markdown.percent(top)
-        else cell
-        for cell, one, top in zip(cells, values, best, strict=True)
+  lines = []
+  for system, values in ours.items():
+    label = summary.label(system)
+    if any(values):
+      texts = [
+        f"**{markdown.estimate(value)}**"
+        if bold and value and markdown.percent(value.mean) == top
+        else markdown.estimate(value)
+        for value, top in zip(values, best, strict=True)
       ]
-    table.append([system, *cells])
-  return table
+      lines.append([label, *texts])
+    numbers = [_theirs(published, system, cell) for cell in cells]
+    if any(number is not None for number in numbers):
+      texts = [
+        markdown.NOTHING if n is None else f"*{markdown.percent(n)}*"
+        for n in numbers
+      ]
+      lines.append([f"*{label}, published*", *texts])
+  return lines
 
 
-def _insert_published(
-  table: list[list[str]], published: Mapping[str, Mapping[str, float]]
-) -> None:
-  """Puts each published system's row under ours of that name, or last."""
-  settings = table[0][1:]
-  for system, numbers in published.items():
-    cells = [
-      f"*{numbers[setting]:.1f}*" if setting in numbers else markdown.NOTHING
-      for setting in settings
-    ]
-    names = [row[0] for row in table]
-    place = names.index(system) + 1 if system in names[1:] else len(table)
-    table.insert(place, [f"*{system}, published*", *cells])
+def _ours(summary: Summary, system: str, cell: Cell) -> Estimate | None:
+  setting, part, name = cell
+  row = summary.row(setting, system)
+  if row is None:
+    return None
+  parts = {"metrics": row.metrics, "oracle": row.oracle, **row.groups}
+  return parts.get(part, {}).get(name)
 
 
-def _legend(summary: Summary) -> str:
-  num_runs = _unique(
-    str(len(row[metric]["runs"]))
-    for row in summary["rows"]
-    for metric in summary["metrics"]
-    if len(row[metric]["runs"]) > 1
-  )
-  if not num_runs:
-    return "One run each. Bold: the best of a setting."
+def _theirs(published: Published, system: str, cell: Cell) -> float | None:
+  setting, part, name = cell
+  entry = published.get(setting, {}).get(system, {})
+  return (entry if part == "metrics" else entry.get(part, {})).get(name)
+
+
+def _runs(summary: Summary) -> str:
+  """Over how many runs the means are, and when they were measured."""
+  counts = {
+    len(value.runs) for row in summary.rows for value in row.metrics.values()
+  }
+  several = " or ".join(str(count) for count in sorted(counts) if count > 1)
+  if not several:
+    return f"One run each, {summary.selection}."
+  single = "; without ±, a single run" if 1 in counts else ""
   return (
-    f"Mean ± standard deviation over {' or '.join(num_runs)} runs "
-    f"{summary.get('selection', 'at the last epoch')}; without ±, a single "
-    "run. Bold: the best mean of a setting."
+    f"Mean ± standard deviation over {several} runs, {summary.selection}"
+    f"{single}."
   )
-
-
-def _unique(items: Iterable[str]) -> list[str]:
-  return list(dict.fromkeys(items))

@@ -1,8 +1,41 @@
-"""What the tests of figures share: those that were drawn, and a quiet style."""
+"""What the tests of reports share: a summary, what was drawn, a quiet style."""
+
+from collections.abc import Callable
 
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
+
+from emojax.summary import METRICS, Summary, System
+
+
+@pytest.fixture(scope="session")
+def make_summary() -> Callable[..., Summary]:
+  """A summary of three systems; its rows and all else are arguments."""
+
+  def make(**fields) -> Summary:
+    return Summary(
+      **{
+        "study": "a",
+        "title": "A study",
+        "demo": False,
+        "classes": ("angry", "sad"),
+        "selection": "at the last epoch",
+        "metrics": tuple(METRICS),
+        "systems": (
+          System("c1", "C1"),
+          System("dann", "DANN"),
+          System("svm", "SVM"),
+        ),
+        "rows": (),
+        "comparisons": (),
+        "versions": {"emojax": "0.1.0", "jax": "0.10.2"},
+        "device": "1 x cpu",
+        **fields,
+      }
+    )
+
+  return make
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from PIL import Image
 from scipy import stats
 
 from emojax.reports import figures
+from emojax.summary import Estimate, Row
 
 
 def visible_axes(figure: Figure):
@@ -15,12 +16,6 @@ def visible_axes(figure: Figure):
 
 def labels(legend) -> list[str]:
   return [text.get_text() for text in legend.get_texts()]
-
-
-def value(*runs: float) -> dict:
-  ci95 = [min(runs), max(runs)] if len(runs) > 1 else None
-  mean = float(np.mean(runs))
-  return {"mean": mean, "std": 0.0, "ci95": ci95, "runs": list(runs)}
 
 
 @pytest.mark.parametrize("num_settings", [1, 3, 5])
@@ -49,6 +44,23 @@ def test_learning_curves(path, drawn, num_settings):
       np.testing.assert_allclose(drawn_y.max(), high.max())
   legends = figure.legends + [ax.get_legend() for ax in figure.axes]
   assert [labels(legend) for legend in legends if legend] == [systems]
+
+
+def test_curves_are_what_the_history_has_of_rows(make_summary):
+  summary = make_summary(
+    rows=tuple(Row("few", system, {}) for system in ("dann", "c1", "svm")),
+    curve="macro_f1",
+  )
+  history = {
+    "few/c1/macro_f1": np.array([[0.1, 0.2]]),
+    "few/dann/macro_f1": np.array([[0.3, 0.4]]),
+    "few/dann/loss": np.array([[3.0, 2.0]]),
+    "many/c1/macro_f1": np.array([[0.5, 0.5]]),
+  }
+  (panel,) = figures.curves(summary, history).values()
+  assert list(panel) == ["DANN", "C1"]
+  np.testing.assert_allclose(panel["DANN"], [[30, 40]])
+  assert figures.curves(summary, {}) == {}
 
 
 def test_learning_curves_show_the_end_not_the_first_epochs(path, drawn):
@@ -114,16 +126,17 @@ def test_projections(path, drawn, num_speakers, num_grey):
   assert labels(axes[3].get_legend()) == ["happy", "sad", "unlabelled"]
 
 
-@pytest.mark.parametrize("chance", [None, 0.25])
-def test_comparison(path, drawn, chance):
-  rows = [
-    {"setting": "few", "system": "C1", "macro_f1": value(0.6, 0.7)},
-    {"setting": "few", "system": "SVM", "macro_f1": value(0.5)},
-    {"setting": "many", "system": "C1", "macro_f1": value(0.8, 0.9)},
-    {"setting": "many", "system": "mute"},
-  ]
-  summary = {"title": "A study", "demo": True, "rows": rows}
-  figures.comparison(path, summary, "macro_f1", chance)
+def test_comparison(path, drawn, make_summary):
+  summary = make_summary(
+    demo=True,
+    rows=(
+      Row("few", "c1", {"macro_f1": Estimate.of([0.6, 0.7])}),
+      Row("few", "svm", {"macro_f1": Estimate.of([0.5])}),
+      Row("many", "c1", {"macro_f1": Estimate.of([0.8, 0.9])}),
+      Row("many", "dann", {"weighted_accuracy": Estimate.of([0.8])}),
+    ),
+  )
+  figures.comparison(path, summary, "macro_f1")
   (figure,) = drawn
   assert figure.get_suptitle() == "A study, demo corpus (synthetic)"
   assert figure.get_supxlabel() == "macro f1 (%)"
@@ -131,12 +144,11 @@ def test_comparison(path, drawn, chance):
   names = [label.get_text() for label in few.get_yticklabels()]
   assert names == ["C1", "SVM"]
   runs, interval, mean, svm = [
-    np.column_stack(np.atleast_1d(*line.get_data())) for line in few.lines[:4]
+    np.column_stack(np.atleast_1d(*line.get_data())) for line in few.lines
   ]
   np.testing.assert_allclose(runs, [[60, 0], [70, 0]])
-  np.testing.assert_allclose(interval, [[60, 0], [70, 0]])
+  estimate = summary.rows[0].metrics["macro_f1"]
+  assert interval[:, 0].tolist() == [100 * end for end in estimate.ci95]
   np.testing.assert_allclose(mean, [[65, 0]])
   np.testing.assert_allclose(svm, [[50, 1]])
-  assert len(many.lines) == 3 + (chance is not None)
-  if chance is not None:
-    np.testing.assert_allclose(many.lines[-1].get_xdata(), 25)
+  assert len(many.lines) == 3

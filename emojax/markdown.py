@@ -1,0 +1,78 @@
+"""Tables and figures as text: fractions 0..1 are printed in percent."""
+
+from collections.abc import Sequence
+
+from emojax.summary import Estimate, Interval
+
+NOTHING = "–"
+
+
+def table(rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
+  """A Markdown table, which is also aligned as it stands.
+
+  Args:
+    rows: of cells, plain text; the first is the header.
+    num_names: of the columns that are text; the others are numbers.
+  """
+  escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+  header, *body = _aligned(escaped, num_names, least=3)
+  rule = [
+    "-" * len(cell) if index < num_names else "-" * (len(cell) - 1) + ":"
+    for index, cell in enumerate(header)
+  ]
+  return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *body])
+
+
+def plain_table(rows: Sequence[Sequence[str]], num_names: int) -> str:
+  """The same in aligned columns, without lines: for a terminal."""
+  return "\n".join("  ".join(row).rstrip() for row in _aligned(rows, num_names))
+
+
+def title(metric: str) -> str:
+  """`Macro F1` for `macro_f1`."""
+  words = metric.replace("_", " ")
+  return (words[0].upper() + words[1:]).replace("f1", "F1")
+
+
+def interval(ci95: Interval, form: str = ".1f") -> str:
+  """`70.1 to 73.9`; each end has the format `form`."""
+  if ci95 is None:
+    return NOTHING
+  low, high = ci95
+  return f"{100 * low:{form}} to {100 * high:{form}}"
+
+
+def p_value(value: float | None) -> str:
+  """Three digits, or that it is smaller."""
+  if value is None:
+    return NOTHING
+  return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def percent(fraction: float) -> str:
+  """One digit, without the sign."""
+  return f"{100 * fraction:.1f}"
+
+
+def estimate(value: Estimate | None) -> str:
+  """Mean ± standard deviation, in percent."""
+  if value is None:
+    return NOTHING
+  if len(value.runs) < 2:
+    return percent(value.mean)
+  return f"{percent(value.mean)} ± {percent(value.std)}"
+
+
+def _aligned(
+  rows: Sequence[Sequence[str]], num_names: int, least: int = 0
+) -> list[list[str]]:
+  """Cells as wide as their column: names to the left, numbers to the right."""
+  columns = zip(*rows, strict=True)
+  widths = [max(least, *map(len, column)) for column in columns]
+  return [
+    [
+      cell.ljust(width) if index < num_names else cell.rjust(width)
+      for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    for row in rows
+  ]
