@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from clu import values as clu_values
 
 from emojax.errors import UserError
 from emojax.runtime.checkpoints import Checkpoints
@@ -39,8 +40,8 @@ class Study:
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
     summarize: `(state, history) -> results`: what the study makes of it.
-    pictures: `record -> {name: uint8 [H, W, 3]}`, what TensorBoard shows
-      beside the scalars.
+    pictures: `record -> {name: clu value}`, such as `clu.values.Image`: what
+      TensorBoard shows beside the scalars.
 
   A record maps names to arrays that may still be on their way: the loop reads
   them one round late, so that the devices never wait for the host. Its scalars
@@ -51,7 +52,7 @@ class Study:
   round: Callable[[State, int], tuple[State, Record]]
   evaluate: Callable[[State], Record]
   summarize: Callable[[State, History], Any]
-  pictures: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = (
+  pictures: Callable[[dict[str, np.ndarray]], dict[str, clu_values.Value]] = (
     lambda record: {}
   )
 
@@ -147,8 +148,7 @@ class _Records:
         )
       self._rounds.setdefault(name, []).append(np.asarray(value))
     scalars = {k: float(v) for k, v in record.items() if np.ndim(v) == 0}
-    self._writer.write_scalars(round_, scalars)
-    self._writer.write_images(round_, self._pictures(record))
+    self._writer.write(round_, scalars | self._pictures(record))
 
 
 @contextlib.contextmanager

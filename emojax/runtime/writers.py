@@ -1,34 +1,53 @@
-"""TensorBoard events of clu metrics, without TensorFlow.
+"""TensorBoard events of clu values, without TensorFlow and without PyTorch.
 
-`TensorBoardWriter` has the interface of `clu.metric_writers.MetricWriter`, as
-far as it is used here. (That package itself imports TensorFlow.) It writes
-through tensorboardX's `EventsWriter`, on the calling thread: the queue of
+The writers of `clu.metric_writers` import TensorFlow. This one writes through
+tensorboardX's `EventsWriter`, on the calling thread: the queue of
 `tensorboardX.SummaryWriter` is not drained by its `flush`, so what a killed
 process had flushed might still be missing.
 """
 
 import contextlib
 import os
+import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
 from clu import values as clu_values
-from tensorboardX import summary as summaries
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.record_writer import directory_check
 
 from emojax.errors import UserError
 
-Array = np.ndarray | jax.Array
-Scalar = int | float | np.number | np.ndarray | jax.Array
+
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+  """Imports in here fail to find a module that is not loaded yet.
+
+  None in `sys.modules` says so (The Python Language Reference, 5.3.1).
+  """
+  if module in sys.modules:
+    yield
+    return
+  sys.modules[module] = None
+  try:
+    yield
+  finally:
+    del sys.modules[module]
+
+
+# tensorboardX imports PyTorch where it is installed, for tensors that are never
+# handed to it here: that would be 1.2 to 2.7 s of every start.
+with _without("torch"):
+  from tensorboardX import summary as summaries
+  from tensorboardX.event_file_writer import EventsWriter
+  from tensorboardX.proto.event_pb2 import Event, SessionLog
+  from tensorboardX.record_writer import directory_check
+
+Value = clu_values.Value | int | float | np.number | np.ndarray | jax.Array
 
 
 class TensorBoardWriter:
-  """Writes metrics as TensorBoard events; on process 0 only.
+  """Writes clu values as TensorBoard events; on process 0 only.
 
   All methods raise `UserError` when the disk refuses the events. Values are
   fetched from the device as they are written: hand them over one step late.
@@ -63,51 +82,34 @@ class TensorBoardWriter:
       start = SessionLog(status=SessionLog.START)
       self._write(Event(step=first_step, session_log=start))
 
-  def write_scalars(self, step: int, scalars: Mapping[str, Scalar]) -> None:
-    """Writes `{name: value}`; a value has one element.
+  def write(self, step: int, values: Mapping[str, Value]) -> None:
+    """Writes each value by its clu type; a bare number is a scalar.
+
+    Args:
+      step: of all values.
+      values: `clu.metrics.Collection.compute_values()`, for example. Images
+        are [H, W, C] or [N, H, W, C] with C = 1 or 3, either uint8 or floating
+        point in 0..1 (clipped); several become `name/0`, `name/1`... Texts are
+        Markdown.
 
     Raises:
-      ValueError: a value has several elements.
+      TypeError: a value is neither scalar, image nor text.
+      ValueError: a scalar has several elements, an image another rank.
     """
-    for name, value in scalars.items():
-      number = np.asarray(value)
-      if number.size != 1:
-        raise ValueError(f"{name} is no scalar: its shape is {number.shape}")
-      self._add(step, summaries.scalar(name, number.item()))
-
-  def write_images(self, step: int, images: Mapping[str, Array]) -> None:
-    """Writes `{name: image}`.
-
-    An image is [H, W, C] or [N, H, W, C] with C = 1 or 3, either uint8 or
-    floating point in 0..1 (clipped). Several images become `name/0`, `name/1`…
-
-    Raises:
-      ValueError: an image has another rank.
-    """
-    for name, image in images.items():
-      pixels = np.asarray(image)
-      if pixels.dtype != np.uint8:
-        pixels = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
-      if pixels.ndim == 3:
-        named = {name: pixels}
-      elif pixels.ndim == 4:
-        named = {f"{name}/{index}": one for index, one in enumerate(pixels)}
-      else:
-        raise ValueError(f"{name} is no image: its shape is {pixels.shape}")
-      for tag, pixels_HxWxC in named.items():
-        self._add(step, summaries.image(tag, pixels_HxWxC, dataformats="HWC"))
-
-  def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
-    """Writes `{name: Markdown}`."""
-    for name, text in texts.items():
-      self._add(step, summaries.text(name, text))
-
-  def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-    """Writes the flat mapping of hyperparameters; once in the life of a run."""
-    plain = {name: _plain(value) for name, value in hparams.items()}
-    experiment, start, _ = summaries.hparams(plain, {})
-    self._add(0, experiment)
-    self._add(0, start)
+    for name, value in values.items():
+      match value:
+        case clu_values.Image():
+          found = _images(name, np.asarray(value.value))
+        case clu_values.Text():
+          found = [summaries.text(name, value.value)]
+        case clu_values.Value() if not isinstance(value, clu_values.Scalar):
+          raise TypeError(f"{name}: no way to write a {type(value).__name__}")
+        case _:
+          found = [_scalar(name, np.asarray(getattr(value, "value", value)))]
+      if self._events is not None:
+        with self._disk_errors():
+          for summary in found:
+            self._write(Event(step=step, summary=summary))
 
   def flush(self) -> None:
     """Returns when all that was written is on the disk."""
@@ -120,11 +122,6 @@ class TensorBoardWriter:
     if self._events is not None:
       with self._disk_errors():
         self._events.close()
-
-  def _add(self, step: int, summary: summaries.Summary) -> None:
-    if self._events is not None:
-      with self._disk_errors():
-        self._write(Event(step=step, summary=summary))
 
   def _write(self, event: Event) -> None:
     event.wall_time = time.time()
@@ -142,37 +139,20 @@ class TensorBoardWriter:
       ) from error
 
 
-def write_values(
-  writer: TensorBoardWriter,
-  step: int,
-  values: Mapping[str, clu_values.Value | Scalar],
-) -> None:
-  """Writes each value by its clu type; a bare number or array is a scalar.
-
-  Args:
-    writer: where to.
-    step: of all values.
-    values: `clu.metrics.Collection.compute_values()`, for example.
-
-  Raises:
-    TypeError: a value is neither scalar, image nor text.
-  """
-  for name, value in values.items():
-    match value:
-      case clu_values.Scalar():
-        writer.write_scalars(step, {name: value.value})
-      case clu_values.Image():
-        writer.write_images(step, {name: value.value})
-      case clu_values.Text():
-        writer.write_texts(step, {name: value.value})
-      case clu_values.Value():
-        raise TypeError(f"{name}: no way to write a {type(value).__name__}")
-      case _:
-        writer.write_scalars(step, {name: value})
+def _scalar(name: str, number: np.ndarray) -> summaries.Summary:
+  if number.size != 1:
+    raise ValueError(f"{name} is no scalar: its shape is {number.shape}")
+  return summaries.scalar(name, number.item())
 
 
-def _plain(value: Any) -> bool | int | float | str:
-  """What TensorBoard's hparams can show of `value`."""
-  if isinstance(value, np.generic):
-    value = value.item()
-  return value if isinstance(value, bool | int | float | str) else str(value)
+def _images(name: str, pixels: np.ndarray) -> list[summaries.Summary]:
+  if pixels.dtype != np.uint8:
+    pixels = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+  if pixels.ndim == 3:
+    return [summaries.image(name, pixels, dataformats="HWC")]
+  if pixels.ndim == 4:
+    return [
+      summaries.image(f"{name}/{index}", image, dataformats="HWC")
+      for index, image in enumerate(pixels)
+    ]
+  raise ValueError(f"{name} is no image: its shape is {pixels.shape}")
