@@ -1,8 +1,10 @@
 """The records that readers yield: one of recordings, one of faces."""
 
 import dataclasses
+import re
 
 PARTS = ("train", "validation", "test")
+_SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Utterance:
     dialogue: the conversation it belongs to; unique within its session. An
       isolated clip is a dialogue of its own.
     turn: position in the dialogue; only the order counts.
-    session: normalised by `table.normalise_session`; '' where the corpus has
+    session: normalised by `normalise_session`; '' where the corpus has
       none.
     text: the transcript; '' where it is unknown.
   """
@@ -60,3 +62,13 @@ class Face:
   confidence: float | None = None
   size: tuple[int, int] | None = None
   offset: int | None = None
+
+
+def normalise_session(session: str | int) -> str:
+  """Gives `'5'` for `'Ses05'`, `'Session5'`, `'05'` and `5`.
+
+  A name that carries no such number stays as it is.
+  """
+  name = str(session).strip()
+  match = _SESSION.fullmatch(name)
+  return str(int(match[1])) if match else name

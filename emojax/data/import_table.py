@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from emojax.corpora.records import normalise_session
 from emojax.data import table as tables
 from emojax.errors import UserError
 
@@ -113,7 +114,7 @@ def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
         f"{where}: label {label!r} is not one of 0 to {len(_LABELS) - 1} "
         f"({', '.join(_LABELS)})"
       )
-    session_name = tables.normalise_session(session)
+    session_name = normalise_session(session)
     rows.append((_LABELS[label], speaker, dialogue, turn, session_name))
   return rows
 

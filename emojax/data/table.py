@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -10,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 
 from emojax.corpora.labels import canonical
+from emojax.corpora.records import normalise_session
 from emojax.errors import UserError
 from emojax.runtime import files
 
 MODALITIES = ("audio", "text")
-_SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +38,6 @@ class FeatureTable:
 
   def __len__(self) -> int:
     return len(self.label)
-
-
-def normalise_session(session: str | int) -> str:
-  """Gives `'5'` for `'Ses05'`, `'Session5'`, `'05'` and `5`.
-
-  A name that carries no such number stays as it is.
-  """
-  name = str(session).strip()
-  match = _SESSION.fullmatch(name)
-  return str(int(match[1])) if match else name
 
 
 def dialogues(table: FeatureTable) -> list[np.ndarray]:

@@ -1,43 +1,256 @@
-"""Splits by speaker and by session, and the audit that guards them."""
+"""Who learns, validates and is tested: nobody twice, and the proof of it."""
 
 import numpy as np
 import pytest
 
-from emojax.corpora.records import Utterance
+from configs import common
 from emojax.data import splits
-from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 
-SPEAKERS = np.array(["01", "02", "03", "01", "03"])
+ACTORS = [f"{actor:02d}" for actor in range(1, 25)]
+CREMA_D = [str(actor) for actor in range(1001, 1092)]
+BOTH = (True, False)
 
 
-def test_by_speakers():
-  parts = splits.by_speakers(SPEAKERS, "03, 02").parts
-  assert parts["labelled"].tolist() == [0, 3]
-  assert parts["unlabelled"].tolist() == [1, 2, 4]
-  assert parts["test"].tolist() == [1, 2, 4]
+def clips_of(*corpora, each=3, session=""):
+  """`each` clip of every speaker of some corpora, c0, c1 and so on."""
+  speaker_U = np.concatenate([np.repeat(names, each) for names in corpora])
+  corpus_U = np.repeat(
+    [f"c{i}" for i in range(len(corpora))], [each * len(c) for c in corpora]
+  )
+  return splits.Names(speaker_U, np.full(len(speaker_U), session), corpus_U)
+
+
+def make(names, validates=True, **fields):
+  """Settings and their parts."""
+  split = common.split()
+  split.update(fields)
+  made = splits.make(split, names, validates)
+  return {setting: one.parts for setting, one in made.items()}
+
+
+def speakers(names, rows):
+  return set(names.speaker_U[rows].tolist())
+
+
+def test_published_test_speakers():
+  # papers/notes.md, from the public repository's own call of scikit-learn.
+  for corpus, expected in (
+    (ACTORS, "01 09 12 17 19"),
+    (
+      CREMA_D,
+      "1001 1005 1011 1013 1019 1023 1027 1029 1036 1040 1041 1045 1050 1056 "
+      "1063 1067 1071 1086 1089",
+    ),
+  ):
+    names = clips_of(corpus)
+    for validates in BOTH:
+      (parts,) = make(names, validates).values()
+      assert speakers(names, parts["test"]) == set(expected.split())
+
+
+@pytest.mark.parametrize("validates", BOTH)
+def test_split_then_merged(validates):
+  names = clips_of(ACTORS, CREMA_D)
+  made = make(names, validates)
+  assert list(made) == ["unseen speakers"]
+  parts = made["unseen speakers"]
+  test = parts["test"]
+  if not validates:
+    np.testing.assert_array_equal(parts.pop("unlabelled"), test)
+  assert next(iter(parts)) == ("train" if validates else "labelled")
+  rows = np.concatenate(list(parts.values()))
+  np.testing.assert_array_equal(np.sort(rows), np.arange(len(names.speaker_U)))
+  who = [speakers(names, part) for part in parts.values()]
+  assert sum(map(len, who)) == len(ACTORS) + len(CREMA_D)
+  for part in parts.values():
+    assert set(names.corpus_U[part]) == {"c0", "c1"}
+    assert (np.diff(part) > 0).all()
+  by_itself = make(clips_of(ACTORS), validates)["unseen speakers"]["test"]
+  np.testing.assert_array_equal(test[names.corpus_U[test] == "c0"], by_itself)
+
+
+def test_named_speakers():
+  names = clips_of(ACTORS[:4])
+  made = make(
+    names,
+    method="speakers",
+    validation_speakers="02",
+    test_speakers="03, 04",
+  )
+  assert list(made) == ["unseen 03, 04"]
+  assert [speakers(names, rows) for rows in made["unseen 03, 04"].values()] == [
+    {"01"},
+    {"02"},
+    {"03", "04"},
+  ]
+
+
+def test_named_speakers_are_unlabelled_where_nobody_validates():
+  parts = make(
+    splits.Names(
+      np.array(["01", "02", "03", "01", "03"]), np.full(5, ""), np.full(5, "c")
+    ),
+    validates=False,
+    method="speakers",
+    test_speakers="03,02",
+  )["unseen 03, 02"]
+  assert {part: rows.tolist() for part, rows in parts.items()} == {
+    "labelled": [0, 3],
+    "unlabelled": [1, 2, 4],
+    "test": [1, 2, 4],
+  }
 
 
 @pytest.mark.parametrize(
-  ("chosen", "why"),
+  ("validation", "test", "reason"),
   [
-    ("", "name at least one of 01, 02, 03"),
-    ("04", "no speaker 04; there are 01, 02, 03"),
-    ("1", "no speaker 1"),
-    ("01,02,03", "none of the 3 speakers is left"),
+    ("", "01", "config.split.validation_speakers = '': names nobody"),
+    ("02", "99", "test_speakers = '99': no speaker 99; there are 01, 02, 03"),
+    ("02", "1", "no speaker 1;"),
+    ("02", "02", "02 validates and tests"),
+    ("02,03", "01", "no speaker is left to learn from; there are 01, 02, 03"),
   ],
 )
-def test_speakers_that_can_not_be_tested(chosen, why):
-  with pytest.raises(UserError, match=why):
-    splits.by_speakers(SPEAKERS, chosen)
+def test_wrong_names(validation, test, reason):
+  with pytest.raises(UserError, match=reason):
+    make(
+      clips_of(ACTORS[:3]),
+      method="speakers",
+      validation_speakers=validation,
+      test_speakers=test,
+    )
 
 
-def test_one_speaker_can_not_be_split():
-  with pytest.raises(UserError, match="at least one for the test"):
-    splits.by_speakers(np.array(["A", "A"]), "A")
+@pytest.mark.parametrize(
+  ("test", "reason"),
+  [
+    ("", "config.split.test_speakers = '': names nobody; there are 01, 02, 03"),
+    ("04", "no speaker 04; there are 01, 02, 03"),
+    ("1", "no speaker 1"),
+    ("01,02,03", "no speaker is left"),
+  ],
+)
+def test_speakers_that_can_not_be_tested(test, reason):
+  with pytest.raises(UserError, match=reason):
+    make(
+      clips_of(ACTORS[:3]),
+      validates=False,
+      method="speakers",
+      test_speakers=test,
+    )
 
 
-SESSIONS = np.array(list("1122334455"))
+@pytest.mark.parametrize("validates", BOTH)
+def test_every_speaker_is_tested_in_one_fold(validates):
+  names = clips_of(ACTORS, CREMA_D)
+  made = make(names, validates, method="k_fold", seed=0)
+  assert list(made) == [f"fold {n}" for n in range(1, 6)]
+  for part in ("validation", "test")[not validates :]:
+    rows = np.concatenate([parts[part] for parts in made.values()])
+    np.testing.assert_array_equal(
+      np.sort(rows), np.arange(len(names.speaker_U))
+    )
+  for parts in made.values():
+    if not validates:
+      np.testing.assert_array_equal(parts.pop("unlabelled"), parts["test"])
+    who = [speakers(names, rows) for rows in parts.values()]
+    assert sum(map(len, who)) == len(ACTORS) + len(CREMA_D)
+    assert set(names.corpus_U[parts["test"]]) == {"c0", "c1"}
+
+
+@pytest.mark.parametrize("validates", BOTH)
+def test_each_group_is_left_out_once(validates):
+  names = clips_of(ACTORS, CREMA_D)
+  made = make(names, validates, method="leave_one_out", group="corpus")
+  assert list(made) == ["without c0", "without c1"]
+  for setting, parts in made.items():
+    left_out = setting.removeprefix("without ")
+    assert set(names.corpus_U[parts.pop("test")]) == {left_out}
+    if not validates:
+      assert set(names.corpus_U[parts.pop("unlabelled")]) == {left_out}
+    rest = list(parts.values())
+    assert len(rest) == 1 + validates
+    assert left_out not in names.corpus_U[np.concatenate(rest)]
+    if validates:
+      assert not speakers(names, rest[0]) & speakers(names, rest[1])
+
+
+def test_speakers_and_sessions_are_groups_too():
+  names = splits.Names(
+    np.repeat(ACTORS[:4], 2),
+    np.repeat(["1", "2", ""], [4, 2, 2]),
+    np.full(8, "c"),
+  )
+  made = make(names, False, method="leave_one_out", group="speaker")
+  assert list(made) == [f"without {actor}" for actor in ACTORS[:4]]
+  made = make(names, False, method="leave_one_out", group="session")
+  # Who has no session is in no part.
+  assert made["without 2"]["labelled"].tolist() == [0, 1, 2, 3]
+  assert made["without 2"]["test"].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_speakers(count):
+  names = clips_of(ACTORS[:count])
+  with pytest.raises(UserError, match=f"c0: {count} speakers .*needs 3"):
+    make(names)
+  if count == 1:
+    with pytest.raises(UserError, match=r"c0: 1 speakers .*needs 2"):
+      make(names, validates=False)
+
+
+def test_folds_that_are_too_many_or_too_few():
+  names = clips_of(ACTORS[:4])
+  with pytest.raises(UserError, match=r"c0: 4 speakers .* needs 5"):
+    make(names, method="k_fold")
+  with pytest.raises(UserError, match=r"config.split.num_folds = 2.*three"):
+    make(names, method="k_fold", num_folds=2)
+  assert len(make(names, False, method="k_fold", num_folds=2)) == 2
+  with pytest.raises(UserError, match="it takes two"):
+    make(names, False, method="k_fold", num_folds=1)
+  with pytest.raises(UserError, match="leaving one out takes two"):
+    make(names, method="leave_one_out", group="corpus")
+
+
+@pytest.mark.parametrize("validates", BOTH)
+@pytest.mark.parametrize(
+  ("fields", "reason"),
+  [
+    ({"method": "shufle"}, "config.split.method = 'shufle': there are shuffle"),
+    ({"method": "official"}, "config.split.method = 'official'"),
+    ({"method": "leave_one_out", "group": "speakers"}, "config.split.group"),
+    ({"group": "actor"}, "there are speaker, session, corpus"),
+    ({"test_speakers": "01"}, "goes with config.split.method = 'speakers'"),
+    (
+      {"method": "k_fold", "labelled_sessions": ("12",)},
+      "config.split.labelled_sessions = .* method = 'sessions'",
+    ),
+  ],
+)
+def test_a_slip_is_an_error(validates, fields, reason):
+  with pytest.raises(UserError, match=reason):
+    make(clips_of(ACTORS), validates, **fields)
+
+
+# Two speakers a session.
+SESSIONS = splits.Names(
+  np.array(list("ABCDEFGHIJ")),
+  np.array(list("1122334455")),
+  np.full(10, "iemocap"),
+)
+
+
+def by_sessions(names, labelled, validates=False, test="5"):
+  made = make(
+    names,
+    validates,
+    method="sessions",
+    labelled_sessions=(labelled,),
+    test_session=test,
+  )
+  assert list(made) == [f"TS {labelled}"]
+  return made[f"TS {labelled}"]
 
 
 @pytest.mark.parametrize(
@@ -45,36 +258,151 @@ SESSIONS = np.array(list("1122334455"))
   [("1234", "5"), ("123", "45"), ("134", "25"), ("234", "15"), ("23", "145")],
 )
 def test_the_settings_of_the_paper(labelled, unlabelled):
-  parts = splits.by_sessions(SESSIONS, labelled, "5").parts
-  assert "".join(SESSIONS[parts["labelled"]][::2]) == labelled
-  assert "".join(SESSIONS[parts["unlabelled"]][::2]) == unlabelled
+  parts = by_sessions(SESSIONS, labelled)
+  session_U = SESSIONS.session_U
+  assert "".join(session_U[parts["labelled"]][::2]) == labelled
+  assert "".join(session_U[parts["unlabelled"]][::2]) == unlabelled
   assert parts["test"].tolist() == [8, 9]
 
 
+def test_a_fifth_of_the_labelled_sessions_validates():
+  parts = by_sessions(SESSIONS, "1234", validates=True)
+  assert parts["test"].tolist() == [8, 9]
+  assert len(parts["validation"]) == 2
+  both = np.concatenate([parts["train"], parts["validation"]])
+  assert sorted(both) == list(range(8))
+
+
+def test_sessions_of_several_corpora_are_those_of_each():
+  names = splits.Names(
+    np.concatenate([SESSIONS.speaker_U, ["x", "y"]]),
+    np.concatenate(
+      [np.char.add("iemocap:", SESSIONS.session_U), ["own:1", "own:5"]]
+    ),
+    np.repeat(["iemocap", "own"], [10, 2]),
+  )
+  parts = by_sessions(names, "1")
+  assert parts["labelled"].tolist() == [0, 1, 10]
+  assert parts["test"].tolist() == [8, 9, 11]
+  with pytest.raises(UserError, match="own: no session 2; there are 1, 5"):
+    by_sessions(names, "12")
+
+
 @pytest.mark.parametrize(
-  ("sessions", "labelled", "test", "why"),
+  ("sessions", "labelled", "why"),
   [
-    (SESSIONS, "1236", "5", "no session 6; there are 1, 2, 3, 4, 5"),
-    (SESSIONS[:8], "123", "5", "no session 5"),
-    (SESSIONS, "1235", "5", "another one for the test"),
-    (SESSIONS, "", "5", "name labelled sessions"),
-    (np.full(4, ""), "1234", "5", "the data have no sessions"),
+    (list("1122334455"), "1236", "no session 6; there are 1, 2, 3, 4, 5"),
+    (list("1122334444"), "123", "no session 5"),
+    (list("1122334455"), "1235", "another one for the test"),
+    (list("1122334455"), "", "name labelled sessions"),
+    ([""] * 10, "1234", "the data have no sessions"),
   ],
 )
-def test_sessions_that_are_not_there(sessions, labelled, test, why):
+def test_sessions_that_are_not_there(sessions, labelled, why):
+  names = splits.Names(
+    SESSIONS.speaker_U, np.array(sessions), SESSIONS.corpus_U
+  )
   with pytest.raises(UserError, match=why) as caught:
-    splits.by_sessions(sessions, labelled, test)
-  assert f"TS {labelled}" in str(caught.value)
+    by_sessions(names, labelled)
+  assert f"TS {labelled} of config.split.labelled_sessions" in str(caught.value)
 
 
+@pytest.mark.parametrize("settings", [(), ("12", "12")])
+def test_settings_are_named_once(settings):
+  with pytest.raises(UserError, match=r"config\.split\.labelled_sessions"):
+    make(SESSIONS, False, method="sessions", labelled_sessions=settings)
+
+
+# Five sessions of two speakers, as in IEMOCAP; four utterances of each.
+SESSION = np.repeat(list("12345"), 8)
+DIALOGUES = splits.Names(
+  np.char.add(SESSION, np.tile(["F", "M"], 20)), SESSION, np.full(40, "iemocap")
+)
+
+
+def folds_of(parts, num_folds, session_U=SESSION):
+  """The folds of a split, with what has to hold for all of them checked."""
+  speaker_U = DIALOGUES.speaker_U
+  names = splits.Names(speaker_U, session_U, DIALOGUES.corpus_U)
+  found = splits.inner_folds(splits.Split(parts), names, num_folds)
+  found = [fold.parts for fold in found]
+  held_out = [fold["test"] for fold in found]
+  assert sorted(np.concatenate(held_out)) == sorted(parts["labelled"])
+  for fold in found:
+    everything = np.concatenate([fold["labelled"], fold["unlabelled"]])
+    assert sorted(everything) == list(range(40))
+    assert set(fold["test"]) <= set(fold["unlabelled"])
+    # The test part of the study gives no label: neither to learn from nor to
+    # choose by.
+    assert not set(fold["labelled"]) & set(parts["test"])
+    assert not set(fold["test"]) & set(parts["test"])
+    assert not set(speaker_U[fold["labelled"]]) & set(speaker_U[fold["test"]])
+  return found
+
+
+def by_speakers(test):
+  made = make(DIALOGUES, False, method="speakers", test_speakers=test)
+  (parts,) = made.values()
+  return parts
+
+
+@pytest.mark.parametrize("setting", ["1234", "123", "134", "234", "23"])
+def test_each_labelled_session_is_held_out_once(setting):
+  found = folds_of(by_sessions(DIALOGUES, setting), 5)
+  held_out = ["".join(set(SESSION[fold["test"]])) for fold in found]
+  assert "".join(held_out) == setting
+
+
+def test_fewer_folds_hold_out_several_sessions():
+  found = folds_of(by_sessions(DIALOGUES, "1234"), 2)
+  held_out = [set(SESSION[fold["test"]]) for fold in found]
+  assert held_out == [{"1", "2"}, {"3", "4"}]
+
+
+@pytest.mark.parametrize(("num_folds", "expected"), [(3, 3), (5, 5), (20, 8)])
+def test_speakers_are_held_out_where_there_are_no_sessions(num_folds, expected):
+  found = folds_of(by_speakers("1F,5M"), num_folds, np.full(40, ""))
+  assert len(found) == expected
+  counts = [len(speakers(DIALOGUES, fold["test"])) for fold in found]
+  assert max(counts) - min(counts) <= 1
+
+
+def test_speakers_are_held_out_where_the_labelled_part_has_one_session():
+  found = folds_of(by_sessions(DIALOGUES, "2"), 5)
+  held_out = [speakers(DIALOGUES, fold["test"]) for fold in found]
+  assert held_out == [{"2F"}, {"2M"}]
+
+
+def test_speakers_are_held_out_where_they_come_to_several_sessions():
+  """A held-out session would leave its speakers among the labelled ones."""
+  session_U = np.tile(["1", "2"], 20)
+  session_U[::3] = "3"
+  folds_of(by_speakers("1F,5M"), 4, session_U)
+
+
+def test_one_labelled_speaker_is_too_few():
+  names = clips_of(["A", "B"])
+  (parts,) = make(names, False, method="speakers", test_speakers="B").values()
+  with pytest.raises(UserError, match="only A is labelled") as caught:
+    splits.inner_folds(splits.Split(parts), names, 5)
+  assert "config.stabilised.enabled=False" in str(caught.value)
+
+
+SPEAKERS = np.array(["01", "02", "03", "01", "03"])
 LABELS = ["angry", "sad", "angry", "", "sad"]
-DIALOGUES = ["a", "b", "c", "a", "c"]
+PLACES = ["a", "b", "c", "a", "c"]
 UNIQUE = ["p", "q", "r", "s", "t"]
+ON_03 = splits.Split(
+  {
+    "labelled": np.array([0, 1, 3]),
+    "unlabelled": np.array([2, 4]),
+    "test": np.array([2, 4]),
+  }
+)
 
 
 def test_the_audit_counts():
-  split = splits.by_speakers(SPEAKERS, "03")
-  text = splits.audit(split, LABELS, SPEAKERS, DIALOGUES, UNIQUE)
+  text = splits.audit(ON_03, LABELS, SPEAKERS, PLACES, UNIQUE)
   rows = [
     [c.strip() for c in line.split("|")[1:-1]] for line in text.split("\n")
   ]
@@ -98,7 +426,7 @@ def test_a_speaker_in_two_parts():
   with pytest.raises(
     UserError, match=r"same speaker.*labelled.*row 0: speaker 01"
   ):
-    splits.audit(split, LABELS, SPEAKERS, DIALOGUES, UNIQUE)
+    splits.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)
 
 
 @pytest.mark.parametrize("one", ["labelled", "validation"])
@@ -107,47 +435,38 @@ def test_a_recording_in_two_parts(one, other):
   rows = {one: np.array([0, 1, 3]), other: np.array([2, 4])}
   copies = ["p", "q", "r", "s", "q"]
   with pytest.raises(UserError, match=r"same recording.*row 1.*row 4"):
-    splits.audit(splits.Split(rows), LABELS, SPEAKERS, DIALOGUES, copies)
+    splits.audit(splits.Split(rows), LABELS, SPEAKERS, PLACES, copies)
 
 
 def test_unknown_recordings_are_no_copies():
-  split = splits.by_speakers(SPEAKERS, "03")
-  assert splits.audit(split, LABELS, SPEAKERS, DIALOGUES, [""] * 5)
+  assert splits.audit(ON_03, LABELS, SPEAKERS, PLACES, [""] * 5)
 
 
 def test_an_empty_part():
   split = splits.Split({"labelled": np.arange(5), "test": np.arange(0)})
   with pytest.raises(UserError, match="test part of the split is empty"):
-    splits.audit(split, LABELS, SPEAKERS, DIALOGUES, UNIQUE)
-
-
-def _table(**features) -> FeatureTable:
-  names = np.array(["x"] * len(next(iter(features.values()))))
-  return FeatureTable(features, names, names, names, names, names)
+    splits.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)
 
 
 def test_identical_rows_have_one_fingerprint():
   audio = np.array([[1, 2], [0, 0], [1, 2], [-0.0, 0], [1, 3]], np.float32)
   text = np.ones((5, 1), np.float32)
-  a, none, b, silent, c = splits.table_fingerprints(
-    _table(audio=audio, text=text)
+  a, none, b, silent, c = splits.row_fingerprints(
+    {"audio": audio, "text": text}
   )
   assert a == b != c
   assert none == silent == ""
   # The same words with another voice are not the same recording.
-  assert splits.table_fingerprints(_table(text=text)) == [""] * 5
+  assert splits.row_fingerprints({"text": text}) == [""] * 5
   other = np.arange(5, dtype=np.float32)[:, np.newaxis]
-  assert (
-    len(set(splits.table_fingerprints(_table(audio=audio, text=other)))) == 4
-  )
+  told_apart = splits.row_fingerprints({"audio": audio, "text": other})
+  assert len(set(told_apart)) == 4
 
 
 def test_identical_files_have_one_fingerprint(tmp_path):
   for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
     (tmp_path / name).write_bytes(content)
-  utterances = [
-    Utterance(str(tmp_path / name), "sad", "S", name, 0) for name in "abcd"
-  ]
-  a, b, c, missing = splits.file_fingerprints(utterances)
+  paths = [str(tmp_path / name) for name in "abcd"]
+  a, b, c, missing, text_alone = splits.file_fingerprints([*paths, ""])
   assert a == b != c
-  assert missing == ""
+  assert missing == text_alone == ""

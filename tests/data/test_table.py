@@ -8,6 +8,7 @@ import resource
 import numpy as np
 import pytest
 
+from emojax.corpora.records import normalise_session
 from emojax.data import table as tables
 from emojax.errors import UserError
 
@@ -94,12 +95,12 @@ def test_dialogues_are_in_the_order_of_turns_and_apart_by_session(tmp_path):
   "name", ["Ses05", "Session5", "session_5", "05", "5", 5]
 )
 def test_sessions_are_normalised(name):
-  assert tables.normalise_session(name) == "5"
+  assert normalise_session(name) == "5"
 
 
 @pytest.mark.parametrize("name", ["", "morning", "5b"])
 def test_other_session_names_stay(name):
-  assert tables.normalise_session(name) == name
+  assert normalise_session(name) == name
 
 
 NAN = np.array([[0, 1], [1, 2], [np.nan, 1], [2, 3]], np.float32)

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Utterance
-from emojax.data.table import normalise_session
+from emojax.corpora.records import Utterance, normalise_session
 from emojax.errors import UserError
 
 LAYOUT = (
