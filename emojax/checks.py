@@ -1,6 +1,8 @@
 """Checks of config values that end with one line for the user."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 
@@ -50,7 +52,7 @@ def distinct(config: ml_collections.ConfigDict, *fields: str) -> None:
 
 
 def choice(
-  config: ml_collections.ConfigDict, field: str, known: tuple[str, ...]
+  config: Mapping[str, Any], field: str, known: tuple[str, ...]
 ) -> None:
   """The field is one of the `known` names.
 
@@ -63,7 +65,7 @@ def choice(
 
 
 def choices(
-  config: ml_collections.ConfigDict, field: str, known: tuple[str, ...]
+  config: Mapping[str, Any], field: str, known: tuple[str, ...]
 ) -> None:
   """The field is a tuple, or comma-separated text, of some `known` names.
 
@@ -93,7 +95,7 @@ def _require(config, field, holds, what) -> None:
     raise UserError(f"config.{field} = {value!r}: has to be {what}")
 
 
-def _get(config: ml_collections.ConfigDict, field: str):
+def _get(config: Mapping[str, Any], field: str):
   for name in field.split("."):
     config = config[name]
   return config

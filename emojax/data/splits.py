@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
 
-from emojax import checks
+from emojax import checks, markdown
 from emojax.corpora import recordings
 from emojax.corpora.records import normalise_session
 from emojax.errors import UserError
@@ -48,10 +48,9 @@ class Names:
   """What a split is made by; anything else with these attributes does too.
 
   Attributes:
-    speaker_U: str, unique over all corpora, never ''.
-    session_U: str, '' where the corpus has none; of several corpora
-      'corpus:session', see `corpora.registry.merge`.
-    corpus_U: str.
+    speaker_U: unique over all corpora, never ''.
+    session_U: '' where there is none; of several corpora 'corpus:session'.
+    corpus_U: see `shipped.merge`.
   """
 
   speaker_U: np.ndarray
@@ -273,26 +272,25 @@ def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
     for corpus in np.unique(names.corpus_U):
       of_corpus = session_U[names.corpus_U == corpus]
       _require_sessions(f"{where}: {corpus}", of_corpus, [*chosen, test])
-    labelled_U = np.isin(session_U, chosen)
-    learn, rest = np.flatnonzero(labelled_U), np.flatnonzero(~labelled_U)
-    tested = np.flatnonzero(session_U == test)
-    made = _split(split, names, validates, learn, tested)
+    learn_U, test_U = np.isin(session_U, chosen), session_U == test
+    rows = np.flatnonzero(learn_U), np.flatnonzero(test_U)
+    made = _split(split, names, validates, *rows)
     if not validates:
-      made.parts["unlabelled"] = rest
+      made.parts["unlabelled"] = np.flatnonzero(~learn_U)
     yield setting, made
 
 
 def _require_sessions(where: str, session_U: np.ndarray, wanted) -> None:
   known = sorted(set(session_U.tolist()) - {""})
-  if not known:
+  missing = [name for name in wanted if name not in known]
+  if missing and known:
+    raise UserError(
+      f"{where}: no session {', '.join(missing)}; there are {', '.join(known)}"
+    )
+  if missing:
     raise UserError(
       f"{where}: the data have no sessions; give a session for each utterance, "
       "or choose another config.split.method"
-    )
-  missing = [name for name in wanted if name not in known]
-  if missing:
-    raise UserError(
-      f"{where}: no session {', '.join(missing)}; there are {', '.join(known)}"
     )
 
 
@@ -452,8 +450,4 @@ def _format(
         *(str(counts[name]) for name in (*names, "")),
       ]
     )
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  rows.insert(1, ["-" * width for width in widths])
-  return "\n".join(
-    f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows
-  )
+  return markdown.table(rows, num_names=len(rows[0]))

@@ -224,7 +224,7 @@ def test_folds_that_are_too_many_or_too_few():
     ({"test_speakers": "01"}, "goes with config.split.method = 'speakers'"),
     (
       {"method": "k_fold", "labelled_sessions": ("12",)},
-      "config.split.labelled_sessions = .* method = 'sessions'",
+      "config.split.labelled_sessions = .* goes with .* 'sessions'",
     ),
   ],
 )
