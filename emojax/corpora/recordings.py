@@ -74,5 +74,5 @@ class Skips:
       first = "; ".join(map(str, self.found[:3]))
       raise UserError(
         f"{len(self.found)} of {self._total} recordings can not be used, more "
-        f"than max_skipped = {self._limit}; the first: {first}"
+        f"than config.data.max_skipped = {self._limit}; the first: {first}"
       )

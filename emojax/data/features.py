@@ -13,93 +13,103 @@ import pathlib
 import signal
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 
+import ml_collections
 import numpy as np
 import opensmile
 
+from emojax import checks
 from emojax.audio import io
 from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
 from emojax.data import text_features as lexical
-from emojax.data import vector_cache
+from emojax.data.store import Vectors
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 from emojax.runtime.progress import progress
 
 SAMPLE_RATE = 16_000
 AUDIO_FEATURES = {"ComParE_2016": 6373, "eGeMAPSv02": 88}
+NOTHING = "none"
 
 
 def extract(
   utterances: Sequence[Utterance],
-  audio_features: str,
-  text_features: str,
+  corpora: Sequence[str],
+  data: ml_collections.ConfigDict,
   cache_dir: str | os.PathLike,
-  num_workers: int,
-  max_skipped: int,
-  text_encoder: str = "",
-  text_revision: str = "",
-) -> tuple[FeatureTable, list[io.UnreadableAudio]]:
-  """Extracts the features of all utterances, in their order.
+) -> FeatureTable:
+  """Extracts the features of all utterances that can be used, in their order.
 
   They are kept in `cache_dir` under the content of the recording or the text
   and the extractor's settings, each as soon as it is there: an interrupted
   extraction goes on where it stopped. A recording that cannot be used is named
-  in a warning and skipped.
+  in a warning and skipped. Where no audio features are asked for, none is
+  needed.
 
   Args:
-    utterances: records of a corpus.
-    audio_features: a name in `AUDIO_FEATURES`, or 'none'.
-    text_features: a name in `text_features.NAMES`, or 'none'.
+    utterances: records, [U].
+    corpora: the name of each one's corpus, [U].
+    data: a `config.data`.
     cache_dir: folder of the cache; made if it is missing.
-    num_workers: number of processes for openSMILE.
-    max_skipped: how many utterances may be skipped.
-    text_encoder: the pretrained encoder of `text_features`, a folder or a hub
-      id.
-    text_revision: of the hub's repository; '' is its main branch.
-
-  Returns:
-    The table of the utterances kept, and why each other one was skipped.
 
   Raises:
-    UserError: an unknown name, more unusable recordings than `max_skipped`,
-      no transcripts for text features, no such encoder, a worker that was
-      killed, a full disk.
+    UserError: an unknown name, more unusable recordings than
+      `data.max_skipped`, no transcripts for text features, no such encoder, a
+      worker that was killed, a full disk.
   """
-  _check(audio_features, "audio_features", AUDIO_FEATURES)
-  _check(text_features, "text_features", lexical.NAMES)
-  if audio_features == text_features == "none":
-    raise UserError("audio_features and text_features are 'none'; choose one")
-  if num_workers < 1:
-    raise UserError(f"num_workers = {num_workers}: at least one must work")
-  features, skips = {}, recordings.Skips(max_skipped, len(utterances))
-  if audio_features != "none":
-    folder = pathlib.Path(cache_dir, _settings_name(audio_features))
-    features["audio"], kept = _audio_matrix(
-      utterances, audio_features, folder, num_workers, skips
+  for field, known in (
+    ("audio_features", AUDIO_FEATURES),
+    ("text_features", lexical.NAMES),
+  ):
+    checks.choice({"data": data}, f"data.{field}", (*known, NOTHING))
+  if data.audio_features == data.text_features == NOTHING:
+    raise UserError(
+      "config.data.audio_features and config.data.text_features are both "
+      f"{NOTHING!r}: choose one"
     )
-    utterances = [utterances[row] for row in kept]
-    if not utterances:
-      raise UserError(f"no recording is usable; first: {skips.found[0]}")
-  if text_features != "none":
+  digests = recordings.digests([utterance.path for utterance in utterances])
+  table = _annotations(utterances, corpora, digests)
+  if data.audio_features != NOTHING:
+    audio, rows = _audio_matrix(utterances, digests, data, cache_dir)
+    table = dataclasses.replace(table.take(rows), features={"audio": audio})
+    utterances = [utterances[row] for row in rows]
+  if data.text_features != NOTHING:
     texts = [utterance.text for utterance in utterances]
     if not any(texts):
       raise UserError(
-        f"text_features = {text_features!r}: no utterance has a transcript; "
-        "add them, or choose 'none'"
+        f"config.data.text_features = {data.text_features!r}: no utterance has "
+        f"a transcript; add them, or choose {NOTHING!r}"
       )
-    features["text"] = lexical.extract(
-      texts, text_features, text_encoder, text_revision, cache_dir
+    text = lexical.extract(
+      texts,
+      data.text_features,
+      data.text_encoder,
+      data.text_revision,
+      cache_dir,
     )
-  table = dataclasses.replace(annotations(utterances), features=features)
-  return table, skips.found
+    table = dataclasses.replace(
+      table, features={**table.features, "text": text}
+    )
+  return table
 
 
-def annotations(utterances: Sequence[Utterance]) -> FeatureTable:
-  """Gives the table of U utterances without features: to split or to count."""
+def annotations(
+  utterances: Sequence[Utterance], corpora: Sequence[str]
+) -> FeatureTable:
+  """The table of U utterances without features: to split or to count.
 
+  Args:
+    utterances: records, [U].
+    corpora: the name of each one's corpus, [U].
+  """
+  digests = recordings.digests([utterance.path for utterance in utterances])
+  return _annotations(utterances, corpora, digests)
+
+
+def _annotations(utterances, corpora, digests) -> FeatureTable:
   def column(name: str, kind: type) -> np.ndarray:
     return np.array([getattr(u, name) for u in utterances], kind)
 
@@ -110,6 +120,10 @@ def annotations(utterances: Sequence[Utterance]) -> FeatureTable:
     dialogue=column("dialogue", str),
     turn=column("turn", np.int64),
     session=column("session", str),
+    corpus=np.array(corpora, str),
+    fingerprint=np.array(
+      [digest if isinstance(digest, str) else "" for digest in digests]
+    ),
   )
 
 
@@ -129,47 +143,46 @@ def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
   return table.to_numpy(np.float32)[0]
 
 
-def _check(name: str, field: str, known: Iterable[str]) -> None:
-  if name != "none" and name not in known:
-    raise UserError(f"{field} = {name!r}: choose {', '.join(known)} or none")
-
-
 def _audio_matrix(
   utterances: Sequence[Utterance],
-  audio_features: str,
-  folder: pathlib.Path,
-  num_workers: int,
-  skips: recordings.Skips,
+  digests: Sequence[str | io.UnreadableAudio],
+  data: ml_collections.ConfigDict,
+  cache_dir: str | os.PathLike,
 ) -> tuple[np.ndarray, list[int]]:
-  """Fills float32 [U, D]; gives it without the unusable rows, and the rest."""
+  """The features float32 [u, D] of the rows that can be used, and these."""
+  name = data.audio_features
   paths = [utterance.path for utterance in utterances]
-  unusable = set()
-  rows_of: dict[str, list[int]] = {}  # copies of a recording share a digest
-  for row, digest in enumerate(recordings.digests(paths)):
+  skips = recordings.Skips(data.max_skipped, len(paths))
+  rows_of: dict[str, list[int]] = {}  # Copies of a recording share a digest.
+  for row, digest in enumerate(digests):
     if isinstance(digest, io.UnreadableAudio):
-      unusable.add(row)
       skips.add(digest)
     else:
       rows_of.setdefault(digest, []).append(row)
 
-  matrix = np.empty((len(paths), AUDIO_FEATURES[audio_features]), np.float32)
-  pending = {}
-  for digest, rows in rows_of.items():
-    stored = vector_cache.place(folder, digest)
-    if not _restore(stored, matrix, rows):
-      pending[stored] = rows
+  kept = Vectors(pathlib.Path(cache_dir, _settings_name(name)))
+  vectors = {digest: _restore(kept, digest, name) for digest in rows_of}
+  pending = [digest for digest in rows_of if vectors[digest] is None]
   if pending:
-    vector_cache.make(folder)
-  jobs = {stored: paths[rows[0]] for stored, rows in pending.items()}
-  for stored, why in _run(jobs, audio_features, num_workers):
+    kept.make()
+  jobs = {digest: paths[rows_of[digest][0]] for digest in pending}
+  for digest, why in _run(jobs, name, kept, data.num_workers):
+    vectors[digest] = None if why else _restore(kept, digest, name)
     if why:
-      unusable.update(pending[stored])
-      for row in pending[stored]:
+      for row in rows_of[digest]:
         skips.add(io.UnreadableAudio(paths[row], why))
-    elif not _restore(stored, matrix, pending[stored]):
-      raise UserError(f"{stored}: damaged as soon as written; check the disk")
-  kept = [row for row in range(len(paths)) if row not in unusable]
-  return (matrix[kept] if unusable else matrix), kept
+    elif vectors[digest] is None:
+      raise UserError(
+        f"{kept.folder}: a file is damaged as soon as written; check the disk"
+      )
+  usable = [
+    row
+    for row, digest in enumerate(digests)
+    if isinstance(digest, str) and vectors[digest] is not None
+  ]
+  if not usable:
+    raise UserError(f"no recording is usable; first: {skips.found[0]}")
+  return np.stack([vectors[digests[row]] for row in usable]), usable
 
 
 def _settings_name(audio_features: str) -> str:
@@ -178,37 +191,39 @@ def _settings_name(audio_features: str) -> str:
   return f"{audio_features}-opensmile-{version}-{SAMPLE_RATE}Hz-mono-soxrHQ"
 
 
-def _restore(stored: pathlib.Path, matrix: np.ndarray, rows: list[int]) -> bool:
-  """Copies a kept vector into its rows; false if it is not there whole."""
-  vector = vector_cache.read(stored)
-  if vector is None or vector.shape != matrix.shape[1:]:
-    return False
-  matrix[rows] = vector
-  return True
+def _restore(kept: Vectors, digest: str, name: str) -> np.ndarray | None:
+  vector = kept.get(digest)
+  is_whole = vector is not None and len(vector) == AUDIO_FEATURES[name]
+  return vector if is_whole else None
 
 
 def _run(
-  jobs: Mapping[pathlib.Path, str], audio_features: str, num_workers: int
-) -> Iterator[tuple[pathlib.Path, str]]:
+  jobs: Mapping[str, str], audio_features: str, kept: Vectors, num_workers: int
+) -> Iterator[tuple[str, str]]:
   """Has the workers fill the cache; yields what is done, and why if it is not.
 
   Args:
-    jobs: the recording for each file of the cache that is to be written.
+    jobs: the recording for each digest that the cache lacks.
     audio_features: a name in `AUDIO_FEATURES`.
-    num_workers: number of processes.
+    kept: the cache.
+    num_workers: number of processes; 0: one a core.
   """
-  if not jobs:
+  description = f"openSMILE {audio_features}"
+  num_workers = min(num_workers or os.cpu_count() or 1, len(jobs))
+  if num_workers < 2:
+    for digest, path in progress(jobs.items(), len(jobs), description):
+      yield digest, _work(path, audio_features, kept, digest)
     return
   # JAX's threads are alive in this process: a fork could inherit their locks.
   pool = futures.ProcessPoolExecutor(
-    min(num_workers, len(jobs)),
+    num_workers,
     multiprocessing.get_context("spawn"),
     _start_worker,
   )
   try:
-    running = _submit(pool, jobs, audio_features)
+    running = _submit(pool, jobs, audio_features, kept)
     done = futures.as_completed(running)
-    for future in progress(done, len(running), f"openSMILE {audio_features}"):
+    for future in progress(done, len(running), description):
       yield running[future], future.result()
   except futures.process.BrokenProcessPool as error:
     # CPython 3.11 forgets a worker that was starting when the other one died,
@@ -217,22 +232,18 @@ def _run(
       worker.terminate()
     raise UserError(
       "a worker of the feature extraction was killed, perhaps for want of "
-      "memory; run the same command again, with fewer num_workers: it goes on "
-      "where it stopped"
+      "memory; run the same command again, with fewer config.data.num_workers: "
+      "it goes on where it stopped"
     ) from error
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(
-  pool: futures.ProcessPoolExecutor,
-  jobs: Mapping[pathlib.Path, str],
-  audio_features: str,
-) -> dict[futures.Future, pathlib.Path]:
+def _submit(pool, jobs, audio_features, kept) -> dict[futures.Future, str]:
   try:
     return {
-      pool.submit(_work, path, audio_features, stored): stored
-      for stored, path in jobs.items()
+      pool.submit(_work, path, audio_features, kept, digest): digest
+      for digest, path in jobs.items()
     }
   except (OSError, ValueError) as error:
     # A worker that dies meanwhile closes the pool's pipes under `submit`, and
@@ -252,7 +263,7 @@ def _follow_parent() -> None:
   os._exit(1)
 
 
-def _work(path: str, audio_features: str, stored: pathlib.Path) -> str:
+def _work(path: str, audio_features: str, kept: Vectors, digest: str) -> str:
   """Extracts one recording into the cache; returns why not, or ''."""
   try:
     samples = io.read(path, SAMPLE_RATE)
@@ -265,7 +276,7 @@ def _work(path: str, audio_features: str, stored: pathlib.Path) -> str:
       f"openSMILE has {finite} of {len(vector)} values for "
       f"{len(samples) / SAMPLE_RATE:.2f} s"
     )
-  vector_cache.write(stored, vector)
+  kept.put(digest, vector)
   return ""
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
 
 from emojax import checks, markdown
-from emojax.corpora import recordings
 from emojax.corpora.records import normalise_session
 from emojax.errors import UserError
 
@@ -331,21 +330,6 @@ def _speakers_by_corpus(
         f"config.split.method of {', '.join(METHODS)}"
       )
     yield str(corpus), known
-
-
-def file_fingerprints(paths: Sequence[str]) -> list[str]:
-  """One name for the same bytes, for each recording.
-
-  Args:
-    paths: of the recordings, '' where there is none.
-
-  Returns:
-    SHA-256 of each file, '' where there is none or it can not be read.
-  """
-  return [
-    digest if isinstance(digest, str) else ""
-    for digest in recordings.digests(paths)
-  ]
 
 
 def row_fingerprints(features: Mapping[str, np.ndarray]) -> list[str]:

@@ -10,10 +10,15 @@ import numpy as np
 
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import normalise_session
+from emojax.data import splits
 from emojax.errors import UserError
 from emojax.runtime import files
 
 MODALITIES = ("audio", "text")
+_REQUIRED, _OPTIONAL = (
+  ("label", "speaker", "dialogue", "turn"),
+  ("session", "corpus"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,9 @@ class FeatureTable:
     dialogue: str [U], unique within a session.
     turn: int64 [U], the order within a dialogue.
     session: str [U], as `normalise_session` gives it; '' where there is none.
+    corpus: str [U], '' where it is not said.
+    fingerprint: str [U], equal for identical recordings: of the file where
+      there is one, else of the features; '' where nothing is known.
   """
 
   features: dict[str, np.ndarray]
@@ -35,9 +43,28 @@ class FeatureTable:
   dialogue: np.ndarray
   turn: np.ndarray
   session: np.ndarray
+  corpus: np.ndarray | None = None
+  fingerprint: np.ndarray | None = None
+
+  def __post_init__(self):
+    for name in ("corpus", "fingerprint"):
+      if getattr(self, name) is None:
+        object.__setattr__(self, name, np.full(np.shape(self.label), ""))
 
   def __len__(self) -> int:
     return len(self.label)
+
+  def take(self, rows: np.ndarray) -> "FeatureTable":
+    """The table of some rows, by index or by mask."""
+    return FeatureTable(
+      {name: values[rows] for name, values in self.features.items()},
+      *(getattr(self, name)[rows] for name in ANNOTATIONS),
+    )
+
+
+ANNOTATIONS = tuple(
+  field.name for field in dataclasses.fields(FeatureTable)[1:]
+)
 
 
 def dialogues(table: FeatureTable) -> list[np.ndarray]:
@@ -72,13 +99,9 @@ def validate(table: FeatureTable, where: str | os.PathLike) -> None:
     raise UserError(f"{where}: neither audio nor text; one of them is required")
   if not np.size(table.label):
     raise UserError(f"{where}: label is empty; there are no utterances")
-  for name in ("label", "speaker", "dialogue", "turn", "session"):
+  for name in ANNOTATIONS:
     shape = np.shape(getattr(table, name))
-    if (
-      len(shape) != 1
-      or len(shape) != np.ndim(table.label)
-      or (shape[0] != len(table))
-    ):
+    if len(shape) != 1 or shape != np.shape(table.label):
       raise UserError(
         f"{where}: {name} has shape {shape}, label has "
         f"{np.shape(table.label)}; each is one value for each utterance"
@@ -111,7 +134,7 @@ def save(path: str | os.PathLike, table: FeatureTable) -> None:
   validate(table, path)
   arrays = {
     name: np.asarray(getattr(table, name), str)
-    for name in ("label", "speaker", "dialogue", "session")
+    for name in (*_REQUIRED, *_OPTIONAL)
   }
   arrays["turn"] = np.asarray(table.turn, np.int64)
   # An open file, not a name: `savez` appends `.npz` to names that lack it.
@@ -122,51 +145,54 @@ def save(path: str | os.PathLike, table: FeatureTable) -> None:
 def load(path: str | os.PathLike) -> FeatureTable:
   """Reads and checks a table; no pickle in it is ever unpickled.
 
-  `session` may be missing; other arrays than those of the contract are left
-  alone. Spellings of labels and sessions are normalised.
+  `session` and `corpus` may be missing; other arrays than those of the contract
+  are left alone. Spellings of labels and sessions are normalised. Rows are told
+  apart by all features that the file has.
 
   Raises:
     UserError: no such file, no feature table, or one that breaks the contract.
   """
   arrays = _read_arrays(path)
-  required = ("label", "speaker", "dialogue", "turn")
-  missing = [name for name in required if name not in arrays]
+  missing = [name for name in _REQUIRED if name not in arrays]
   if missing:
     raise UserError(
       f"{path}: no array {', '.join(missing)}; a feature table has label, "
       f"speaker, dialogue, turn, session, and audio or text; this one has "
       f"{', '.join(arrays) or 'none of them'}"
     )
-  label = _strings(arrays["label"], "label", path)
-  arrays.setdefault("session", np.full(label.shape, ""))
+  texts = {
+    name: _strings(arrays[name], name, path)
+    for name in (*_REQUIRED, *_OPTIONAL)
+    if name in arrays and name != "turn"
+  }
+  texts.setdefault("session", np.full(texts["label"].shape, ""))
   table = FeatureTable(
     features={
       name: _floats(arrays[name], name, path)
       for name in MODALITIES
       if name in arrays
     },
-    label=_translate(label, lambda name: canonical(name, f"{path}: label")),
-    speaker=_strings(arrays["speaker"], "speaker", path),
-    dialogue=_strings(arrays["dialogue"], "dialogue", path),
     turn=_integers(arrays["turn"], "turn", path),
-    session=_translate(
-      _strings(arrays["session"], "session", path), normalise_session
-    ),
+    **texts,
   )
   validate(table, path)
-  return table
+  return dataclasses.replace(
+    table,
+    label=_translate(table.label, lambda one: canonical(one, f"{path}: label")),
+    session=_translate(table.session, normalise_session),
+    fingerprint=np.array(splits.row_fingerprints(table.features)),
+  )
 
 
 def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads the arrays of the contract that the file has."""
-  wanted = (*MODALITIES, "label", "speaker", "dialogue", "turn", "session")
   arrays = {}
   name = "the archive"
   try:
     with zipfile.ZipFile(path) as archive:
       held = {member.removesuffix(".npy") for member in archive.namelist()}
     with np.load(path, allow_pickle=False) as stored:
-      for name in wanted:
+      for name in (*MODALITIES, *_REQUIRED, *_OPTIONAL):
         if name in held:
           arrays[name] = stored[name]
   except FileNotFoundError as error:

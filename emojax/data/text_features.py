@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emojax.data import vector_cache
+from emojax.data.store import Vectors
 from emojax.errors import UserError
 
 HASHED_WORDS = 1024
@@ -52,23 +52,22 @@ def extract(
       "elmo": "a folder with the published options.json and weights.hdf5",
     }[name]
     raise UserError(
-      f"text_features = {name!r}: name its weights in config.data.text_encoder "
-      f"({example})"
+      f"config.data.text_features = {name!r}: name its weights in "
+      f"config.data.text_encoder ({example})"
     )
   folder = _folder(name, encoder, revision)
-  kept = pathlib.Path(cache_dir, f"{name}-{_content_hash(folder)[:16]}")
-  places = {
-    text: vector_cache.place(kept, hashlib.sha256(text.encode()).hexdigest())
-    for text in texts
-  }
-  vectors = {text: vector_cache.read(path) for text, path in places.items()}
+  kept = Vectors(
+    pathlib.Path(cache_dir, f"{name}-{_content_hash(folder)[:16]}")
+  )
+  digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
+  vectors = {text: kept.get(digest) for text, digest in digests.items()}
   pending = [text for text, vector in vectors.items() if vector is None]
   if pending:
-    vector_cache.make(kept)
+    kept.make()
     for rows, found in _run(name, folder, pending):
       for row, vector in zip(rows, found, strict=True):
         vectors[pending[row]] = vector
-        vector_cache.write(places[pending[row]], vector)
+        kept.put(digests[pending[row]], vector)
   return np.stack([vectors[text] for text in texts])
 
 

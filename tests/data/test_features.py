@@ -17,6 +17,7 @@ import opensmile
 import pytest
 import soundfile
 
+from configs import common
 from emojax.corpora import speech as corpora
 from emojax.corpora.records import Utterance
 from emojax.data import features
@@ -44,14 +45,17 @@ def _corpus(folder: pathlib.Path, number: int) -> list[Utterance]:
 
 
 def _extract(utterances, cache, **changes):
-  arguments = {
+  data = common.data()
+  fields = {
     "audio_features": "eGeMAPSv02",
     "text_features": "none",
+    "text_encoder": "",
+    "text_revision": "",
     "num_workers": 1,
     "max_skipped": 0,
-    **changes,
   }
-  return features.extract(utterances, cache_dir=cache, **arguments)
+  data.update(fields | changes)
+  return features.extract(utterances, ["c"] * len(utterances), data, cache)
 
 
 @pytest.fixture
@@ -71,8 +75,7 @@ def jobs(monkeypatch):
 @pytest.mark.parametrize("name", features.AUDIO_FEATURES)
 def test_real_clips_agree_with_opensmile(real_data, tmp_path, name):
   clips = corpora.read("ravdess", real_data / "ravdess")[::250]
-  table, skipped = _extract(clips, tmp_path, audio_features=name)
-  assert not skipped
+  table = _extract(clips, tmp_path, audio_features=name)
   smile = opensmile.Smile(
     opensmile.FeatureSet[name], opensmile.FeatureLevel.Functionals
   )
@@ -88,10 +91,14 @@ def test_the_cache_follows_the_content(tmp_path, jobs):
   shutil.copy(tmp_path / "a" / "0.wav", tmp_path / "a" / "copy.wav")
   copy = Utterance(str(tmp_path / "a" / "copy.wav"), "", "S0", "d", 9)
   cache = tmp_path / "cache"
-  table, _ = _extract([*utterances, copy], cache)
+  table = _extract([*utterances, copy], cache)
   audio = table.features["audio"]
   np.testing.assert_array_equal(audio[0], audio[3])
   assert table.label.tolist() == ["sad", "sad", "sad", ""]
+  prints = table.fingerprint.tolist()
+  assert prints[0] == prints[3]
+  assert len(set(prints)) == 3
+  assert table.corpus.tolist() == ["c"] * 4
   assert table.turn.tolist() == [0, 1, 2, 9]
 
   # Other names and another order: nothing is left to do.
@@ -100,14 +107,14 @@ def test_the_cache_follows_the_content(tmp_path, jobs):
     Utterance(str(tmp_path / "b" / f"{i}.wav"), "", "S", "d", i)
     for i in (2, 1, 0)
   ]
-  again, _ = _extract(moved, cache)
+  again = _extract(moved, cache)
   np.testing.assert_array_equal(again.features["audio"], audio[2::-1])
 
   # Other content, and a file of the cache that was cut off.
   soundfile.write(tmp_path / "b" / "1.wav", _clip(77), 16_000)
   stored = next(p for p in cache.rglob("*.npy") if _holds(p, audio[0]))
   stored.write_bytes(stored.read_bytes()[:-50])
-  changed, _ = _extract(moved, cache)
+  changed = _extract(moved, cache)
   np.testing.assert_array_equal(
     changed.features["audio"][[0, 2]], audio[[2, 0]]
   )
@@ -150,10 +157,13 @@ def mixed(tmp_path):
 
 def test_bad_files_are_named_and_skipped(tmp_path, mixed, caplog):
   cache = tmp_path / "cache"
-  table, skipped = _extract(mixed, cache, max_skipped=8, num_workers=2)
+  table = _extract(mixed, cache, max_skipped=8)
   assert table.turn.tolist() == [0, 1, 2]
   assert table.features["audio"].shape == (3, 88)
-  why = {pathlib.Path(error.path).stem: error.why for error in skipped}
+  lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+  assert len(lines) == 8
+  found = [line.removeprefix("skipped ").split(": ", 1) for line in lines]
+  why = {pathlib.Path(path).stem: reason for path, reason in found}
   for name, reason in {
     "corrupt": "not readable as audio",
     "empty": "empty file",
@@ -166,11 +176,10 @@ def test_bad_files_are_named_and_skipped(tmp_path, mixed, caplog):
   }.items():
     assert reason in why.pop(name)
   assert not why
-  lines = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-  assert len(lines) == 8
-  assert all(line.startswith("skipped ") for line in lines)
 
-  with pytest.raises(UserError, match=r"8 of 11 .*max_skipped = 7; the first"):
+  with pytest.raises(
+    UserError, match=r"8 of 11 .*config.data.max_skipped = 7; the first"
+  ):
     _extract(mixed, cache, max_skipped=7)
 
 
@@ -187,28 +196,39 @@ def test_nothing_usable(tmp_path):
 
 
 def test_text_alone_reads_no_audio(tmp_path):
+  (tmp_path / "no.wav").write_bytes(b"no audio")
   utterances = [
     Utterance("no/such.wav", "sad", "S", "d", 0, "", "some words"),
-    Utterance("no/such.wav", "sad", "S", "d", 1),
+    Utterance("", "sad", "S", "d", 1),
+    Utterance(str(tmp_path / "no.wav"), "sad", "S", "d", 2),
   ]
-  table, skipped = _extract(
+  table = _extract(
     utterances, tmp_path, audio_features="none", text_features="hashing"
   )
-  assert not skipped
   assert set(table.features) == {"text"}
-  assert table.features["text"].shape == (2, 1024)
+  assert table.features["text"].shape == (3, 1024)
+  # Files are told apart wherever there are files.
+  assert [bool(name) for name in table.fingerprint] == [False, False, True]
+  alone = features.annotations(utterances, list("abc"))
+  assert alone.fingerprint.tolist() == table.fingerprint.tolist()
+  assert alone.corpus.tolist() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
   ("changes", "why"),
   [
-    ({"audio_features": "ComParE"}, "choose ComParE_2016, eGeMAPSv02 or none"),
-    ({"text_features": "elmo9"}, "choose hashing, bert, elmo or none"),
+    (
+      {"audio_features": "ComParE"},
+      r"config.data.audio_features = .* ComParE_2016, eGeMAPSv02, none",
+    ),
+    (
+      {"text_features": "elmo9"},
+      r"config.data.text_features = .* hashing, bert, elmo, none",
+    ),
     ({"audio_features": "none"}, "choose one"),
-    ({"num_workers": 0}, "at least one must work"),
     (
       {"audio_features": "none", "text_features": "hashing"},
-      "no utterance has a transcript",
+      r"config.data.text_features = .*no utterance has a transcript",
     ),
   ],
 )
@@ -244,7 +264,7 @@ def test_a_worker_killed_while_jobs_are_given_out(tmp_path, monkeypatch, error):
 
   monkeypatch.setattr(futures.ProcessPoolExecutor, "submit", submit)
   with pytest.raises(UserError, match=r"a worker .* was killed"):
-    _extract(_corpus(tmp_path / "a", 1), tmp_path / "cache")
+    _extract(_corpus(tmp_path / "a", 2), tmp_path / "cache", num_workers=2)
 
 
 def test_a_cache_that_is_no_folder(tmp_path):
@@ -256,6 +276,7 @@ def test_a_cache_that_is_no_folder(tmp_path):
 
 SCRIPT = """
   import pathlib, resource, sys
+  import ml_collections
   from emojax.data import features
   from emojax.corpora.records import Utterance
   from emojax.errors import UserError
@@ -267,8 +288,11 @@ SCRIPT = """
       resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), hard))
     paths = sorted(pathlib.Path(folder).glob("*.wav"))
     utterances = [Utterance(str(p), "sad", "S", p.stem, 0) for p in paths]
+    data = ml_collections.ConfigDict()
+    data.audio_features, data.text_features = "eGeMAPSv02", "none"
+    data.num_workers, data.max_skipped = 2, 0
     try:
-      features.extract(utterances, "eGeMAPSv02", "none", cache, 2, 0)
+      features.extract(utterances, ["c"] * len(paths), data, cache)
     except UserError as error:
       sys.exit(f"UserError: {error}")
 """
@@ -336,8 +360,7 @@ def test_an_interrupted_extraction_goes_on(tmp_path, start, jobs, how):
   before = _stored(cache)
   assert 3 <= len(before) < 100
 
-  table, skipped = _extract(utterances, cache)
-  assert not skipped
+  table = _extract(utterances, cache)
   assert len(table) == 100
   after = _stored(cache)
   assert {name: after[name] for name in before} == before

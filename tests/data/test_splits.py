@@ -461,12 +461,3 @@ def test_identical_rows_have_one_fingerprint():
   other = np.arange(5, dtype=np.float32)[:, np.newaxis]
   told_apart = splits.row_fingerprints({"audio": audio, "text": other})
   assert len(set(told_apart)) == 4
-
-
-def test_identical_files_have_one_fingerprint(tmp_path):
-  for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
-    (tmp_path / name).write_bytes(content)
-  paths = [str(tmp_path / name) for name in "abcd"]
-  a, b, c, missing, text_alone = splits.file_fingerprints([*paths, ""])
-  assert a == b != c
-  assert missing == text_alone == ""

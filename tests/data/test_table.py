@@ -73,9 +73,25 @@ def test_latin_1_bytes_are_decoded(tmp_path):
   assert set(table.speaker) == {"Zoë"}
 
 
-def test_session_may_be_missing(tmp_path):
+def test_session_and_corpus_may_be_missing(tmp_path):
   table = tables.load(_write(tmp_path / "a.npz", session=None))
-  assert table.session.tolist() == [""] * 4
+  assert table.session.tolist() == table.corpus.tolist() == [""] * 4
+  names = np.array(["a", "a", "b", "b"])
+  table = tables.load(_write(tmp_path / "b.npz", corpus=names))
+  assert table.corpus.tolist() == names.tolist()
+
+
+def test_rows_are_told_apart_by_their_features(tmp_path):
+  audio = np.ones((4, 2), np.float32)
+  audio[3] = 2
+  table = tables.load(_write(tmp_path / "a.npz", audio=audio))
+  a, b, c, d = table.fingerprint.tolist()
+  assert a == b == c != d
+  taken = table.take(np.array([3, 0]))
+  assert taken.fingerprint.tolist() == [d, a]
+  np.testing.assert_array_equal(taken.features["audio"], audio[[3, 0]])
+  assert taken.turn.tolist() == table.turn[[3, 0]].tolist()
+  assert len(table.take(table.turn < 0)) == 0
 
 
 def test_dialogues_are_in_the_order_of_turns_and_apart_by_session(tmp_path):

@@ -1,0 +1,219 @@
+"""What is computed once and kept: whole or not there, found by its name.
+
+`open_or_create` keeps one large array, computed in one go, with small arrays
+beside it: `values.bin` holds its rows one after the other and is mapped into
+memory, so that only what is read takes room; `index.npz` holds the rest.
+`Vectors` keeps one small file for each content, each as soon as it is there:
+what was interrupted goes on.
+
+Whoever computes names the folder after everything that changes a value.
+Several processes may use the same one: the first to finish wins.
+"""
+
+import dataclasses
+import errno
+import functools
+import io
+import os
+import pathlib
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+# Registers bfloat16 with NumPy.
+import ml_dtypes  # noqa: F401
+import numpy as np
+
+from emojax.errors import UserError
+from emojax.runtime import files
+
+_VALUES, _INDEX = "values.bin", "index.npz"
+_SHAPE, _TYPE = "values.shape", "values.dtype"
+
+
+class Writer:
+  """Takes rows [n, ...] of one shape and type, in any order."""
+
+  def __init__(self, file: int):
+    """Writes to an open file, at first nothing."""
+    self._file = file
+    self.num_rows = 0
+    self.shape: tuple[int, ...] | None = None
+    self.dtype: np.dtype | None = None
+
+  def put(self, start: int, rows: np.ndarray) -> None:
+    """Puts rows [n, ...] where row `start` and the next ones belong."""
+    if self.shape is None:
+      self.shape, self.dtype = rows.shape[1:], rows.dtype
+    if (rows.shape[1:], rows.dtype) != (self.shape, self.dtype):
+      raise ValueError(f"{rows.dtype} {rows.shape} among {self.shape}")
+    content = np.ascontiguousarray(rows).view(np.uint8).reshape(-1).data
+    # Not through a map: there a full disk would kill the process.
+    place = start * (len(content) // len(rows)) if len(rows) else 0
+    if os.pwrite(self._file, content, place) < len(content):
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    self.num_rows = max(self.num_rows, start + len(rows))
+
+  def append(self, rows: np.ndarray) -> None:
+    """Puts rows [n, ...] behind the last one."""
+    self.put(self.num_rows, rows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Store:
+  """What `open_or_create` gives; small to copy to other processes.
+
+  Attributes:
+    folder: of the store.
+    arrays: the small ones, by name.
+  """
+
+  folder: pathlib.Path
+  arrays: Mapping[str, np.ndarray] = dataclasses.field(repr=False)
+
+  @functools.cached_property
+  def values(self) -> np.ndarray:
+    """The large array [N, ...], mapped from the disk and read-only."""
+    index = _index(self.folder)
+    shape, dtype = index[_SHAPE], np.dtype(str(index[_TYPE]))
+    path = self.folder / _VALUES
+    size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if not path.exists() or path.stat().st_size != size:
+      raise _damaged(path, f"it does not hold {size} bytes")
+    if not size:
+      return np.zeros(shape, dtype)
+    return np.memmap(path, dtype, "r", shape=tuple(shape.tolist()))
+
+  def __getstate__(self):
+    # The map is opened anew in another process.
+    return {"folder": self.folder, "arrays": self.arrays}
+
+
+class Sequences(Sequence):
+  """Sequences [T, ...] that lie one after the other in a store, by index."""
+
+  def __init__(self, store: Store, lengths: Sequence[int]):
+    """Takes T of each sequence."""
+    self.lengths = np.asarray(lengths)
+    self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+    self._store = store
+
+  def __len__(self) -> int:
+    return len(self.lengths)
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    return self._store.values[self._starts[index] : self._starts[index + 1]]
+
+
+def open_or_create(
+  folder: pathlib.Path,
+  compute: Callable[[Writer], Mapping[str, np.ndarray]],
+) -> Store:
+  """Opens a store, or computes it first.
+
+  Args:
+    folder: of the store; its name says what is in it.
+    compute: gives all rows of the large array to the writer, at least one, and
+      returns the small arrays, which may be strings.
+
+  Raises:
+    UserError: the folder cannot be written, the disk is full, or the store is
+      damaged.
+  """
+  if not (folder / _INDEX).exists():
+    with files.explained(folder):
+      _create(folder, compute)
+  arrays = {
+    name: values
+    for name, values in _index(folder).items()
+    if name not in (_SHAPE, _TYPE)
+  }
+  store = Store(folder, arrays)
+  _ = store.values  # Says now what is damaged.
+  return store
+
+
+def _create(folder: pathlib.Path, compute) -> None:
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  prefix = f".{folder.name}."
+  work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+  try:
+    with open(work / _VALUES, "wb") as file:
+      writer = Writer(file.fileno())
+      arrays = compute(writer)
+    shape = (writer.num_rows, *writer.shape)
+    described = {_SHAPE: np.array(shape), _TYPE: np.array(str(writer.dtype))}
+    _save(work / _INDEX, np.savez, **arrays, **described)
+    try:
+      work.rename(folder)
+    except OSError:
+      # Another process may have been first; its store is the same.
+      if not (folder / _INDEX).exists():
+        raise
+  finally:
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _index(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  path = folder / _INDEX
+  try:
+    with open(path, "rb") as file:
+      return dict(np.load(file, allow_pickle=False))
+  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: pathlib.Path, why: str) -> UserError:
+  return UserError(
+    f"{path}: damaged ({why}); remove its folder and run the same command again"
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+  """float32 [D], one file for each content, by its digest.
+
+  Attributes:
+    folder: where they are kept.
+  """
+
+  folder: pathlib.Path
+
+  def make(self) -> None:
+    """Makes the folder.
+
+    Raises:
+      UserError: it can not be there.
+    """
+    with files.explained(self.folder):
+      self.folder.mkdir(parents=True, exist_ok=True)
+
+  def get(self, digest: str) -> np.ndarray | None:
+    """Gives a kept vector; None if it is not there whole."""
+    try:
+      vector = np.load(self._path(digest), allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError, ValueError, EOFError):
+      return None
+    is_vector = vector.ndim == 1 and vector.dtype == np.float32
+    return vector if is_vector else None
+
+  def put(self, digest: str, vector: np.ndarray) -> None:
+    """Keeps a vector, whole or not at all.
+
+    Raises:
+      UserError: no room on the disk.
+    """
+    with files.whole(self._path(digest)) as temporary:
+      _save(temporary, np.save, vector)
+
+  def _path(self, digest: str) -> pathlib.Path:
+    return self.folder / digest[:2] / f"{digest}.npy"
+
+
+def _save(path: pathlib.Path, save: Callable, *arrays, **named) -> None:
+  """NumPy's own writing to a full disk fails without saying that it is full."""
+  content = io.BytesIO()
+  save(content, *arrays, **named)
+  path.write_bytes(content.getvalue())

@@ -1,0 +1,165 @@
+"""What is computed once: as it was computed, whole or not there."""
+
+import errno
+import os
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from emojax.data import store
+from emojax.errors import UserError
+
+LENGTHS = [3, 1, 5, 2]
+STARTS = [0, 3, 4, 9]
+
+
+def sequences(dtype=np.float32):
+  rng = np.random.default_rng(0)
+  return [rng.normal(size=(n, 2, 4)).astype(dtype) for n in LENGTHS]
+
+
+def backwards(values):
+  def compute(writer):
+    for start, one in reversed(list(zip(STARTS, values, strict=True))):
+      writer.put(start, one)
+    return {}
+
+  return compute
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_each_sequence_as_it_was(tmp_path, dtype):
+  values = sequences(dtype)
+  found = store.Sequences(
+    store.open_or_create(tmp_path / "a" / "store", backwards(values)), LENGTHS
+  )
+  assert len(found) == 4
+  np.testing.assert_array_equal(found.lengths, LENGTHS)
+  content = pickle.dumps(found)
+  assert len(content) < 1000
+  for copy in (found, pickle.loads(content)):
+    for index, expected in enumerate(values):
+      assert copy[index].dtype == dtype
+      np.testing.assert_array_equal(copy[index], expected)
+  assert [p.name for p in (tmp_path / "a").iterdir()] == ["store"]
+
+
+def test_rows_as_they_come_and_small_arrays(tmp_path):
+  images = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
+
+  def compute(writer):
+    for image in images:
+      writer.append(image[None])
+    return {"name": np.array(list("abcdé")), "votes": np.zeros((5, 0))}
+
+  found = store.open_or_create(tmp_path / "store", compute)
+  assert found.arrays["name"].tolist() == list("abcdé")
+  assert found.arrays["votes"].shape == (5, 0)
+  assert set(found.arrays) == {"name", "votes"}
+  np.testing.assert_array_equal(found.values, images)
+  assert isinstance(found.values, np.memmap)
+  assert not found.values.flags.writeable
+
+
+def test_rows_of_another_shape_are_a_mistake(tmp_path):
+  def compute(writer):
+    writer.append(np.zeros((1, 2)))
+    writer.append(np.zeros((1, 3)))
+
+  with pytest.raises(ValueError, match=r"\(1, 3\) among \(2,\)"):
+    store.open_or_create(tmp_path / "store", compute)
+  assert not list(tmp_path.iterdir())
+
+
+def test_computed_once(tmp_path):
+  values = sequences()
+  store.open_or_create(tmp_path / "store", backwards(values))
+
+  def again(writer):
+    raise AssertionError("computed twice")
+
+  found = store.open_or_create(tmp_path / "store", again)
+  np.testing.assert_array_equal(found.values[4:9], values[2])
+
+
+def test_an_interruption_leaves_nothing(tmp_path):
+  def interrupted(writer):
+    writer.append(sequences()[0])
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    store.open_or_create(tmp_path / "store", interrupted)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  for pwrite in (full, lambda *_: 1):
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(UserError, match="no room on the disk"):
+      store.open_or_create(tmp_path / "store", backwards(sequences()))
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_a_small_disk(small_disk, large):
+  def compute(writer):
+    size = 2_000_000
+    writer.append(np.zeros((1, size if large else 1), np.uint8))
+    return {} if large else {"much": np.zeros(size, np.uint8)}
+
+  with pytest.raises(UserError, match="no room on the disk"):
+    store.open_or_create(small_disk / "store", compute)
+  assert not list(small_disk.iterdir())
+  with pytest.raises(UserError, match="no room on the disk"):
+    store.Vectors(small_disk).put("abc", np.zeros(1_000_000, np.float32))
+  assert not [path for path in small_disk.rglob("*") if path.is_file()]
+
+
+def test_the_first_of_two_processes_wins(tmp_path):
+  values = sequences()
+
+  def overtaken(writer):
+    store.open_or_create(tmp_path / "store", backwards(values))
+    return backwards(values)(writer)
+
+  found = store.open_or_create(tmp_path / "store", overtaken)
+  np.testing.assert_array_equal(found.values[:3], values[0])
+  assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("name", ["values.bin", "index.npz"])
+def test_damage_is_named(tmp_path, name):
+  store.open_or_create(tmp_path / "store", backwards(sequences()))
+  path = tmp_path / "store" / name
+  path.write_bytes(path.read_bytes()[:-5])
+  with pytest.raises(UserError, match=rf"{name}: damaged .*remove its folder"):
+    store.open_or_create(tmp_path / "store", backwards(sequences()))
+  path.unlink()
+  if name == "index.npz":
+    return
+  with pytest.raises(UserError, match="damaged"):
+    store.open_or_create(tmp_path / "store", backwards(sequences()))
+
+
+def test_vectors(tmp_path):
+  kept = store.Vectors(tmp_path / "vectors")
+  kept.make()
+  vector = np.arange(3, dtype=np.float32)
+  assert kept.get("abcd") is None
+  kept.put("abcd", vector)
+  np.testing.assert_array_equal(
+    pickle.loads(pickle.dumps(kept)).get("abcd"), vector
+  )
+  (path,) = (tmp_path / "vectors").rglob("*.npy")
+  path.write_bytes(path.read_bytes()[:-1])
+  assert kept.get("abcd") is None
+  np.save(path, np.zeros((2, 2), np.float32))
+  assert kept.get("abcd") is None
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match="choose another folder"):
+    store.Vectors(tmp_path / "file" / "vectors").make()
