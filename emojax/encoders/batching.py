@@ -1,23 +1,53 @@
 """Batches of sequences of similar length, in few compiled shapes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from emojax.runtime.progress import progress
 
 
 class Batch(NamedTuple):
   """Some sequences, and the shape to which they are filled up.
 
   Attributes:
-    members: their indices.
-    rows: sequences in the shape, at least as many as there are members.
+    chosen: their indices.
+    rows: sequences in the shape, at least as many as are chosen.
     length: positions of each.
   """
 
-  members: list[int]
+  chosen: list[int]
   rows: int
   length: int
+
+
+def vectors(
+  lengths: Sequence[int],
+  size: int,
+  batch_size: int,
+  max_positions: int,
+  encode: Callable[[Batch], np.ndarray],
+  description: str,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+  """Yields the vectors of some sequences at a time, the longest first.
+
+  Args:
+    lengths: of each sequence; those of length 0 come first, with zeros.
+    size: values of a vector, D.
+    batch_size, max_positions: see `by_length`.
+    encode: gives a batch's vectors [rows, D].
+    description: stands before the progress bar.
+
+  Yields:
+    Indices of n sequences, and their vectors: float32 [n, D].
+  """
+  empty = [row for row, length in enumerate(lengths) if not length]
+  if empty:
+    yield empty, np.zeros((len(empty), size), np.float32)
+  batches = by_length(lengths, batch_size, max_positions)
+  for batch in progress(batches, None, description, "batch"):
+    yield batch.chosen, np.asarray(encode(batch))[: len(batch.chosen)]
 
 
 def by_length(
@@ -26,7 +56,7 @@ def by_length(
   """Deals sequences into batches, so that little of a batch is padding.
 
   Args:
-    lengths: of each sequence, at least 1.
+    lengths: of each sequence; those of length 0 are left out.
     batch_size: how many run together; fewer where they are very long.
     max_positions: of a batch, padding included; it bounds the memory.
 
@@ -35,6 +65,7 @@ def by_length(
     once.
   """
   order = np.argsort(-np.asarray(lengths, np.int64), kind="stable").tolist()
+  order = order[: np.count_nonzero(lengths)]
   most_rows = min(batch_size, _power_of_two(len(order)))
   batches = []
   start = 0
@@ -44,16 +75,6 @@ def by_length(
     batches.append(Batch(order[start : start + rows], rows, length))
     start += rows
   return batches
-
-
-def in_order(
-  parts: Iterable[tuple[list[int], np.ndarray]], count: int, size: int
-) -> np.ndarray:
-  """Puts vectors that came with their indices in order: [count, size]."""
-  result = np.zeros((count, size), np.float32)
-  for rows, vectors in parts:
-    result[rows] = vectors
-  return result
 
 
 def _round_up(length: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from emojax.encoders.activations import ACTIVATIONS
+from emojax.encoders.layers import ACTIVATIONS
 from emojax.errors import UserError
 from emojax.weights import checkpoints
 

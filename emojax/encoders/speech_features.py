@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emojax.encoders.activations import ACTIVATIONS
-from emojax.encoders.layers import dense, dropout, layer_norm
+from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.encoders.speech_config import SpeechConfig
 
 _CONV_EPSILON = 1e-5  # Not in the configs: PyTorch's default.

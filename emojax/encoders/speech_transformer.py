@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from emojax.encoders.activations import ACTIVATIONS
-from emojax.encoders.layers import dense, dropout, layer_norm
+from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.kernels.attention import attend
 

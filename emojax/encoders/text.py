@@ -1,29 +1,33 @@
 """Pretrained text encoders of the BERT and RoBERTa families.
 
-The vector of a text is the mean of its tokens (Reimers and Gurevych 2019).
+Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa". Modules and parameters
+carry the names of the published checkpoints. The vector of a text is the mean
+of its tokens (Reimers and Gurevych 2019).
 
   encoder = text.load("sentence-transformers/all-MiniLM-L6-v2")  # Or a folder.
-  vectors_UxD = text.embed(encoder, texts, batch_size=32)
+  for rows, vectors_RxD in text.vectors(encoder, texts, batch_size=32): ...
 """
 
 import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from emojax.encoders import batching
-from emojax.encoders.text_model import TextConfig, TextEncoder
+from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.errors import UserError
-from emojax.runtime.progress import progress
+from emojax.kernels.attention import attend
 from emojax.weights import checkpoints, hub
 
-_TOKENS_TOGETHER = 16_384  # In a batch of `embed`, padding included.
+_FAMILIES = ("bert", "roberta")
+_TOKENS_TOGETHER = 16_384  # In a batch, padding included.
 # Parts that only the pretraining or a fine-tuned task needs.
 _HEADS = (
   r"^pooler\.",
@@ -34,7 +38,174 @@ _HEADS = (
   r"^embeddings\.position_ids$",
 )
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+  """A text encoder; names are those of `config.json`, defaults BERT base."""
+
+  model_type: str = "bert"
+  vocab_size: int = 30_522
+  hidden_size: int = 768
+  num_hidden_layers: int = 12
+  num_attention_heads: int = 12
+  intermediate_size: int = 3072
+  hidden_act: str = "gelu"
+  hidden_dropout_prob: float = 0.1
+  attention_probs_dropout_prob: float = 0.1
+  max_position_embeddings: int = 512
+  type_vocab_size: int = 2
+  layer_norm_eps: float = 1e-12
+  pad_token_id: int = 0
+
+  @classmethod
+  def from_json(cls, fields: Mapping[str, Any], source: str) -> Self:
+    """Reads the object of a `config.json`; `source` is named in errors.
+
+    Raises:
+      UserError: another architecture, or a part of it that is not here.
+    """
+    family = fields.get("model_type")
+    if family not in _FAMILIES:
+      raise UserError(
+        f"{source}: model_type {family!r} is no text encoder that emojax has; "
+        f"it has {', '.join(_FAMILIES)}"
+      )
+    positions = fields.get("position_embedding_type", "absolute")
+    if positions != "absolute" or fields.get("is_decoder"):
+      raise UserError(
+        f"{source}: a decoder, or {positions} positions, are not supported; "
+        "choose an encoder with absolute positions"
+      )
+    defaults = {"vocab_size": 50_265, "pad_token_id": 1}  # RoBERTa's.
+    values = defaults if family == "roberta" else {}
+    values |= checkpoints.known_fields(cls, fields, source)
+    config = cls(**values)
+    if config.hidden_size % config.num_attention_heads:
+      raise UserError(
+        f"{source}: hidden_size = {config.hidden_size} is no multiple of "
+        f"num_attention_heads = {config.num_attention_heads}"
+      )
+    if config.hidden_act not in ACTIVATIONS:
+      raise UserError(
+        f"{source}: hidden_act = {config.hidden_act!r} is none of "
+        f"{', '.join(ACTIVATIONS)}"
+      )
+    return config
+
+  @property
+  def first_position(self) -> int:
+    """RoBERTa counts positions from behind its padding token."""
+    return self.pad_token_id + 1 if self.model_type == "roberta" else 0
+
+  @property
+  def max_tokens(self) -> int:
+    """The longest text, with the marks of begin and end."""
+    return self.max_position_embeddings - self.first_position
+
+
+class TextEncoder(nn.Module):
+  """A transformer encoder over tokens.
+
+  Attributes:
+    config: the architecture.
+    dtype: type of the computation; parameters are float32.
+  """
+
+  config: TextConfig
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    tokens_BxT: jax.Array,
+    lengths_B: jax.Array,
+    train: bool = False,
+  ) -> dict[str, Any]:
+    """Encodes texts of one segment.
+
+    Args:
+      tokens_BxT: ids of the checkpoint's tokenizer, anything after the end.
+      lengths_B: tokens of each text.
+      train: whether dropout is active; it draws from the rng 'dropout'.
+
+    Returns:
+      `last_hidden_state` [B, T, D]; `hidden_states`, the embedding and the
+      output of each layer, as a tuple; `mask` [B, T], true within a text.
+    """
+    mask_BxT = jnp.arange(tokens_BxT.shape[1])[None] < lengths_B[:, None]
+    hidden_states = [self._embed(tokens_BxT, train)]
+    for index in range(self.config.num_hidden_layers):
+      layer = _Layer(self.config, self.dtype, name=f"encoder.layer.{index}")
+      hidden_states.append(layer(hidden_states[-1], mask_BxT, train))
+    return {
+      "last_hidden_state": hidden_states[-1],
+      "hidden_states": tuple(hidden_states),
+      "mask": mask_BxT,
+    }
+
+  def _embed(self, tokens_BxT, train):
+    """Token, position and segment."""
+    config = self.config
+    positions = jnp.arange(tokens_BxT.shape[1]) + config.first_position
+    x_BxTxD = 0
+    for rows, name, index in (
+      (config.vocab_size, "word", tokens_BxT),
+      (config.max_position_embeddings, "position", positions[None]),
+      (config.type_vocab_size, "token_type", jnp.zeros((1, 1), int)),
+    ):
+      x_BxTxD += nn.Embed(
+        rows,
+        config.hidden_size,
+        dtype=self.dtype,
+        embedding_init=nn.initializers.normal(0.02),
+        name=f"embeddings.{name}_embeddings",
+      )(index)
+    norm = layer_norm(config.layer_norm_eps, self.dtype, "embeddings.LayerNorm")
+    return dropout(config.hidden_dropout_prob, train)(norm(x_BxTxD))
+
+
+class _Layer(nn.Module):
+  """Self-attention and feed-forward network, each normalised after it."""
+
+  config: TextConfig
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x_BxTxD, mask_BxT, train):
+    config = self.config
+    heads = (*x_BxTxD.shape[:2], config.num_attention_heads, -1)
+    query, key, value = (
+      self._dense(config.hidden_size, f"attention.self.{name}")(x_BxTxD)
+      for name in ("query", "key", "value")
+    )
+    rate = config.attention_probs_dropout_prob
+    y_BxTxHxK = attend(
+      query.reshape(heads),
+      key.reshape(heads),
+      value.reshape(heads),
+      mask_BxT,
+      dropout_rate=rate,
+      dropout_key=self.make_rng("dropout") if train and rate > 0 else None,
+    )
+    y_BxTxD = y_BxTxHxK.reshape(x_BxTxD.shape)
+    x_BxTxD = self._add("attention.output", y_BxTxD, x_BxTxD, train)
+    y_BxTxE = self._dense(config.intermediate_size, "intermediate.dense")(
+      x_BxTxD
+    )
+    y_BxTxE = ACTIVATIONS[config.hidden_act](y_BxTxE)
+    return self._add("output", y_BxTxE, x_BxTxD, train)
+
+  def _add(self, name, y_BxTxE, x_BxTxD, train):
+    """Back to the width of the model, added to the input and normalised."""
+    y = self._dense(self.config.hidden_size, f"{name}.dense")(y_BxTxE)
+    y = dropout(self.config.hidden_dropout_prob, train)(y)
+    epsilon = self.config.layer_norm_eps
+    return layer_norm(epsilon, self.dtype, f"{name}.LayerNorm")(x_BxTxD + y)
+
+  def _dense(self, features, name):
+    return dense(features, self.dtype, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +217,12 @@ class Pretrained:
     model: a `TextEncoder`.
     params: its parameters, float32.
     tokenizer: of transformers; it adds the marks of begin and end.
-    revision: commit of the hub's repository; '' for a local folder.
   """
 
   config: TextConfig
   model: TextEncoder
   params: Any
   tokenizer: Any
-  revision: str
 
 
 def load(
@@ -87,9 +256,7 @@ def load(
     prefix=f"{config.model_type}.",
     ignored=_HEADS,
   )
-  return Pretrained(
-    config, model, params, _tokenizer(folder), hub.revision_of(folder)
-  )
+  return Pretrained(config, model, params, _tokenizer(folder))
 
 
 def _tokenizer(folder: pathlib.Path):
@@ -113,9 +280,8 @@ def vectors(
 ) -> Iterator[tuple[list[int], np.ndarray]]:
   """Yields the vectors of some texts at a time, the longest first.
 
-  Texts of similar length run together, in few compiled shapes; a progress bar
-  tells how far they are. A text longer than the model's positions is cut, and
-  the number of those is logged.
+  A text longer than the model's positions is cut, and the number of those is
+  logged.
 
   Args:
     encoder: as `load` gives it.
@@ -128,32 +294,22 @@ def vectors(
   """
   limit = encoder.config.max_tokens
   tokens = _tokens(encoder, texts)
-  empty = [row for row, text in enumerate(texts) if not text.strip()]
-  if empty:
-    size = encoder.config.hidden_size
-    yield empty, np.zeros((len(empty), size), np.float32)
-  rows = [row for row, text in enumerate(texts) if text.strip()]
-  batches = batching.by_length(
-    [len(tokens[row]) for row in rows], batch_size, _TOKENS_TOGETHER
-  )
-  for batch in progress(batches, None, "text encoder", "batch"):
+
+  def encode(batch):
     tokens_BxT = np.zeros((batch.rows, min(batch.length, limit)), np.int32)
     lengths_B = np.zeros(batch.rows, np.int32)
-    members = [rows[member] for member in batch.members]
-    for index, row in enumerate(members):
+    for index, row in enumerate(batch.chosen):
       lengths_B[index] = len(tokens[row])
       tokens_BxT[index, : len(tokens[row])] = tokens[row]
-    means = _mean(encoder.model, encoder.params, tokens_BxT, lengths_B)
-    yield members, np.asarray(means)[: len(members)]
+    return _mean(encoder.model, encoder.params, tokens_BxT, lengths_B)
 
-
-def embed(
-  encoder: Pretrained, texts: Sequence[str], batch_size: int
-) -> np.ndarray:
-  """Gives float32 [U, D], the `vectors` of all texts in their order."""
-  size = encoder.config.hidden_size
-  return batching.in_order(
-    vectors(encoder, texts, batch_size), len(texts), size
+  return batching.vectors(
+    [len(tokens[row]) if text.strip() else 0 for row, text in enumerate(texts)],
+    encoder.config.hidden_size,
+    batch_size,
+    _TOKENS_TOGETHER,
+    encode,
+    "text encoder",
   )
 
 
@@ -165,7 +321,7 @@ def _tokens(encoder: Pretrained, texts: Sequence[str]) -> list[list[int]]:
   tokens = encoder.tokenizer(list(texts), verbose=False)["input_ids"]
   cut = [row for row, ids in enumerate(tokens) if len(ids) > limit]
   if cut:
-    _log.warning(
+    _LOG.warning(
       "%d of %d texts are cut to %d tokens", len(cut), len(texts), limit
     )
   for row in cut:

@@ -19,15 +19,26 @@ def test_few_shapes_that_fit(lengths, together, shapes):
   """Similar lengths run together; very long sequences in smaller batches."""
   batches = batching.by_length(lengths, 8, together)
   assert [(batch.rows, batch.length) for batch in batches] == shapes
-  members = [member for batch in batches for member in batch.members]
-  assert sorted(members) == list(range(len(lengths)))
+  chosen = [row for batch in batches for row in batch.chosen]
+  assert sorted(chosen) == list(range(len(lengths)))
   for batch in batches:
-    assert len(batch.members) <= batch.rows
-    assert max(lengths[member] for member in batch.members) <= batch.length
+    assert len(batch.chosen) <= batch.rows
+    assert max(lengths[row] for row in batch.chosen) <= batch.length
 
 
-def test_vectors_come_back_in_order():
-  parts = [([2, 0], np.array([[2, 2], [0, 0]])), ([1], np.ones((1, 2)))]
-  found = batching.in_order(iter(parts), 3, 2)
-  assert found.dtype == np.float32
-  assert found.tolist() == [[0, 0], [1, 1], [2, 2]]
+def test_vectors_of_empty_sequences_come_first_as_zeros(capsys):
+  parts = list(
+    batching.vectors(
+      [3, 0, 9, 0, 5, 4],
+      2,
+      2,
+      4096,
+      lambda batch: np.arange(2.0 * batch.rows).reshape(batch.rows, 2),
+      "sequences",
+    )
+  )
+  assert [rows for rows, _ in parts] == [[1, 3], [2, 4], [5, 0]]
+  assert not parts[0][1].any()
+  for _, vectors in parts[1:]:
+    assert vectors.tolist() == [[0, 1], [2, 3]]
+  assert "sequences: 2/2" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emojax.encoders import elmo
-from emojax.encoders.elmo_model import BidirectionalLanguageModel, Config
+from emojax.encoders.elmo import BidirectionalLanguageModel, Config
 
 SENTENCES = [
   ["It", "'s", "a", "well-known", "naïve", "idea", "."],
@@ -35,6 +35,16 @@ def _apply(model, params, ids, lengths):
 
 def _run(model, sentences):
   return _apply(model.model, model.params, *elmo.characters(sentences))
+
+
+def _embed(model, texts, batch_size):
+  """The vectors of all texts in their order."""
+  size = 2 * model.config.projection_dim
+  found = np.full((len(texts), size), np.nan, np.float32)
+  for rows, vectors in elmo.vectors(model, texts, batch_size):
+    assert vectors.dtype == np.float32
+    found[rows] = vectors
+  return found
 
 
 # Each option in both positions; the scale is that of the LSTM's weights.
@@ -238,8 +248,7 @@ def test_embed_is_the_mean_over_layers_and_words(tmp_path, capsys):
   folder = elmo_pytorch.write(tmp_path / "elmo", elmo_pytorch.OPTIONS)
   texts = ["It's a well-known idea.", "", "No", "yes " * 30, "No", " "]
   texts += [f"one more {i}" for i in range(5)]
-  found = elmo.embed(elmo.load(folder), texts, batch_size=4)
-  assert found.dtype == np.float32
+  found = _embed(elmo.load(folder), texts, batch_size=4)
   assert found.shape == (11, 12)
   reference = elmo_pytorch.Elmo(folder)
   for mean, text in zip(found, texts, strict=True):
@@ -254,5 +263,5 @@ def test_embed_is_the_mean_over_layers_and_words(tmp_path, capsys):
 
 def test_embed_of_nothing(tmp_path):
   model = elmo.load(elmo_pytorch.write(tmp_path / "elmo", elmo_pytorch.OPTIONS))
-  assert elmo.embed(model, [], batch_size=4).shape == (0, 12)
-  assert not elmo.embed(model, ["", "  "], batch_size=4).any()
+  assert _embed(model, [], batch_size=4).shape == (0, 12)
+  assert not _embed(model, ["", "  "], batch_size=4).any()

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from emojax.encoders import text
-from emojax.encoders.text_model import TextConfig, TextEncoder
+from emojax.encoders.text import TextConfig, TextEncoder
 from emojax.errors import UserError
 
 CLASSES = {
@@ -53,6 +53,15 @@ def save(model, folder):
   vocabulary = {word: i for i, word in enumerate([*special, *WORDS])}
   transformers.BertTokenizer(vocabulary).save_pretrained(folder)
   return str(folder)
+
+
+def embed(encoder, texts, batch_size):
+  """The vectors of all texts in their order."""
+  found = np.full((len(texts), encoder.config.hidden_size), np.nan, np.float32)
+  for rows, vectors in text.vectors(encoder, texts, batch_size):
+    assert vectors.dtype == np.float32
+    found[rows] = vectors
+  return found
 
 
 def make_tokens():
@@ -100,7 +109,7 @@ def test_hidden_states_and_gradients(family, act, tmp_path):
     # PyTorch gives the embeddings of its padding no gradient.
     for name in ("word_embeddings", "position_embeddings"):
       for tree in (gradients, wanted):
-        table = tree["embeddings"][name]
+        table = tree[f"embeddings.{name}"]
         table["embedding"] = jnp.delete(table["embedding"], 1, axis=0)
 
   def assert_close(found, want):
@@ -115,7 +124,7 @@ def test_the_vector_of_a_text(tmp_path, capsys):
   model = make_reference("bert")
   encoder = text.load(save(model, tmp_path))
   texts = ["the dog", "", "ran and sat by the door", " ", "dog"] * 3
-  found = text.embed(encoder, texts, batch_size=4)
+  found = embed(encoder, texts, batch_size=4)
   assert found.shape == (15, 48) and found.dtype == np.float32
   for row, words in zip(found, texts, strict=True):
     if not words.strip():
@@ -126,7 +135,7 @@ def test_the_vector_of_a_text(tmp_path, capsys):
       want = model(**tokens).last_hidden_state[0].mean(0)
     np.testing.assert_allclose(row, want.numpy(), atol=1e-5)
   assert "text encoder: " in capsys.readouterr().err
-  assert text.embed(encoder, [], batch_size=4).shape == (0, 48)
+  assert embed(encoder, [], batch_size=4).shape == (0, 48)
 
 
 @pytest.mark.parametrize("family", CLASSES)
@@ -136,7 +145,7 @@ def test_long_texts_are_cut_and_counted(family, tmp_path, caplog):
   limit = 24 if family == "bert" else 22
   assert encoder.config.max_tokens == limit
   with caplog.at_level(logging.WARNING, "emojax"):
-    long, same = text.embed(encoder, ["dog " * 50, "dog " * (limit - 2)], 2)
+    long, same = embed(encoder, ["dog " * 50, "dog " * (limit - 2)], 2)
   np.testing.assert_allclose(long, same, atol=1e-6)
   assert f"1 of 2 texts are cut to {limit} tokens" in caplog.text
 
@@ -173,7 +182,7 @@ def test_minilm():
     "no " * 600,
   ]
   encoder = text.load(str(MINILM))
-  found = text.embed(encoder, texts, batch_size=4)
+  found = embed(encoder, texts, batch_size=4)
   model = transformers.AutoModel.from_pretrained(MINILM).eval()
   for vector, words in zip(found, texts, strict=True):
     tokens = encoder.tokenizer(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from emojax.encoders.activations import ACTIVATIONS
+from emojax.encoders.layers import ACTIVATIONS
 
 
 @pytest.mark.parametrize(

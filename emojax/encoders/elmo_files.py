@@ -1,0 +1,203 @@
+"""ELMo's published files: options in JSON, weights in HDF5."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emojax.errors import UserError
+
+_ORIGIN = (
+  "put there elmo_2x4096_512_2048cnn_2xhighway_options.json and "
+  "elmo_2x4096_512_2048cnn_2xhighway_weights.hdf5 of AllenNLP's ELMo page, "
+  "https://allenai.org/allennlp/software/elmo"
+)
+# What h5py raises where the bytes make no sense, by where they are.
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """The fields of a published `options.json` that shape the network.
+
+  Attributes:
+    max_characters_per_token: C, with the marks of begin and end of the word.
+    filters: (width, number) of each convolution over characters.
+    activation: 'relu' or 'tanh', after the pooled convolutions.
+    embedding_dim: D.
+    n_highway: number of highway layers.
+    dim: K.
+    projection_dim: P.
+    n_layers: number of LSTM layers of each direction.
+    use_skip_connections: add a layer's input to its output, from the second
+      layer on.
+    cell_clip: bound of the cells' values; None for none.
+    proj_clip: bound of the projections' values; None for none.
+  """
+
+  max_characters_per_token: int
+  filters: tuple[tuple[int, int], ...]
+  activation: str
+  embedding_dim: int
+  n_highway: int
+  dim: int
+  projection_dim: int
+  n_layers: int
+  use_skip_connections: bool
+  cell_clip: float | None
+  proj_clip: float | None
+
+
+def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
+  return (
+    f"a whole number, at least {least}",
+    lambda x: type(x) is int and x >= least,
+  )
+
+
+def _is_bound(value: Any) -> bool:
+  return value is None or (type(value) in (int, float) and value > 0)
+
+
+def _are_filters(value: Any) -> bool:
+  return (
+    isinstance(value, list)
+    and value != []
+    and all(
+      isinstance(pair, list)
+      and [type(x) for x in pair] == [int, int]
+      and min(pair) >= 1
+      for pair in value
+    )
+  )
+
+
+_BOUND = "a positive number or null", _is_bound
+# What each option must be.
+_OPTIONS = {
+  # 261 in training; for use, bilm-tf has one more set, its id for no word.
+  "char_cnn.n_characters": ("262, or 261", lambda x: x in (261, 262)),
+  "char_cnn.max_characters_per_token": _at_least(3),
+  "char_cnn.filters": ("a list of [width, number]", _are_filters),
+  "char_cnn.activation": ("relu or tanh", lambda x: x in ("relu", "tanh")),
+  "char_cnn.embedding.dim": _at_least(1),
+  "char_cnn.n_highway": _at_least(0),
+  "lstm.dim": _at_least(1),
+  "lstm.projection_dim": _at_least(1),
+  "lstm.n_layers": _at_least(1),
+  "lstm.use_skip_connections": ("true or false", lambda x: type(x) is bool),
+  "lstm.cell_clip": _BOUND,
+  "lstm.proj_clip": _BOUND,
+}
+
+
+def find(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
+  """The options and the weights in a folder.
+
+  Raises:
+    UserError: a file is missing, or there are two of a kind.
+  """
+  folder = pathlib.Path(path)
+  if not folder.is_dir():
+    raise UserError(f"{folder}: no such folder; make it and {_ORIGIN}")
+
+  def only(pattern: str) -> pathlib.Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+      raise UserError(f"{folder}: no {pattern} in it; {_ORIGIN}")
+    if len(found) > 1:
+      names = ", ".join(path.name for path in found)
+      raise UserError(f"{folder}: {names}: keep one {pattern} in it")
+    return found[0]
+
+  return only("*options*.json"), only("*weights*.hdf5")
+
+
+def read_options(path: pathlib.Path) -> Config:
+  """Reads what shapes the network; the rest belongs to its training.
+
+  Raises:
+    UserError: not JSON, or an option is missing or makes no sense.
+  """
+  try:
+    options = json.loads(path.read_bytes())
+  except ValueError as error:  # Of JSON, or of its encoding.
+    raise UserError(f"{path}: not JSON ({error}); {_ORIGIN}") from error
+  values = {}
+  for name, (what, is_valid) in _OPTIONS.items():
+    value = options
+    for key in name.split("."):
+      if not isinstance(value, dict) or key not in value:
+        raise UserError(f"{path}: no field {name}; {_ORIGIN}")
+      value = value[key]
+    if not is_valid(value):
+      raise UserError(f"{path}: {name} = {value!r}: must be {what}")
+    values[name.partition(".")[2].replace(".", "_")] = value
+  del values["n_characters"]
+  values["filters"] = tuple((width, size) for width, size in values["filters"])
+  config = Config(**values)
+  widest = max(width for width, _ in config.filters)
+  if widest > config.max_characters_per_token:
+    raise UserError(
+      f"{path}: char_cnn.filters = {config.filters}: must be of widths up to "
+      f"max_characters_per_token = {config.max_characters_per_token}"
+    )
+  return config
+
+
+def read_weights(
+  path: pathlib.Path, shapes: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, jax.Array]:
+  """Reads the data sets of an HDF5 file, as float32.
+
+  Args:
+    path: of the file.
+    shapes: of all that have to be in it, by name.
+
+  Raises:
+    UserError: the file is damaged, or holds others.
+  """
+  found = {}
+
+  def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    if isinstance(item, h5py.Dataset):
+      found[name] = item
+
+  try:
+    with h5py.File(path, "r") as file:
+      file.visititems(keep)
+      _compare(path, found, shapes)
+      return {
+        name: jnp.asarray(item[()].astype(np.float32, copy=False))
+        for name, item in found.items()
+      }
+  except _DAMAGED as error:
+    raise UserError(
+      f"{path}: damaged, or not HDF5 ({error}); {_ORIGIN}"
+    ) from error
+
+
+def _compare(
+  path: pathlib.Path,
+  found: Mapping[str, h5py.Dataset],
+  shapes: Mapping[str, jax.ShapeDtypeStruct],
+) -> None:
+  faults = [f"{name} is missing" for name in sorted(shapes.keys() - found)]
+  faults += [f"{name} is unexpected" for name in sorted(found.keys() - shapes)]
+  for name in sorted(shapes.keys() & found):
+    item, shape = found[name], shapes[name].shape
+    if item.shape != shape:
+      faults.append(f"{name} is {item.shape}, must be {shape}")
+    elif item.dtype.kind != "f":
+      faults.append(f"{name} is {item.dtype}, must be float")
+  if faults:
+    raise UserError(
+      f"{path}: not the weights of the options beside it: {'; '.join(faults)}"
+    )
