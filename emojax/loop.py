@@ -11,7 +11,8 @@ import dataclasses
 import logging
 import pathlib
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ from emojax.runtime.writers import TensorBoardWriter
 _LOG = logging.getLogger(__name__)
 
 State = Any
-Record = dict[str, jax.Array]
+Record = Mapping[str, jax.Array | clu_values.Value]
 History = dict[str, np.ndarray]
 
 
@@ -40,20 +41,22 @@ class Study:
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
     summarize: `(state, history) -> results`: what the study makes of it.
-    pictures: `record -> {name: clu value}`, such as `clu.values.Image`: what
-      TensorBoard shows beside the scalars.
+    pictures: `arrays of a record -> {name: clu value}`: what TensorBoard shows
+      besides.
 
-  A record maps names to arrays that may still be on their way: the loop reads
-  them one round late, so that the devices never wait for the host. Its scalars
-  go to TensorBoard; all of it, stacked over rounds, is the history.
+  A record holds, by name, arrays and clu values: what
+  `Collection.compute_values()` gives may be a part of it. They may still be on
+  their way: the loop reads them one round late, so that the devices never wait
+  for the host. Arrays and clu's scalars are the history, stacked over rounds.
+  TensorBoard gets scalars, and all other clu values as what they are.
   """
 
   init: Callable[[], State]
   round: Callable[[State, int], tuple[State, Record]]
   evaluate: Callable[[State], Record]
   summarize: Callable[[State, History], Any]
-  pictures: Callable[[dict[str, np.ndarray]], dict[str, clu_values.Value]] = (
-    lambda record: {}
+  pictures: Callable[[History], Mapping[str, clu_values.Value]] = (
+    lambda arrays: {}
   )
 
 
@@ -92,11 +95,12 @@ def run(
     rounds = progress(
       range(start, num_rounds), description=description, unit=unit
     )
-    with contextlib.closing(writer), _stop_requests() as requests:
+    requests: list[int] = []
+    with contextlib.closing(writer), on_stop(requests.append):
       for round_ in rounds:
         state, trained = study.round(state, round_)
         done = round_ + 1
-        records.add(done, trained | study.evaluate(state))
+        records.add(done, {**trained, **study.evaluate(state)})
         is_due = done % checkpoint_every == 0 or done == num_rounds
         if requests or is_due:
           records.flush()
@@ -112,14 +116,42 @@ def run(
     return state, records.history
 
 
+@contextlib.contextmanager
+def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
+  """Tells `handle` of the signals that ask the job to stop.
+
+  A second signal of the same kind ends the process at once. In a thread that
+  is not the main one signals stay what they are.
+
+  Args:
+    handle: is called with the signal's number; may raise.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+
+  def request(number: int, frame) -> None:
+    del frame
+    signal.signal(number, signal.SIG_DFL)
+    handle(number)
+
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  previous = {number: signal.signal(number, request) for number in numbers}
+  try:
+    yield
+  finally:
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+
 class _Records:
   """The history so far, and the one record that is still on its way."""
 
-  def __init__(self, history: History, writer, workdir, pictures):
+  def __init__(self, history: History, writer, folder, pictures):
     self._rounds = {name: list(values) for name, values in history.items()}
     self._pending: tuple[int, Record] | None = None
     self._writer = writer
-    self._workdir = workdir
+    self._folder = folder
     self._pictures = pictures
 
   def add(self, round_: int, record: Record) -> None:
@@ -139,36 +171,26 @@ class _Records:
       return
     round_, record = self._pending
     self._pending = None
-    record = jax.device_get(record)
-    for name, value in record.items():
+    shown = {k: v for k, v in record.items() if _is_shown_alone(v)}
+    arrays = jax.device_get(
+      {
+        name: getattr(value, "value", value)
+        for name, value in record.items()
+        if name not in shown
+      }
+    )
+    for name, value in arrays.items():
       if not np.isfinite(value).all():
         raise UserError(
-          f"{name} is not finite after round {round_} in {self._workdir}: "
+          f"{name} is not finite after round {round_} in {self._folder}: "
           "lower config.optimizer.learning_rate and choose another --workdir"
         )
       self._rounds.setdefault(name, []).append(np.asarray(value))
-    scalars = {k: float(v) for k, v in record.items() if np.ndim(v) == 0}
-    self._writer.write(round_, scalars | self._pictures(record))
+    shown |= {k: v for k, v in arrays.items() if np.ndim(v) == 0}
+    self._writer.write(round_, {**shown, **self._pictures(arrays)})
 
 
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-  """Collects the signals that ask the job to stop.
-
-  A second signal of the same kind ends the process at once.
-  """
-  requests = []
-  previous = {}
-
-  def request(number, frame):
-    del frame
-    requests.append(number)
-    signal.signal(number, previous[number])
-
-  for number in (signal.SIGTERM, signal.SIGINT):
-    previous[number] = signal.signal(number, request)
-  try:
-    yield requests
-  finally:
-    for number, handler in previous.items():
-      signal.signal(number, handler)
+def _is_shown_alone(value: jax.Array | clu_values.Value) -> bool:
+  """Whether it is for TensorBoard and not for the history."""
+  is_scalar = isinstance(value, clu_values.Scalar)
+  return isinstance(value, clu_values.Value) and not is_scalar

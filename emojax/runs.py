@@ -8,13 +8,15 @@ axis of one program (`positions`).
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import itertools
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import ml_collections
 import numpy as np
@@ -26,8 +28,11 @@ from emojax.runtime import files, tensors
 from emojax.summary import Summary
 
 _CONFIG, _LOCK = "config.json", ".lock"
-_FIGURES, _HISTORY, _OUTPUTS = "figures.json", "history.npz", "outputs.npz"
+_FIGURES, _HISTORY, _OUTPUTS = "figures.json", summaries.HISTORY, "outputs.npz"
 _WEIGHTS = "weights.safetensors"
+# What file systems say that have no locks.
+_LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+_LOG = logging.getLogger(__name__)
 
 Files = Mapping[str, Callable[[pathlib.Path], None]]
 
@@ -212,11 +217,13 @@ def complete(
   Raises:
     UserError: another process uses the folder; it holds a study of another
       config, or can not be written; whatever the study finds wrong.
+    SystemExit: the job was asked to stop (SIGTERM, SIGINT); no file is left
+      half-written, and the same command goes on.
   """
   workdir = pathlib.Path(workdir)
   if is_finished(workdir, config):
     return summaries.read(workdir)
-  with _locked(workdir):
+  with _locked(workdir), loop.on_stop(_stop):
     if is_finished(workdir, config):
       return summaries.read(workdir)  # By the process that had the lock.
     summary, results = study(Grid(workdir, config))
@@ -257,12 +264,8 @@ def settle(
     part = part[parent]
   if part[name]:
     return config
-  path = pathlib.Path(workdir, _CONFIG)
-  if path.exists():
-    kept = dict(_flatten(json.loads(path.read_text(encoding="utf-8"))))
-    part[name] = kept.get(f"config.{field}", "")
-  else:
-    part[name] = find()
+  kept = _claimed(pathlib.Path(workdir))
+  part[name] = find() if kept is None else kept.get(f"config.{field}", "")
   return config
 
 
@@ -276,11 +279,10 @@ def is_finished(
   """
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"{workdir} is no folder: choose another --workdir")
-  path = workdir / _CONFIG
-  if not path.exists():
+  theirs = _claimed(workdir)
+  if theirs is None:
     return False
   ours = dict(_flatten(_plain(config)))
-  theirs = dict(_flatten(json.loads(path.read_text(encoding="utf-8"))))
   for name in sorted(ours.keys() | theirs.keys()):
     here, there = ours.get(name, "nothing"), theirs.get(name, "nothing")
     if here != there:
@@ -300,36 +302,80 @@ def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
       temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def _claimed(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """The fields of the config that the folder belongs to, if any.
+
+  Raises:
+    UserError: they can not be read.
+  """
+  path = workdir / _CONFIG
+  if not path.exists():
+    return None
+  try:
+    return dict(_flatten(json.loads(path.read_text(encoding="utf-8"))))
+  except (OSError, ValueError, AttributeError) as error:
+    raise UserError(
+      f"{path} is damaged ({error}): choose another --workdir"
+    ) from error
+
+
+def _stop(number: int) -> None:
+  """Ends the process in such a way that what is being written is tidied up."""
+  _LOG.warning("stopped; the same command goes on from there")
+  raise SystemExit(128 + number)
+
+
 @contextlib.contextmanager
 def _locked(workdir: pathlib.Path) -> Iterator[None]:
   """Keeps other processes out of the folder.
 
-  The system takes the lock from a process that ends, however it ends. A folder
-  in which nothing was written is removed again.
+  The system takes the lock from a process that ends, however it ends. Folders
+  that are made here and in which nothing was written are removed again.
 
   Raises:
     UserError: another process is in it, or the folder can not be there.
   """
-  if workdir.exists() and not workdir.is_dir():
-    raise UserError(f"{workdir} is no folder: choose another --workdir")
+  made = [p for p in (workdir, *workdir.parents) if not p.exists()]
+  with files.explained(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(workdir)
+  try:
+    files.sweep(workdir)
+    yield
+  finally:
+    # While it is held: whoever has opened the file will see that it went.
+    (workdir / _LOCK).unlink(missing_ok=True)
+    lock.close()
+    with contextlib.suppress(OSError):  # Not empty.
+      for folder in made:
+        folder.rmdir()
+
+
+def _lock(workdir: pathlib.Path) -> IO[str]:
+  """The file that is locked, open."""
   path = workdir / _LOCK
-  with contextlib.ExitStack() as stack:
-    with files.explained(workdir):
-      workdir.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(path.open("w"))
+  while True:
+    lock = path.open("w", encoding="utf-8")
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+        return lock
+    except FileNotFoundError:
+      pass  # Its owner has just come to the end.
     except BlockingIOError as error:
+      lock.close()
       raise UserError(
         f"{workdir} is in use by another process: wait for it, or choose "
         "another --workdir"
       ) from error
-    try:
-      yield
-    finally:
-      if os.listdir(workdir) == [_LOCK]:
-        path.unlink()
-        workdir.rmdir()
+    except OSError as error:
+      if error.errno not in _LOCKLESS:
+        raise
+      _LOG.warning(
+        "%s is on a disk without locks: let no other process use it", workdir
+      )
+      return lock
+    lock.close()
 
 
 def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:
@@ -347,12 +393,16 @@ def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:
 
 
 def _read(run: Run, folder: pathlib.Path) -> Outcome:
-  arrays = []
-  for name in (_OUTPUTS, _HISTORY):
-    with np.load(folder / name) as content:
-      arrays.append(dict(content))
-  figures = json.loads((folder / _FIGURES).read_text(encoding="utf-8"))
-  return Outcome(run, figures, *arrays, folder)
+  try:
+    outputs, history = (
+      summaries.read_arrays(folder / name) for name in (_OUTPUTS, _HISTORY)
+    )
+    figures = json.loads((folder / _FIGURES).read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(
+      f"{folder} is damaged ({error}): remove it and run the same command again"
+    ) from error
+  return Outcome(run, figures, outputs, history, folder)
 
 
 def _plain(config: ml_collections.ConfigDict) -> dict:

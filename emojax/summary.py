@@ -10,6 +10,7 @@ import datetime
 import itertools
 import json
 import pathlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from emojax import metrics, statistics
 from emojax.errors import UserError
 
 SCHEMA = 2
-FILE = "summary.json"
+FILE, HISTORY = "summary.json", "history.npz"
 SIGN_FLIPS = "paired sign-flip permutation over initialisations"
 LAST_EPOCH = "at the last epoch"
 BEST_EPOCH = "at the epoch that was best on the validation part"
@@ -176,6 +177,21 @@ class Summary:
 def history_name(setting: str, system: str, name: str) -> str:
   """Where `history.npz` keeps an array [R, E, ...] of a system's runs."""
   return f"{setting}/{system}/{name}"
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Reads a whole `.npz` file.
+
+  Raises:
+    OSError: there is none.
+    ValueError: it is damaged, or holds what would have to be unpickled.
+  """
+  try:
+    # Opened here: NumPy leaves the file of a damaged archive open.
+    with path.open("rb") as file, np.load(file) as content:
+      return dict(content)
+  except zipfile.BadZipFile as error:
+    raise ValueError(str(error)) from error
 
 
 def row(setting: str, system: str, confusion_RxCxC: np.ndarray) -> Row:

@@ -35,6 +35,17 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
       temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: str | os.PathLike) -> None:
+  """Removes what killed processes have left of `whole`.
+
+  Args:
+    folder: to which no other process writes.
+  """
+  for path in pathlib.Path(folder).rglob(".*"):
+    if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name):
+      path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def explained(path: str | os.PathLike) -> Iterator[None]:
   """Translates what the disk says, while `path` is written, for the user.
