@@ -96,23 +96,29 @@ def run(
       range(start, num_rounds), description=description, unit=unit
     )
     requests: list[int] = []
-    with contextlib.closing(writer), on_stop(requests.append):
+    done = start
+    with (
+      contextlib.closing(writer),
+      contextlib.closing(rounds),
+      on_stop(requests.append),
+    ):
       for round_ in rounds:
         state, trained = study.round(state, round_)
         done = round_ + 1
         records.add(done, {**trained, **study.evaluate(state)})
-        is_due = done % checkpoint_every == 0 or done == num_rounds
-        if requests or is_due:
+        if requests or done % checkpoint_every == 0 or done == num_rounds:
           records.flush()
           checkpoints.save(done, state, records.history)
         if requests:
-          checkpoints.close()
-          _LOG.warning(
-            "stopped after round %d of %d; the same command goes on from there",
-            done,
-            num_rounds,
-          )
-          raise SystemExit(128 + requests[0])
+          break
+    if requests:
+      checkpoints.close()
+      _LOG.warning(
+        "stopped after round %d of %d; the same command goes on from there",
+        done,
+        num_rounds,
+      )
+      raise SystemExit(128 + requests[0])
     return state, records.history
 
 

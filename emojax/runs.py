@@ -355,7 +355,7 @@ def _lock(workdir: pathlib.Path) -> IO[str]:
   """The file that is locked, open."""
   path = workdir / _LOCK
   while True:
-    lock = path.open("w", encoding="utf-8")
+    lock = path.open("a", encoding="utf-8")
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       if os.path.samestat(os.fstat(lock.fileno()), path.stat()):

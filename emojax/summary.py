@@ -190,7 +190,7 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     # Opened here: NumPy leaves the file of a damaged archive open.
     with path.open("rb") as file, np.load(file) as content:
       return dict(content)
-  except zipfile.BadZipFile as error:
+  except (EOFError, zipfile.BadZipFile) as error:
     raise ValueError(str(error)) from error
 
 

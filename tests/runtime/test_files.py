@@ -36,6 +36,17 @@ def test_a_file_in_a_new_folder(tmp_path):
   assert os.listdir(path.parent) == ["c.txt"]
 
 
+def test_what_killed_processes_left_is_swept(tmp_path):
+  kept = [".lock", ".hidden", "c.1", "d/.e.txt", ".1"]
+  for name in (*kept, ".c.txt.123.txt", "d/.e.99"):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("half")
+  files.sweep(tmp_path)
+  left = {p for p in tmp_path.rglob("*") if p.is_file()}
+  assert left == {tmp_path / name for name in kept}
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_interruption_leaves_the_old_file(tmp_path, error):
   path = tmp_path / "c.txt"
