@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from emojax.corpora import downloads, labels
-from emojax.data import builders, partitions, splits
+from emojax.data import builders, splits
 from emojax.data.builders import Clips
 from emojax.data.splits import Split
 from emojax.errors import UserError
@@ -116,7 +116,9 @@ def read(config: ml_collections.ConfigDict) -> tuple[Material, dict[str, str]]:
   material = Material(
     classes, Recordings(parts), *map(np.array, zip(*fields, strict=True)), {}
   )
-  material = dataclasses.replace(material, splits=_splits(material, config))
+  material = dataclasses.replace(
+    material, splits=splits.make(config.split, material, validates=True)
+  )
   tables = {
     setting: _audit(material, split)
     for setting, split in material.splits.items()
@@ -148,28 +150,6 @@ def _corpora(config) -> tuple[list[str], list[str]]:
       for name, path in zip(names, paths, strict=True)
     ]
   return names, paths
-
-
-def _splits(material: Material, config) -> dict[str, Split]:
-  split, seed = config.split, config.split.seed
-  speakers, corpora = material.speaker_U, material.corpus_U
-  if split.method == "speakers":
-    named = partitions.by_names(
-      speakers, split.validation_speakers, split.test_speakers
-    )
-    return {f"unseen {split.test_speakers.replace(',', ', ')}": named}
-  if split.method == "k_fold":
-    folds = partitions.k_fold(speakers, corpora, split.num_folds, seed)
-    return {f"fold {n}": fold for n, fold in enumerate(folds, start=1)}
-  if split.method == "leave_one_out":
-    groups = {
-      "speaker": speakers,
-      "session": material.session_U,
-      "corpus": corpora,
-    }[split.group]
-    splits_of = partitions.leave_one_out(groups, speakers, corpora, seed)
-    return {f"without {name}": one for name, one in splits_of.items()}
-  return {"unseen speakers": partitions.shuffle(speakers, corpora, seed)}
 
 
 def _audit(material: Material, split: Split) -> str:

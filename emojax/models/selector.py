@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+# The reward of an image of its own, or of a whole selection, the same for all.
+PROBABILITY, F1, LIKELIHOOD = "probability", "f1", "likelihood"
+
 
 class PolicyNetwork(nn.Module):
   """Five dense layers with ReLU: the logit of retaining an image, Eq. (1).
@@ -76,6 +79,25 @@ class Selection(NamedTuple):
   state_NxK: jax.Array
 
 
+def observe(
+  logits_NxK: jax.Array, features_NxD: jax.Array, label_N: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """What the selector makes of the classifier's outputs for the training set.
+
+  Each feature is divided by its root mean square over the set: what the policy
+  sees keeps its scale while the classifier's grows. Without that half of the
+  training set comes and goes from one epoch to the next.
+
+  Returns:
+    Features [N, D], and the probability [N] that the labels have.
+  """
+  probability_NxK = jax.nn.softmax(logits_NxK)
+  true_N = jnp.take_along_axis(probability_NxK, label_N[:, None], 1)[:, 0]
+  size_1xD = jnp.sqrt((features_NxD**2).mean(0, keepdims=True))
+  # A unit that is never active stays zero.
+  return features_NxD / jnp.maximum(size_1xD, 1e-6), true_N
+
+
 def select(
   policy: nn.Module,
   params,
@@ -124,6 +146,145 @@ def select(
   )
   passed = (retained_N, probability_N, state_NxK)
   return Selection(*(jnp.zeros_like(x).at[order_N].set(x) for x in passed))
+
+
+def random_pass(
+  policy: nn.Module,
+  params,
+  features_NxD: jax.Array,
+  key: jax.Array,
+  is_final: bool | jax.Array,
+) -> Selection:
+  """`select` in a random order, by chance or, at last, by decision.
+
+  Args:
+    policy, params, features_NxD: see `select`.
+    key: of order and actions.
+    is_final: whether those with a probability of 0.5 or more are retained.
+  """
+  order_key, action_key, _ = jax.random.split(key, 3)
+  num_examples = len(features_NxD)
+  uniform_N = jax.random.uniform(action_key, (num_examples,))
+  uniform_N = jnp.where(is_final, 0.5, uniform_N)
+  order_N = jax.random.permutation(order_key, num_examples)
+  return select(policy, params, features_NxD, order_N, uniform_N)
+
+
+def first_of(score_N: jax.Array, count: jax.Array) -> jax.Array:
+  """Retains the `count` examples of the highest score, bool [N]."""
+  return _ranks(score_N) < count
+
+
+def with_floor(
+  retained_N: jax.Array,
+  probability_N: jax.Array,
+  label_N: jax.Array,
+  num_classes: int,
+  floor: float,
+) -> jax.Array:
+  """Retains at least a share of each class, bool [N].
+
+  Those of a class that come back are the ones that the policy was least sure
+  to remove. A guard against a selector that keeps what is easy, and whole
+  classes are not.
+
+  Args:
+    retained_N: bool, by the policy.
+    probability_N: of being retained.
+    label_N: classes of the images.
+    num_classes: K.
+    floor: the share, rounded up to whole examples.
+  """
+  # Retained ones first, then by their probability.
+  score_N = probability_N + 2.0 * retained_N
+  of_class_NxK = jax.nn.one_hot(label_N, num_classes, dtype=bool)
+  # A little less, as 0.3 of 50 are 15 whatever the last bit of float32 says.
+  needed_K = jnp.ceil(floor * (1 - 1e-6) * of_class_NxK.sum(0))
+
+  def keep(of_class_N, needed):
+    score = jnp.where(of_class_N, score_N, -jnp.inf)
+    return (_ranks(score) < needed) & of_class_N
+
+  keep_KxN = jax.vmap(keep, in_axes=(1, 0))(of_class_NxK, needed_K)
+  return retained_N | keep_KxN.any(0)
+
+
+def rewards(
+  kind: str, true_N: jax.Array, retained_N: jax.Array, f1_change
+) -> jax.Array:
+  """Of each example: its own, or the selection's, the same for all of it.
+
+  Args:
+    kind: `PROBABILITY`, `F1` or `LIKELIHOOD`.
+    true_N: the probability that the classifier gives to each example's label.
+    retained_N: bool, the selection.
+    f1_change: of the validation F1, by training on the selection.
+  """
+  if kind == PROBABILITY:
+    # Eq. (2): how much surer of the label than of labels in the mean.
+    return true_N - true_N.mean()
+  shared = f1_change if kind == F1 else log_likelihood(true_N, retained_N)
+  return jnp.broadcast_to(shared, true_N.shape)
+
+
+def log_likelihood(true_N: jax.Array, retained_N: jax.Array) -> jax.Array:
+  """Mean log-likelihood of the retained set, less that of the whole one.
+
+  Feng et al. 2018, "Reinforcement learning for relation classification from
+  noisy data", section 3.2, one bag being the training set; the difference is
+  their baseline. 0 where nothing is retained.
+  """
+  log_N = jnp.log(jnp.maximum(true_N, 1e-8))
+  count = jnp.maximum(retained_N.sum(), 1)
+  difference = (log_N * retained_N).sum() / count - log_N.mean()
+  return jnp.where(retained_N.any(), difference, 0.0)
+
+
+def action_values(
+  reward_N: jax.Array, retained_N: jax.Array, removed_credit: float
+) -> jax.Array:
+  """What each action is worth, from the reward of its example, [N].
+
+  The reward of Eq. (2) is the same whether the example stays or goes, so Eq.
+  (4) as printed has an expected gradient of zero: the policy learns nothing of
+  it but the noise of its own sampling. What is to grow is Eq. (3), the rewards
+  that are retained; then R counts for an action that retains and 0 for one that
+  removes. Half of R can be taken off both without a change in the expectation:
+  that leaves R and -R (and a factor 1/2), and every example speaks.
+
+  Args:
+    reward_N: of the examples.
+    retained_N: bool, the actions.
+    removed_credit: what R is multiplied with where the example went: -1, 0
+      for the retained ones alone, or 1 for Eq. (4) as printed.
+  """
+  return jnp.where(retained_N, reward_N, removed_credit * reward_N)
+
+
+def policy_loss(
+  params,
+  policy: nn.Module,
+  state_BxK: jax.Array,
+  retained_B: jax.Array,
+  value_B: jax.Array,
+) -> jax.Array:
+  """Eq. (4) with the sign of a loss: its gradient is REINFORCE, Eq. (6).
+
+  Args:
+    params: of the policy.
+    policy: gives logits of states.
+    state_BxK: what the policy saw.
+    retained_B: bool, what it did.
+    value_B: what that was worth, see `action_values`.
+  """
+  logit_B = policy.apply({"params": params}, state_BxK)
+  log_probability_B = nn.log_sigmoid(jnp.where(retained_B, logit_B, -logit_B))
+  return -(value_B * log_probability_B).mean()
+
+
+def _ranks(score_N: jax.Array) -> jax.Array:
+  """0 for the highest; the first of equals comes first."""
+  return jnp.argsort(jnp.argsort(-score_N, stable=True))
 
 
 def _project(

@@ -164,6 +164,25 @@ def train_step(
   return Learner(learner.step + 1, params, model_state, optimizer), metrics
 
 
+def filled_batches(
+  rows_N: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Cuts rows in batches of one size.
+
+  Args:
+    rows_N: at least one, in the order in which they are taken.
+    size: B of a batch.
+
+  Returns:
+    int32 [C, B] rows, the last batch filled up with the first ones; float32 [C,
+    B] weights, 0 for what fills up.
+  """
+  count = -(-len(rows_N) // size)
+  index_CxB = np.resize(rows_N, (count, size)).astype(np.int32)
+  weight_CxB = np.arange(count * size).reshape(count, size) < len(rows_N)
+  return index_CxB, weight_CxB.astype(np.float32)
+
+
 def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
   """Outputs of all batches, one after the other: a tree of NumPy arrays.
 

@@ -1,4 +1,4 @@
-"""A corpus of faces as arrays: decoded once, then mapped from the disk."""
+"""A corpus of faces: decoded once, mapped from the disk, cut in its parts."""
 
 import collections
 import dataclasses
@@ -12,20 +12,26 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
+import ml_collections
 import numpy as np
 
-from emojax.corpora import faces, images
+from emojax.corpora import faces, images, labels
 from emojax.corpora.images import UnreadableImage
 from emojax.corpora.labels import UNLABELLED
 from emojax.corpora.records import PARTS, Face
+from emojax.data import noise
+from emojax.data.noise import NoisyDataset, Part
 from emojax.errors import UserError
 from emojax.runtime import files
+from emojax.runtime.compilation import cache_folder
 from emojax.runtime.progress import progress
 
 _LOG = logging.getLogger(__name__)
 # Part of the name: raise it with any change of what is written.
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 512  # Images decoded before they are written.
+# Where annotators have voted, an image of which fewer agree is contested.
+_AGREED = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +43,7 @@ class FaceTable:
     label: str [N], of `labels.LABELS`; '' where unlabelled.
     part: int8 [N], index into `records.PARTS`.
     votes: int32 [N, V]; V is 0 where the corpus has none.
-    confidence: float32 [N], of the face's box; NaN where unknown.
     name: str [N], unique.
-    path: str [N], the file.
     digest: str [N], the SHA-256 of the pixels.
   """
 
@@ -47,13 +51,59 @@ class FaceTable:
   label: np.ndarray
   part: np.ndarray
   votes: np.ndarray
-  confidence: np.ndarray
   name: np.ndarray
-  path: np.ndarray
   digest: np.ndarray
 
   def __len__(self) -> int:
     return len(self.label)
+
+
+def read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
+  """Reads a corpus, and what its annotators' votes say of its noise.
+
+  Args:
+    config: a whole config of RLPS.
+
+  Returns:
+    One data set: corpora of faces come in parts.
+
+  Raises:
+    UserError: whatever is wrong with the corpus or its labels.
+  """
+  data = config.data
+  classes, index = labels.parse_classes(data.labels)
+  table = prepare(
+    data.corpus,
+    data.path,
+    cache_folder() / "faces",
+    tuple(data.image_size),
+    data.channels,
+    data.max_skipped,
+  )
+  class_N = labels.class_index(table.label.tolist(), index)
+  rows = split(table, class_N)
+  train = rows["train"]
+  clean = noise.as_it_is(
+    classes=classes,
+    parts={
+      part: Part(table.images, rows[part], class_N[rows[part]])
+      for part in PARTS
+    },
+    name_N=table.name[train],
+    demo=data.corpus == "demo",
+    has_pictures=True,
+  )
+  if not table.votes.shape[1]:
+    return [clean]
+  votes_NxV = table.votes[train]
+  share_N = votes_NxV.max(1) / votes_NxV.sum(1)
+  contested = dataclasses.replace(
+    clean,
+    kinds=("agreed", "contested"),
+    kind_N=(share_N < _AGREED).astype(np.int8),
+    noise=("contested",),
+  )
+  return [contested]
 
 
 def prepare(
@@ -63,7 +113,7 @@ def prepare(
   size: tuple[int, int],
   channels: int,
   max_skipped: int,
-) -> tuple[FaceTable, list[UnreadableImage]]:
+) -> FaceTable:
   """Decodes a corpus into `data_dir`, or finds it decoded there.
 
   What is there is known by the records, the size and the times of the files:
@@ -72,15 +122,12 @@ def prepare(
   in one more. An interruption leaves nothing that is taken for a corpus.
 
   Args:
-    corpus: the name of a reader in `emojax.data.faces`.
+    corpus: the name of a reader in `corpora.faces`.
     path: the corpus's folder; see the reader.
     data_dir: where decoded corpora are kept; made if it is missing.
     size: height and width of the images.
     channels: 1 for grey, 3 for RGB.
     max_skipped: how many images may be skipped.
-
-  Returns:
-    The faces that can be used, and why each other one was skipped.
 
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
@@ -100,7 +147,7 @@ def prepare(
     _LOG.warning("skipped %s", error)
   _check_skipped(skipped, len(records), max_skipped)
   _warn_of_duplicates(corpus, table)
-  return table, skipped
+  return table
 
 
 def split(table: FaceTable, class_N: np.ndarray) -> dict[str, np.ndarray]:
@@ -225,15 +272,11 @@ def _write(
   arrays = {
     "part": np.array([PARTS.index(face.part) for face in usable], np.int8),
     "votes": np.array([face.votes for face in usable], np.int32),
-    "confidence": np.array(
-      [face.confidence for face in usable],
-      np.float32,  # None becomes NaN.
-    ),
+    "label": np.array([face.label for face in usable], str),
+    "name": np.array([face.name for face in usable], str),
     "digest": np.array(digests, str),
     "skipped": np.array([(e.path, e.why) for e in skipped], str).reshape(-1, 2),
   }
-  for name in ("label", "name", "path"):
-    arrays[name] = np.array([getattr(face, name) for face in usable], str)
   with files.whole(index) as temporary, open(temporary, "wb") as file:
     np.savez(file, **arrays)
 
@@ -285,5 +328,5 @@ def _check_skipped(
     first = "; ".join(map(str, skipped[:3]))
     raise UserError(
       f"{len(skipped)} of {total} images can not be used, more than "
-      f"max_skipped = {limit}; the first: {first}"
+      f"config.data.max_skipped = {limit}; the first: {first}"
     )

@@ -1,0 +1,426 @@
+"""What a study with a selector reports: Tables 2 to 5, Figs. 5, 8 and 9.
+
+Li & Xu 2020, "Deep reinforcement learning for robust emotional classification
+in facial expression recognition". N examples of a training part, K classes, R
+runs, T epochs.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+from sklearn import metrics as sklearn_metrics
+
+from emojax import markdown
+from emojax import summary as summaries
+from emojax.metrics import confusion_figures
+from emojax.reports import selection_figures, tables
+from emojax.runtime import environment
+from emojax.summary import Estimate, Row, Summary, System
+
+STUDY = "rlps"
+CURVE = "validation_unweighted_accuracy"
+METRICS = (
+  "unweighted_accuracy",
+  "f1_of_averages",
+  "weighted_accuracy",
+  "macro_precision",
+  "macro_f1",
+)
+_COMPARED = METRICS[:3]
+# Further outcomes of a run that are said in the report, where they occurred.
+_REMARKS = {
+  "epochs_without_any": "nothing was retained, and the classifier waited",
+  "epochs_without_a_class": "a class vanished from what was retained",
+  "epochs_with_all": "everything was retained",
+}
+
+# From rooms beside this one: a `data.noise.NoisyDataset`, a `runs.Outcome`.
+NoisyDataset = Any
+Outcome = Any
+Outcomes = Mapping[tuple[str, str], Sequence[Outcome]]  # By setting and system.
+# A file, who writes it, and its caption.
+Figures = Iterator[tuple[str, Callable, str]]
+
+
+def parts_table(data: NoisyDataset) -> str:
+  """How many examples of each class are in each part, in Markdown."""
+  rows = [["part", "examples", *data.classes]]
+  for name, part in data.parts.items():
+    counts = np.bincount(part.label_N, minlength=len(data.classes))
+    rows.append([name, str(len(part)), *map(str, counts)])
+  return markdown.table(rows)
+
+
+def summarize(
+  config: ml_collections.ConfigDict,
+  data_sets: Sequence[NoisyDataset],
+  outcomes: Outcomes,
+  systems: Mapping[str, str],
+) -> Summary:
+  """Rows and comparisons of all runs.
+
+  Args:
+    config: a whole config.
+    data_sets: one for each setting.
+    outcomes: by setting and system.
+    systems: labels by id, in the order of the tables.
+  """
+  by_setting = {data.setting: data for data in data_sets}
+  rows = tuple(
+    _row(by_setting[setting], system, group)
+    for (setting, system), group in outcomes.items()
+  )
+  others = [("rlps", other) for other in systems if other != "rlps"]
+  return Summary(
+    study=STUDY,
+    title=config.title,
+    demo=any(data.demo for data in data_sets),
+    classes=data_sets[0].classes,
+    selection=summaries.BEST_EPOCH,
+    metrics=METRICS,
+    systems=tuple(System(*one) for one in systems.items()),
+    rows=rows,
+    comparisons=summaries.compare(rows, others, _COMPARED),
+    runs=tuple(
+      {
+        "setting": one.run.setting,
+        "system": one.run.system,
+        "seed": one.run.seed,
+        **one.figures,
+      }
+      for group in outcomes.values()
+      for one in group
+    ),
+    curve=CURVE,
+    **environment.describe(),
+  )
+
+
+def files(
+  config: ml_collections.ConfigDict,
+  data_sets: Sequence[NoisyDataset],
+  outcomes: Outcomes,
+  summary: Summary,
+  learned: Sequence[str],
+) -> dict[str, Callable]:
+  """Writers of the report, its figures and `selections.npz`, by file name.
+
+  Args:
+    config: a whole config.
+    data_sets: one for each setting.
+    outcomes: by setting and system.
+    summary: from `summarize`.
+    learned: ids of the systems whose selector learns from rewards.
+  """
+  figures = [
+    figure
+    for number, data in enumerate(data_sets, start=1)
+    for figure in _figures(number, data, outcomes, summary, learned)
+  ]
+  report = tables.report(
+    summary,
+    {caption: file for file, _, caption in figures},
+    config.published.to_dict(),
+    list(_notes(outcomes, summary, learned, config.retention_floor)),
+  )
+  selections = _selections(data_sets, outcomes)
+  return {
+    **{file: write for file, write, _ in figures},
+    "selections.npz": lambda path: np.savez_compressed(path, **selections),
+    "report.md": lambda path: path.write_text(report, encoding="utf-8"),
+  }
+
+
+def figures_of_run(
+  data: NoisyDataset,
+  confusion_KxK: np.ndarray,
+  retained_N: np.ndarray,
+  history: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+  """What is kept of a single run, for the summary and the notes.
+
+  Args:
+    data: what it has learned from.
+    confusion_KxK: of the test part.
+    retained_N: bool, the final selection.
+    history: of its epochs.
+  """
+  present_K = np.bincount(data.train.label_N, minlength=len(data.classes))
+  gone_TxK = (history["retained_of_classes"] == 0) & (present_K > 0)
+  count_T = history["retained"]
+  return {
+    "test": confusion_figures(confusion_KxK),
+    "retained": int(retained_N.sum()),
+    "epochs_without_any": int((count_T == 0).sum()),
+    "epochs_with_all": int((count_T == len(retained_N)).sum()),
+    "epochs_without_a_class": int((gone_TxK.any(1) & (count_T > 0)).sum()),
+  }
+
+
+def noise_detection(
+  probability_N: np.ndarray, retained_N: np.ndarray, noisy_N: np.ndarray
+) -> dict[str, float | None]:
+  """The removal of noise as a detection of noise.
+
+  Args:
+    probability_N: of being retained. Only the order counts: of a selection by
+      small loss it may be the negative loss.
+    retained_N: bool, what the selector retains.
+    noisy_N: bool, what is noise.
+
+  Returns:
+    Fractions, None where they are undefined.
+    `auc`: how often a noisy example has a lower probability than another one,
+      a tie counting half; the area under the curve of hits over false alarms.
+    `precision`: share of noise among the removed.
+    `recall`: share of the removed among the noise.
+    `removed`: share of the removed among all.
+  """
+  noisy_N = np.asarray(noisy_N, bool)
+  removed_N = ~np.asarray(retained_N, bool)
+  num_found = np.count_nonzero(noisy_N & removed_N)
+  auc = None
+  if 0 < np.count_nonzero(noisy_N) < len(noisy_N):
+    auc = sklearn_metrics.roc_auc_score(noisy_N, -np.asarray(probability_N))
+  return {
+    "auc": auc if auc is None else float(auc),
+    "precision": _share(num_found, np.count_nonzero(removed_N)),
+    "recall": _share(num_found, np.count_nonzero(noisy_N)),
+    "removed": _share(np.count_nonzero(removed_N), len(removed_N)),
+  }
+
+
+def retention(
+  retained_N: np.ndarray, groups_N: np.ndarray, names: Sequence[str]
+) -> dict[str, float]:
+  """Share that is retained of each group: of a kind of noise, of a class.
+
+  Args:
+    retained_N: bool, what the selector retains.
+    groups_N: int, the index of each example's group.
+    names: of the groups.
+
+  Returns:
+    Fractions, in the order of `names`; a group without an example is left out.
+  """
+  retained_N, groups_N = np.asarray(retained_N, bool), np.asarray(groups_N)
+  return {
+    name: float(retained_N[groups_N == group].mean())
+    for group, name in enumerate(names)
+    if (groups_N == group).any()
+  }
+
+
+def _row(data: NoisyDataset, system: str, group: Sequence[Outcome]) -> Row:
+  """A row; a system that selects has `retained` and `probability` outputs."""
+  confusions = [one.outputs["confusion"] for one in group]
+  figures = [confusion_figures(one) for one in confusions]
+  recall_RxK = np.stack([_recall(one) for one in confusions])
+  groups = {
+    "class_recall": {
+      name: Estimate.of(recall_RxK[:, index])
+      for index, name in enumerate(data.classes)
+      if np.isfinite(recall_RxK[:, index]).all()
+    }
+  }
+  if "retained" in group[0].outputs:
+    groups |= _selection_groups(data, group)
+  return Row(
+    data.setting,
+    system,
+    {name: Estimate.of([f[name] for f in figures]) for name in METRICS},
+    groups=groups,
+  )
+
+
+def _selection_groups(data: NoisyDataset, group: Sequence[Outcome]) -> dict:
+  """What the final selections retain, and how well they find the noise."""
+  of_kinds, of_classes, detections = [], [], []
+  for one in group:
+    retained_N = one.outputs["retained"]
+    of_kinds.append({"all": float(retained_N.mean())})
+    of_classes.append(retention(retained_N, data.train.label_N, data.classes))
+    if data.noise:
+      of_kinds[-1] |= retention(retained_N, data.kind_N, data.kinds)
+      detections.append(
+        noise_detection(one.outputs["probability"], retained_N, data.noisy_N)
+      )
+  groups = {
+    "retention": _estimates(of_kinds),
+    "class_retention": _estimates(of_classes),
+  }
+  if detections:
+    groups["noise_detection"] = _estimates(detections)
+  return groups
+
+
+def _recall(confusion_KxK: np.ndarray) -> np.ndarray:
+  """Of each class; NaN where the test part has none of it."""
+  count_K = confusion_KxK.sum(1)
+  hits_K = confusion_KxK.diagonal()
+  return np.where(count_K > 0, hits_K / np.maximum(count_K, 1), np.nan)
+
+
+def _estimates(runs: Sequence[dict]) -> dict[str, Estimate | None]:
+  """Of each figure; None where it is undefined in a run."""
+  return {
+    name: None
+    if any(run[name] is None for run in runs)
+    else Estimate.of([run[name] for run in runs])
+    for name in runs[0]
+  }
+
+
+def _share(count: int, total: int) -> float | None:
+  return count / total if total else None
+
+
+def _selections(data_sets, outcomes: Outcomes) -> dict[str, np.ndarray]:
+  """Who was retained, of every run, and what was known of them."""
+  arrays = {}
+  for data in data_sets:
+    arrays[f"{data.setting}/name"] = data.name_N.astype(str)
+    arrays[f"{data.setting}/kind"] = np.array(data.kinds)[data.kind_N]
+    arrays[f"{data.setting}/label"] = data.train.label_N
+    arrays[f"{data.setting}/true_label"] = data.true_label_N
+  for (setting, system), group in outcomes.items():
+    for one in group:
+      for name in one.outputs.keys() & {"retained", "probability"}:
+        place = f"{setting}/{system}/{one.run.seed}/{name}"
+        arrays[place] = one.outputs[name]
+  return arrays
+
+
+def _figures(
+  number: int,
+  data: NoisyDataset,
+  outcomes: Outcomes,
+  summary: Summary,
+  learned: Sequence[str],
+) -> Figures:
+  """Files, who writes them, and captions, of one setting."""
+  setting = data.setting
+  title = f"{tables.DEMO}: {setting}" if summary.demo else setting
+  curves = {
+    summary.label(system): _curves(data, outcomes[setting, system])
+    for system in learned
+  }
+  if not curves:
+    return
+  yield (
+    f"rewards-{number}.png",
+    functools.partial(
+      selection_figures.reward_curves, curves=curves, title=title
+    ),
+    f"{setting}: reward and share retained, epoch by epoch (Figs. 8 and 9, "
+    "a and c)",
+  )
+  if "rlps" in learned:
+    label = summary.label("rlps")
+    yield from _figures_of_run(
+      number, data, outcomes[setting, "rlps"][0], label, title
+    )
+
+
+def _figures_of_run(
+  number: int, data: NoisyDataset, one: Outcome, label: str, title: str
+) -> Figures:
+  """Of one run of RLPS: what goes, and what single examples were worth."""
+  name = f"{data.setting}, {label}, seed {one.run.seed}"
+  has_kinds = len(data.kinds) > 1
+  rewards_TxM = one.history["sampled_rewards"]
+  sampled_M = one.history["sampled"][0]
+  probability_N = one.outputs["probability"]
+  yield (
+    f"sampled-rewards-{number}.png",
+    functools.partial(
+      selection_figures.sampled_rewards,
+      rewards_TxM=rewards_TxM,
+      title=title,
+      kind_M=data.kind_N[sampled_M] if has_kinds else None,
+      names=data.kinds if has_kinds else (),
+    ),
+    f"{name}: rewards of {rewards_TxM.shape[1]} sampled examples (Figs. 8 and "
+    "9, b)",
+  )
+  yield (
+    f"retention-{number}.png",
+    functools.partial(
+      selection_figures.retention_histogram,
+      probability_N=probability_N,
+      kind_N=data.kind_N,
+      names=data.kinds,
+      title=title,
+    ),
+    f"{name}: retention probabilities",
+  )
+  if data.has_pictures:
+    yield (
+      f"gallery-{number}.png",
+      functools.partial(_gallery, data, probability_N, title),
+      f"{name}: images with their retention probability (Fig. 5)",
+    )
+
+
+def _gallery(
+  data: NoisyDataset, probability_N: np.ndarray, title: str, path: str
+) -> None:
+  """Fig. 5, with what is known of each image."""
+  captions = [
+    selection_figures.caption(
+      data.classes[true],
+      data.classes[given],
+      data.kinds[kind] if len(data.kinds) > 1 else "",
+    )
+    for true, given, kind in zip(
+      data.true_label_N, data.train.label_N, data.kind_N, strict=True
+    )
+  ]
+  selection_figures.gallery(
+    path, data.train.inputs(), probability_N, captions, title
+  )
+
+
+def _curves(data: NoisyDataset, group: Sequence[Outcome]):
+  counts = np.bincount(data.kind_N, minlength=len(data.kinds))
+  retained_RxT = np.stack([one.history["retained"] for one in group])
+  retained = {selection_figures.ALL: retained_RxT / counts.sum()}
+  if len(data.kinds) > 1:
+    of_kinds_RxTxJ = np.stack([o.history["retained_of_kinds"] for o in group])
+    for index, kind in enumerate(data.kinds):
+      retained[kind] = of_kinds_RxTxJ[..., index] / max(counts[index], 1)
+  reward_RxT = np.stack([one.history["reward"] for one in group])
+  return selection_figures.Curves(reward_RxT, retained)
+
+
+def _notes(
+  outcomes: Outcomes, summary: Summary, learned: Sequence[str], floor: float
+) -> Iterator[str]:
+  """What a reader of the report has to know beside the tables."""
+  yield (
+    "All systems of an initialisation start from one pretrained classifier. "
+    "Weights are those of the epoch with the best unweighted accuracy on the "
+    "validation part; the test part was looked at once, after that. The final "
+    "selection retains who has a probability of 0.5 or more. `small loss` and "
+    "`random` retain as many as RLPS does, epoch by epoch."
+  )
+  if floor:
+    yield (
+      f"At least {100 * floor:g} % of each class are retained: those that the "
+      "selector was the least sure to remove come back."
+    )
+  for (setting, system), group in outcomes.items():
+    for one in group:
+      name = f"{setting}, {summary.label(system)}, seed {one.run.seed}"
+      for field, what in _REMARKS.items():
+        if one.figures[field] and (
+          field != "epochs_with_all" or system in learned
+        ):
+          yield f"{name}: in {_epochs(one.figures[field])} {what}."
+
+
+def _epochs(count: int) -> str:
+  return "1 epoch" if count == 1 else f"{count} epochs"

@@ -1,0 +1,191 @@
+"""What a selector asks of a classifier, and two that give it.
+
+Letters in names: B examples, K classes, D features.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import linen as nn
+
+from emojax import checks
+from emojax.errors import UserError
+from emojax.models import image_classifiers
+from emojax.models.image_classifiers import Dcnn, Vgg19
+from emojax.systems import speech
+from emojax.systems.speech import SpeechSystem
+
+Variables = Any
+Inputs = Any
+
+SPEECH = "log_mel"  # The one that takes clips.
+_LOG_MEL_CHANNELS = (128, 128, 128)
+# Of images, with the smallest that their poolings leave a pixel of.
+_MIN_SIZE = {"dcnn": 16, "vgg19": 32}
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+  """Features and logits of examples, from whatever model.
+
+  Attributes:
+    name: in tables.
+    init: `(key, inputs of one example) -> variables`: a dict with `params`,
+      and with whatever else the model keeps.
+    apply: `(variables, inputs, train, key) -> (logits [B, K], features [B, D],
+      changed variables)`, float32. The key is of dropout and random views.
+  """
+
+  name: str
+  init: Callable[[jax.Array, Inputs], Variables]
+  apply: Callable[
+    [Variables, Inputs, bool, jax.Array],
+    tuple[jax.Array, jax.Array, Variables],
+  ]
+
+
+def make(
+  config: ml_collections.ConfigDict, classes: Sequence[str]
+) -> Classifier:
+  """The classifier that `config.model` describes.
+
+  Args:
+    config: a whole config of RLPS, which `check` has seen.
+    classes: names of the emotions.
+  """
+  model, dtype = config.model, speech.DTYPES[config.dtype]
+  if model.classifier == SPEECH:
+    system = SpeechSystem(
+      encoder=speech.log_mel_encoder(_LOG_MEL_CHANNELS),
+      classes=tuple(classes),
+      sample_rate=16_000,
+      normalise=True,
+      window_seconds=config.data.max_seconds,
+      pooling="attention",
+      weigh_layers=False,
+      hidden=model.hidden,
+      dropout=model.dropout,
+      dtype=config.dtype,
+    )
+    return of_speech("log-mel CNN", system)
+  if model.classifier == "vgg19":
+    network = Vgg19(len(classes), model.dropout, dtype)
+    return of_images("VGG19", network, model.crop)
+  network = Dcnn(len(classes), tuple(model.widths), model.hidden, dtype)
+  return of_images("DCNN", network, model.crop)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks the fields of `config.model`, and the size of its images.
+
+  Raises:
+    UserError: names a field, and what it has to be.
+  """
+  checks.choice(config, "model.classifier", (*_MIN_SIZE, SPEECH))
+  checks.choice(config, "dtype", tuple(speech.DTYPES))
+  checks.positive(config, "model.hidden", "model.widths", "data.image_size")
+  checks.positive(config, "data.max_seconds")
+  checks.not_negative(config, "model.crop")
+  checks.fraction(config, "model.dropout")
+  model, size = config.model, config.data.image_size
+  if len(model.widths) != 6:
+    raise UserError(
+      f"config.model.widths = {model.widths}: DCNN has six convolutions"
+    )
+  if len(size) != 2:
+    raise UserError(f"config.data.image_size = {size}: give height, width")
+  if config.data.channels not in (1, 3):
+    raise UserError(
+      f"config.data.channels = {config.data.channels}: 1 is grey, 3 is RGB"
+    )
+  least = _MIN_SIZE.get(model.classifier, 0)
+  if model.crop > min(size) or (model.crop or min(size)) < least:
+    raise UserError(
+      f"config.data.image_size = {size}, config.model.crop = {model.crop}: "
+      f"{model.classifier} takes {least} pixels or more, and a crop is no "
+      "larger than the image"
+    )
+
+
+def of_images(name: str, model: nn.Module, crop: int = 0) -> Classifier:
+  """A classifier of uint8 images [B, H, W, C].
+
+  Args:
+    name: in tables.
+    model: see `emojax.models.image_classifiers`.
+    crop: trains on random squares of this size, half of them mirrored, and
+      averages over ten views otherwise; 0: the image as it is.
+  """
+
+  def init(key, images):
+    if crop:
+      images = images[:, :crop, :crop]
+    return model.init(key, _centred(images))
+
+  def apply(variables, images, train, key):
+    if not train and crop:
+      views = image_classifiers.ten_views(images, crop)
+      logits, out = model.apply(
+        variables, _centred(views.reshape(-1, *views.shape[2:]))
+      )
+      shape = views.shape[:2]
+      return (
+        logits.reshape(*shape, -1).mean(0),
+        out["features"].reshape(*shape, -1).mean(0),
+        {},
+      )
+    if not train:
+      logits, out = model.apply(variables, _centred(images))
+      return logits, out["features"], {}
+    view_key, dropout_key = jax.random.split(key)
+    if crop:
+      images = image_classifiers.random_views(view_key, images, crop)
+    (logits, out), changed = model.apply(
+      variables,
+      _centred(images),
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": dropout_key},
+    )
+    return logits, out["features"], changed
+
+  return Classifier(name, init, apply)
+
+
+def of_speech(name: str, system: SpeechSystem) -> Classifier:
+  """The speech study's classifier.
+
+  Its inputs: `audio` int16 [B, S] with zeros after the end, `length` int32 [B].
+  Its features are the pooled states of the encoder.
+  """
+  model = system.model()
+
+  def prepare(inputs):
+    audio_BxS = speech.to_float(inputs["audio"])
+    if system.normalise:
+      audio_BxS = speech.normalise(audio_BxS, inputs["length"])
+    return audio_BxS, inputs["length"]
+
+  def init(key, inputs):
+    return model.init(key, *prepare(inputs))
+
+  def apply(variables, inputs, train, key):
+    logits, out = model.apply(
+      variables,
+      *prepare(inputs),
+      train,
+      train_encoder=train,
+      rngs={"dropout": key},
+    )
+    return logits, out["pooled"], {}
+
+  return Classifier(name, init, apply)
+
+
+def _centred(images_BxHxWxC: jax.Array) -> jax.Array:
+  """uint8 as float32 from -1 to 1."""
+  return images_BxHxWxC.astype(jnp.float32) / 127.5 - 1
