@@ -6,25 +6,24 @@ from sklearn.svm import SVC
 
 
 def svm_confusion(
-  train_NxD: np.ndarray,
-  train_labels_N: np.ndarray,
-  test_MxD: np.ndarray,
-  test_labels_M: np.ndarray,
+  features_UxD: np.ndarray,
+  label_U: np.ndarray,
+  target_U: np.ndarray,
   num_classes: int,
 ) -> np.ndarray:
   """Confusion matrix [C, C] of an RBF support vector machine, C = 1.
 
   Args:
-    train_NxD: normalised features.
-    train_labels_N: class indices.
-    test_MxD: features, normalised likewise.
-    test_labels_M: class indices.
+    features_UxD: normalised.
+    label_U: class indices to learn from, -1 elsewhere.
+    target_U: class indices to test on, -1 elsewhere.
     num_classes: C.
   """
+  learn, test = np.flatnonzero(label_U >= 0), np.flatnonzero(target_U >= 0)
   # gamma = 1 / (D * variance), scikit-learn's default.
-  classifier = SVC(C=1.0).fit(train_NxD, train_labels_N)
+  classifier = SVC(C=1.0).fit(features_UxD[learn], label_U[learn])
   return confusion_matrix(
-    test_labels_M,
-    classifier.predict(test_MxD),
+    target_U[test],
+    classifier.predict(features_UxD[test]),
     labels=np.arange(num_classes),
   )

@@ -1,0 +1,350 @@
+"""A corpus of conversations, its splits, and what a training reads of it.
+
+From `config.data` and `config.split` to a feature table, to the parts of each
+training setting, and to batches. U utterances of the corpus.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from emojax import checks
+from emojax.corpora import labels
+from emojax.corpora import speech as corpora
+from emojax.corpora.records import Utterance
+from emojax.data import batches, features, normalisation, splits
+from emojax.data import table as tables
+from emojax.data.splits import Split
+from emojax.data.table import FeatureTable
+from emojax.errors import UserError
+from emojax.runtime.compilation import cache_folder
+
+NO_FEATURES = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversations:
+  """A corpus and its splits.
+
+  Attributes:
+    table: annotations, and features as they were extracted.
+    classes: names of the emotions.
+    class_U: index of the emotion, -1 where there is none.
+    dialogues: utterances of each conversation, in turn order.
+    splits: of each training setting, with the parts `labelled`, `unlabelled`
+      and `test`.
+  """
+
+  table: FeatureTable
+  classes: tuple[str, ...]
+  class_U: np.ndarray
+  dialogues: list[np.ndarray]
+  splits: dict[str, Split]
+
+  @functools.cached_property
+  def speaker_U(self) -> np.ndarray:
+    """Index of the speaker, int32."""
+    return np.unique(self.table.speaker, return_inverse=True)[1].astype(
+      np.int32
+    )
+
+  @property
+  def names(self) -> splits.Names:
+    """What further splits are made by."""
+    return _names(self.table)
+
+  @functools.cached_property
+  def dialogue_U(self) -> np.ndarray:
+    """Name of the conversation, unique over the corpus."""
+    return _dialogue_names(self.table)
+
+  @functools.cached_property
+  def _by_speaker(self) -> dict[str, np.ndarray]:
+    # The same for every split.
+    everyone = np.ones(len(self.table), bool)
+    return normalisation.normalise(
+      self.table.features, "speaker", everyone, self.speaker_U
+    )
+
+  def normalised(
+    self, method: str, labelled_U: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """Features [U, D] normalised by `method`, see `normalisation`."""
+    if method == "speaker":
+      return self._by_speaker
+    return normalisation.normalise(
+      self.table.features, method, labelled_U, self.speaker_U
+    )
+
+
+class Task(NamedTuple):
+  """What is learnt in a setting; a class is -1 where it must not be seen."""
+
+  features: dict[str, Any]  # Normalised, [U, D] for each modality.
+  speaker_U: Any  # Index of the speaker.
+  label_U: Any  # Emotion for training.
+  target_U: Any  # Emotion for evaluation.
+  num_steps: Any  # Of the whole training.
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """A split of the corpus with a normalisation, as a training reads it.
+
+  Attributes:
+    name: of the split.
+    normalisation: a name in `normalisation.METHODS`.
+    task: the data.
+    plan: batches of the training, labelled and unlabelled.
+    evaluation: batches of the conversations with a tested utterance.
+  """
+
+  name: str
+  normalisation: str
+  task: Task
+  plan: batches.Plan
+  evaluation: batches.Evaluation
+
+
+def prepare(
+  config: ml_collections.ConfigDict,
+  corpus: Conversations,
+  name: str,
+  split: Split,
+  method: str,
+) -> Setting:
+  """Makes a setting ready for training.
+
+  Args:
+    config: a whole config: `batch_size`, `num_epochs` and `seed`.
+    corpus: all of it.
+    name: of the split.
+    split: one of `corpus.splits`, or a fold of it.
+    method: of normalisation.
+
+  Raises:
+    UserError: the labelled or the test part has no label.
+  """
+  label_U, target_U = targets(corpus, name, split)
+  dialogues = corpus.dialogues
+  plan = batches.Plan(
+    dialogues,
+    np.array([(label_U[d] >= 0).any() for d in dialogues]),
+    config.batch_size,
+    config.num_epochs,
+    config.seed,
+  )
+  task = Task(
+    corpus.normalised(method, label_U >= 0),
+    corpus.speaker_U,
+    label_U,
+    target_U,
+    np.int32(plan.num_steps * config.num_epochs),
+  )
+  tested = [d for d in dialogues if (target_U[d] >= 0).any()]
+  evaluation = batches.Evaluation(tested, plan.shape.row_length)
+  return Setting(name, method, task, plan, evaluation)
+
+
+def targets(
+  corpus: Conversations, name: str, split: Split
+) -> tuple[np.ndarray, np.ndarray]:
+  """Emotions to learn from and to test on, int32 [U] each, -1 elsewhere.
+
+  Args:
+    corpus: all of it.
+    name: of the split, for the error.
+    split: with the parts 'labelled' and 'test'.
+
+  Raises:
+    UserError: one of the two parts has no label.
+  """
+  found = []
+  for part in ("labelled", "test"):
+    class_U = np.full(len(corpus.table), labels.UNLABELLED, np.int32)
+    class_U[split.parts[part]] = corpus.class_U[split.parts[part]]
+    if not (class_U >= 0).any():
+      raise UserError(
+        f"{name}: nothing in the {part} part has a label: label some of it, or "
+        "split the data otherwise (config.split)"
+      )
+    found.append(class_U)
+  return tuple(found)
+
+
+def share_shapes(settings: Sequence[Setting]) -> None:
+  """Gives batches that are nearly of one shape the same, and a compilation."""
+  # Compiling takes longer than what a few per cent of padding cost.
+  batches.share_shapes([one.plan for one in settings], slack=0.1)
+  batches.share_shapes([one.evaluation for one in settings], slack=0.4)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Values that would otherwise fail late, or not at all.
+
+  Raises:
+    UserError: a number out of its range, a misspelt name.
+  """
+  checks.not_negative(config, "data.max_skipped", "data.num_workers")
+  checks.choices(config, "data.normalisation", normalisation.METHODS)
+  if not 0 <= config.seed < 2**32:
+    raise UserError(f"config.seed = {config.seed}: has to be in 0 to 2^32 - 1")
+
+
+def read(config: ml_collections.ConfigDict) -> Conversations:
+  """Reads and audits the corpus, and prints who is in which part.
+
+  Args:
+    config: a whole config: `data` and `split`.
+
+  Raises:
+    UserError: see `load`; a split that the data do not have; a speaker or an
+      identical recording in two parts.
+  """
+  table, fingerprints = load(config.data)
+  parts = splits.make(config.split, _names(table), validates=False)
+  for setting, split in parts.items():
+    print(f"{setting}\n{_audit_split(split, table, fingerprints)}\n")
+  classes, index = labels.parse_classes(config.data.labels)
+  return Conversations(
+    table,
+    classes,
+    labels.class_index(table.label, index),
+    tables.dialogues(table),
+    parts,
+  )
+
+
+def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """What `read` checks and prints, without extracting features.
+
+  Returns:
+    For each training setting, a Markdown table of its parts.
+
+  Raises:
+    UserError: see `read`.
+  """
+  table, fingerprints = load(config.data, extracts=False)
+  parts = splits.make(config.split, _names(table), validates=False)
+  return {
+    setting: _audit_split(split, table, fingerprints)
+    for setting, split in parts.items()
+  }
+
+
+def load(
+  config: ml_collections.ConfigDict, extracts: bool = True
+) -> tuple[FeatureTable, list[str]]:
+  """Reads a corpus and extracts its features, or reads a feature table.
+
+  Utterances whose label the study does not keep are left out.
+
+  Args:
+    config: a `config.data`.
+    extracts: whether features are extracted; a table has its own.
+
+  Returns:
+    The table, and the fingerprint of each utterance: equal for the same file
+    or, in a table, the same features; '' where nothing is known.
+
+  Raises:
+    UserError: no such corpus, file or label; too many unreadable recordings;
+      no features left.
+  """
+  if config.corpus == "table":
+    table = _load_table(config)
+    fingerprints = splits.row_fingerprints(table.features)
+  else:
+    utterances = _kept_utterances(config)
+    table = features.annotations(utterances)
+    if extracts:
+      table, utterances = _extract(utterances, config)
+    fingerprints = splits.file_fingerprints([one.path for one in utterances])
+  _require_every_class(table.label, config)
+  return table, fingerprints
+
+
+def _extract(
+  utterances: list[Utterance], config: ml_collections.ConfigDict
+) -> tuple[FeatureTable, list[Utterance]]:
+  """The table of the utterances that can be used, and these utterances."""
+  table, skipped = features.extract(
+    utterances,
+    audio_features=config.audio_features,
+    text_features=config.text_features,
+    cache_dir=cache_folder() / "features",
+    num_workers=config.num_workers or os.cpu_count(),
+    max_skipped=config.max_skipped,
+    text_encoder=config.text_encoder,
+    text_revision=config.text_revision,
+  )
+  lost = {error.path for error in skipped}
+  return table, [one for one in utterances if one.path not in lost]
+
+
+def _load_table(config: ml_collections.ConfigDict) -> FeatureTable:
+  if not config.path:
+    raise UserError("config.data.path is empty: name a feature table (.npz)")
+  table = tables.load(config.path)
+  wanted = {"audio": config.audio_features, "text": config.text_features}
+  chosen = [name for name in table.features if wanted[name] != NO_FEATURES]
+  if not chosen:
+    raise UserError(
+      f"{config.path}: has {', '.join(table.features)} only, and the config "
+      "turns that off; see config.data.audio_features and text_features"
+    )
+  kept_U = _is_kept(table.label, config)
+  return FeatureTable(
+    {name: table.features[name][kept_U] for name in chosen},
+    *(
+      getattr(table, name)[kept_U]
+      for name in ("label", "speaker", "dialogue", "turn", "session")
+    ),
+  )
+
+
+def _kept_utterances(config: ml_collections.ConfigDict) -> list[Utterance]:
+  utterances = corpora.read(config.corpus, config.path)
+  kept = _is_kept([u.label for u in utterances], config)
+  return [u for u, keep in zip(utterances, kept, strict=True) if keep]
+
+
+def _is_kept(names: Sequence[str], config) -> np.ndarray:
+  _, index = labels.parse_classes(config.labels)
+  return labels.class_index(names, index) != labels.LEFT_OUT
+
+
+def _require_every_class(names: np.ndarray, config) -> None:
+  classes, index = labels.parse_classes(config.labels)
+  counts = np.bincount(
+    labels.class_index(names, index) + 1, minlength=len(classes) + 1
+  )[1:]
+  missing = [c for c, count in zip(classes, counts, strict=True) if not count]
+  if missing:
+    raise UserError(
+      f"config.data.labels: nothing in {config.path or config.corpus} is "
+      f"labelled {', '.join(missing)}; there are "
+      f"{', '.join(sorted(set(names.tolist()) - {''})) or 'no labels'}"
+    )
+
+
+def _names(table: FeatureTable) -> splits.Names:
+  corpus_U = np.full(len(table), "")
+  return splits.Names(table.speaker, table.session, corpus_U)
+
+
+def _audit_split(
+  split: Split, table: FeatureTable, fingerprints: Sequence[str]
+) -> str:
+  return splits.audit(
+    split, table.label, table.speaker, _dialogue_names(table), fingerprints
+  )
+
+
+def _dialogue_names(table: FeatureTable) -> np.ndarray:
+  return np.char.add(np.char.add(table.session, "/"), table.dialogue)

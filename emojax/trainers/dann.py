@@ -1,0 +1,616 @@
+"""DANN: Lian et al., "Domain adversarial learning for emotion recognition".
+
+A system is trained from several initialisations, with several lambdas and
+recipes. All these runs are an array axis (see `run_axis`), vmapped inside the
+step, with the same batches. Loss and step are the program of one device.
+
+R runs, S seeds, U utterances of the corpus, N utterances of a batch,
+C emotions, H size of the representation, E epochs.
+"""
+
+import functools
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from emojax import checks, losses, metrics, runs, summary
+from emojax.data import conversations, splits, text_features
+from emojax.data.batches import Evaluation
+from emojax.data.conversations import Conversations, Setting, Task
+from emojax.errors import UserError
+from emojax.models.dann import Dann
+from emojax.models.sa_gru import Packing
+from emojax.reports import baselines, tables
+from emojax.reports import dann as reports
+from emojax.runtime import files
+from emojax.runtime.sharding import REPLICA, REPLICATED
+from emojax.summary import System
+from emojax.trainers import halving, optimizers
+from emojax.trainers.run_axis import Cohort, Program, Training
+
+AUDITED = splits.AUDITED
+audit = conversations.audit
+
+_SPEAKER = "speaker"  # The normalisation that names systems.
+
+
+class Recipe(NamedTuple):
+  """How a system is trained: numbers, or an array [R] of each for R runs.
+
+  Attributes:
+    reversal: lambda of Eq. (5), or what it rises to.
+    learning_rate: of Adam.
+    ramp: 1 if lambda rises as in Ganin et al. 2016, 0 if it is constant.
+    averaging: decay a step of the moving average of the weights that is
+      evaluated; 0 evaluates the weights themselves.
+    clip_norm: bound on the gradient norm of the encoder with the emotion
+      classifier, and of the domain classifier; infinite for none.
+  """
+
+  reversal: Any
+  learning_rate: Any
+  ramp: Any = 0.0
+  averaging: Any = 0.0
+  clip_norm: Any = np.inf
+
+
+@flax.struct.dataclass
+class State:
+  """Of runs side by side; all leaves lead with the run axis, but `step`."""
+
+  step: jax.Array
+  params: Any
+  optimizer: optax.OptState
+  average: Any  # None if no run averages its weights.
+
+
+_STATES = State(REPLICATED, REPLICA, REPLICA, REPLICA)
+
+
+# The loss and the step: the program of one device.
+
+
+def draw_weights(model: Dann, widths: Mapping[str, int], seeds_S, key):
+  """The first weights of each seed, [S, ...].
+
+  Args:
+    model: the network.
+    widths: size of the features by modality.
+    seeds_S: of the initialisations.
+    key: root of everything random.
+  """
+  features = {name: jnp.zeros((1, width)) for name, width in widths.items()}
+  packing = Packing(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), jnp.int32))
+
+  def one_seed(seed):
+    return model.init(jax.random.fold_in(key, seed), features, packing, 0.0)
+
+  return jax.vmap(one_seed)(seeds_S)["params"]
+
+
+def start_runs(tx, averages: bool, weights, seeds_R) -> State:
+  """The first state of runs: their weights depend on the seed alone.
+
+  Args:
+    tx: from `optimizers.adam_l2`.
+    averages: whether any run averages its weights.
+    weights: of each seed, from `draw_weights`.
+    seeds_R: of each run.
+  """
+  params = jax.tree.map(lambda weights_S: weights_S[seeds_R], weights)
+  average = jax.tree.map(jnp.copy, params) if averages else None
+  return State(jnp.int32(0), params, jax.vmap(tx.init)(params), average)
+
+
+def loss_fn(
+  params, model, features, batch, labels_N, speakers_N, reversal, key
+):
+  """Eq. (5), with the minus sign inside the gradient reversal layer.
+
+  Args:
+    params: of one run.
+    model: a `Dann`.
+    features: normalised, [N, D] for each modality.
+    batch: a `conversations.Batch`.
+    labels_N: emotions, -1 where unlabelled.
+    speakers_N: domains.
+    reversal: lambda.
+    key: for dropout.
+
+  Returns:
+    The sum of both losses, and each: the emotion loss is the mean over labelled
+    utterances, the domain loss over all.
+  """
+  emotion_logits_NxC, out = model.apply(
+    {"params": params},
+    features,
+    Packing(batch.position_BxT, batch.segment_BxT),
+    reversal,
+    train=True,
+    rngs={"dropout": key},
+  )
+  real_N = jnp.arange(len(labels_N)) < batch.count
+  emotion_loss = losses.masked_cross_entropy(
+    emotion_logits_NxC, labels_N, real_N & (labels_N >= 0)
+  )
+  domain_loss = losses.masked_cross_entropy(
+    out["domain_logits"], speakers_N, real_N
+  )
+  return emotion_loss + domain_loss, {
+    "emotion_loss": emotion_loss,
+    "domain_loss": domain_loss,
+  }
+
+
+def clip(grads, norm):
+  """Clips the domain classifier and the rest, each to an L2 norm.
+
+  Were the norm one of both, a run with lambda = 0 would feel its domain
+  classifier through the clipping.
+  """
+  domain = {k: v for k, v in grads.items() if k == "domain_classifier"}
+  rest = {k: v for k, v in grads.items() if k != "domain_classifier"}
+  clipped = {}
+  for part in (domain, rest):
+    factor = jnp.minimum(1.0, norm / optax.tree.norm(part))
+    clipped |= jax.tree.map(lambda g, factor=factor: g * factor, part)
+  return clipped
+
+
+def train_step(
+  model, tx, state: State, seeds_R, recipes: Recipe, batch, task: Task, key
+):
+  """One step of all runs on this device.
+
+  Args:
+    model: a `Dann`.
+    tx: from `optimizers.adam_l2`.
+    state: of R runs.
+    seeds_R: of each run.
+    recipes: of each run.
+    batch: a `conversations.Batch`, the same for all of them.
+    task: the data.
+    key: root of everything random.
+
+  Returns:
+    The next state, and both losses [R].
+  """
+  index_N = batch.utterances_N
+  features = jax.tree.map(lambda values_UxD: values_UxD[index_N], task.features)
+  labels_N, speakers_N = task.label_U[index_N], task.speaker_U[index_N]
+  key = jax.random.fold_in(key, state.step)
+  # Ganin et al. 2016, "Domain-adversarial training of neural networks", 5.2.2.
+  rise = 2 / (1 + jnp.exp(-10 * state.step / task.num_steps)) - 1
+
+  def one_run(params, optimizer_state, average, seed, recipe):
+    grads, values = jax.grad(loss_fn, has_aux=True)(
+      params,
+      model,
+      features,
+      batch,
+      labels_N,
+      speakers_N,
+      recipe.reversal * jnp.where(recipe.ramp > 0, rise, 1.0),
+      jax.random.fold_in(key, seed),
+    )
+    updates, optimizer_state = tx.update(
+      clip(grads, recipe.clip_norm), optimizer_state, params
+    )
+    params = jax.tree.map(
+      lambda p, u: p - recipe.learning_rate * u, params, updates
+    )
+    # Early on, an average over the few steps so far, not of the first weights.
+    decay = jnp.minimum(recipe.averaging, (1 + state.step) / (10 + state.step))
+    if average is not None:
+      average = jax.tree.map(
+        lambda a, p: decay * a + (1 - decay) * p, average, params
+      )
+    return params, optimizer_state, average, values
+
+  params, optimizer_state, average, values = jax.vmap(
+    one_run, in_axes=(0, 0, None if state.average is None else 0, 0, 0)
+  )(state.params, state.optimizer, state.average, seeds_R, recipes)
+  return State(state.step + 1, params, optimizer_state, average), values
+
+
+def evaluated_params(state: State):
+  """The weights that count: their moving average where there is one."""
+  return state.params if state.average is None else state.average
+
+
+def forward(model, state: State, batch, task: Task):
+  """Emotion logits [R, N, C] and representations [R, N, H] of all runs."""
+  features = jax.tree.map(lambda x: x[batch.utterances_N], task.features)
+  packing = Packing(batch.position_BxT, batch.segment_BxT)
+
+  def one_run(params):
+    logits_NxC, out = model.apply({"params": params}, features, packing, 0.0)
+    return logits_NxC, out["representation"]
+
+  return jax.vmap(one_run)(evaluated_params(state))
+
+
+def evaluate_batch(model, state: State, batch, task: Task):
+  """A clu collection of test metrics, each leaf [R, ...]."""
+  logits_RxNxC, _ = forward(model, state, batch, task)
+  targets_N = task.target_U[batch.utterances_N]
+  real_N = jnp.arange(len(targets_N)) < batch.count
+  collection = metrics.classification_metrics(model.num_emotions)
+  return jax.vmap(
+    lambda logits: collection.single_from_model_output(
+      logits=logits, labels=targets_N, mask=real_N & (targets_N >= 0)
+    )
+  )(logits_RxNxC)
+
+
+def make_program(
+  config: ml_collections.ConfigDict, corpus: Conversations, averages: bool
+) -> Program:
+  """The method as `run_axis` trains it.
+
+  Args:
+    config: a whole config.
+    corpus: gives the sizes of the features, the emotions and the speakers.
+    averages: whether any run averages its weights.
+  """
+  num_speakers = len(np.unique(corpus.speaker_U))
+  model = Dann(len(corpus.classes), num_speakers, **config.model)
+  tx = optimizers.adam_l2(config.optimizer.l2)
+  widths = {name: x.shape[1] for name, x in corpus.table.features.items()}
+  return Program(
+    draw=functools.partial(draw_weights, model, widths),
+    start=functools.partial(start_runs, tx, averages),
+    step=functools.partial(train_step, model, tx),
+    evaluate=functools.partial(evaluate_batch, model),
+    outputs=functools.partial(forward, model),
+    specs=State(REPLICATED, REPLICA, REPLICA, REPLICA),
+  )
+
+
+# The systems.
+
+
+def _system(id_: str, label: str, method: str) -> System:
+  if method == _SPEAKER:
+    return System(f"{id_}_speaker_norm", f"{label} + speaker norm")
+  return System(id_, label)
+
+
+def _methods(config) -> list[str]:
+  return [method.strip() for method in config.data.normalisation.split(",")]
+
+
+def _published(config, method: str) -> dict[System, Recipe]:
+  """C1 and DANN as published, one for each lambda."""
+  several = sum(value > 0 for value in config.lambdas) > 1
+  recipes = {}
+  for value in config.lambdas:
+    names = ("dann", "DANN") if value else ("c1", "C1")
+    if value and several:
+      names = (f"dann_{value:g}", f"DANN {value:g}")
+    recipes[_system(*names, method)] = Recipe(
+      value,
+      config.optimizer.learning_rate,
+      ramp=float(config.lambda_schedule == "ganin"),
+    )
+  return recipes
+
+
+def _stabilised(config, reversal: float, learning_rate: float) -> Recipe:
+  options = config.stabilised
+  return Recipe(
+    reversal, learning_rate, 1.0, options.averaging, options.clip_norm
+  )
+
+
+def make_cohorts(
+  config: ml_collections.ConfigDict,
+  corpus: Conversations,
+  chosen: Sequence[Mapping[str, Any]],
+) -> list[Cohort]:
+  """Everything that the study trains, setting by setting.
+
+  Args:
+    config: a whole config.
+    corpus: with its splits.
+    chosen: stabilised recipes, see `search`.
+  """
+  cohorts = []
+  for name, split in corpus.splits.items():
+    recipes = {
+      method: _published(config, method) for method in _methods(config)
+    }
+    for one in chosen:
+      if one["setting"] == name:
+        system = System(one["system"], one["label"])
+        recipes[one["normalisation"]][system] = Recipe(**one["recipe"])
+    if "speaker_normalised" in config.baselines and _SPEAKER not in recipes:
+      c1 = _system("c1", "C1", _SPEAKER)
+      recipes[_SPEAKER] = {c1: Recipe(0.0, config.optimizer.learning_rate)}
+    for method, of_method in recipes.items():
+      setting = conversations.prepare(config, corpus, name, split, method)
+      cohorts.append(Cohort(setting, of_method, config.num_replicates))
+  conversations.share_shapes([cohort.setting for cohort in cohorts])
+  return cohorts
+
+
+# The search of the stabilised recipe, inside the labelled part: each of its
+# sessions (or groups of speakers) is held out in turn, and labels of test
+# speakers are never read.
+
+
+def search(
+  config: ml_collections.ConfigDict, corpus: Conversations, grid: runs.Grid
+) -> dict[str, Any]:
+  """Chooses lambda and learning rate for C1-S and DANN-S.
+
+  All candidates of all folds of all settings are trained side by side. The best
+  mean weighted accuracy on the held-out parts wins, see `halving`; those of
+  lambda = 0 compete among themselves.
+
+  Returns:
+    What `search/choice.json` holds: the `chosen` recipes, the `trials` of all
+    candidates, how many runs each of the `rungs` trained for how many epochs,
+    and what that sums up to.
+  """
+  folder = grid.workdir / "search"
+  stored = folder / "choice.json"
+  if not stored.exists():
+    folds = _Folds(config, corpus, grid)
+    chosen, trials = halving.search(
+      folds.contests(), config.num_epochs, folds.train
+    )
+    trained = sum(rung["runs"] * rung["epochs"] for rung in folds.rungs)
+    found = {
+      "chosen": [_plain(*one) for one in chosen.items()],
+      "trials": [
+        _plain(one.contest, one.candidate)
+        | {"epoch": one.epoch, "weighted_accuracy": one.score}
+        for one in trials
+      ],
+      "rungs": folds.rungs,
+      "epochs_trained": trained,
+      "share_of_grid": trained / (folds.rungs[0]["runs"] * config.num_epochs),
+    }
+    with files.whole(stored) as path:
+      path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    for checkpoints in folder.glob("*/checkpoints"):
+      shutil.rmtree(checkpoints)  # 6 GB each with the features of the paper.
+  return json.loads(stored.read_text(encoding="utf-8"))
+
+
+def _plain(contest: tuple[str, str, System], recipe: Recipe) -> dict[str, Any]:
+  setting, method, system = contest
+  return {
+    "setting": setting,
+    "normalisation": method,
+    "system": system.id,
+    "label": system.label,
+    "recipe": recipe._asdict(),
+  }
+
+
+class _Folds:
+  """The trainings of the search, rung by rung.
+
+  A contest is a setting, a normalisation and the system that is looked for.
+  """
+
+  def __init__(self, config, corpus: Conversations, grid: runs.Grid):
+    self._config, self._corpus, self._grid = config, corpus, grid
+    self._folds: dict[tuple[str, str], list[Setting]] = {}
+    for name, split in corpus.splits.items():
+      inner = splits.inner_folds(
+        split, corpus.names, config.stabilised.num_folds
+      )
+      for method in _methods(config):
+        self._folds[name, method] = [
+          conversations.prepare(
+            config, corpus, f"{name}, fold {number}", fold, method
+          )
+          for number, fold in enumerate(inner, start=1)
+        ]
+    conversations.share_shapes(list(itertools.chain(*self._folds.values())))
+    self._cohorts: dict[tuple[str, str], list[Cohort]] = {}
+    self._states = {}
+    self.rungs = []
+
+  def contests(self) -> halving.Contests:
+    """All candidates."""
+    options, found = self._config.stabilised, {}
+    for name, method in self._folds:
+      for system, lambdas in (
+        (_system("c1_s", "C1-S", method), (0.0,)),
+        (_system("dann_s", "DANN-S", method), options.lambdas),
+      ):
+        found[name, method, system] = [
+          _stabilised(self._config, *one)
+          for one in itertools.product(lambdas, options.learning_rates)
+        ]
+    return found
+
+  def train(self, rung: halving.Rung) -> Callable[[Any, Recipe], float]:
+    """Goes on with the candidates that are left."""
+    before = list(itertools.chain(*self._cohorts.values()))
+    for key, folds in self._folds.items():
+      recipes = {
+        _candidate(recipe, key[1]): recipe
+        for contest, candidates in rung.contests.items()
+        if contest[:2] == key
+        for recipe in candidates
+      }
+      num_seeds = self._config.stabilised.search_replicates
+      self._cohorts[key] = [Cohort(fold, recipes, num_seeds) for fold in folds]
+    cohorts = list(itertools.chain(*self._cohorts.values()))
+    training = _training(self._config, self._corpus, cohorts, rung.first)
+    self._states, history = self._grid.loop(
+      training.study(
+        training.carry_over(before, self._states) if before else training.init()
+      ),
+      self._grid.workdir / "search" / f"rung-{rung.number}",
+      rung.last - rung.first,
+      f"choosing lambda and learning rate, up to epoch {rung.last}",
+    )
+    num_runs = sum(len(cohort.runs) for cohort in cohorts)
+    self.rungs.append({"runs": num_runs, "epochs": rung.last - rung.first})
+    return functools.partial(self._score, history)
+
+  def _score(self, history, contest, recipe: Recipe) -> float:
+    """Mean weighted accuracy on the held-out parts after the last epoch."""
+    *key, _ = contest
+    system = _candidate(recipe, key[1])
+    accuracy = [
+      metrics.weighted_accuracy(
+        cohort.recorded(system, history)["confusion_matrix"][:, -1]
+      )
+      for cohort in self._cohorts[*key]
+    ]
+    return float(np.concatenate(accuracy).mean())
+
+
+def _candidate(recipe: Recipe, method: str) -> System:
+  id_ = f"lambda_{recipe.reversal:g}_rate_{recipe.learning_rate:g}"
+  return _system(id_, id_, method)
+
+
+# The study.
+
+
+def train(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> summary.Summary:
+  """Runs the whole study, or goes on with it, and returns its summary.
+
+  Args:
+    config: see `configs/dann.py`.
+    workdir: see `runs.complete`; the search has a folder of its own in it.
+
+  Raises:
+    UserError: something in the config, the data or the folder is wrong.
+  """
+  _check(config)
+  config = runs.settle(
+    workdir,
+    config,
+    "data.text_revision",
+    lambda: text_features.commit(
+      config.data.text_features, config.data.text_encoder
+    ),
+  )
+  result = runs.complete(config, workdir, functools.partial(_study, config))
+  print(tables.terminal_table(result))
+  return result
+
+
+def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
+  corpus = conversations.read(config)
+  found = search(config, corpus, grid) if config.stabilised.enabled else {}
+  cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
+  training = _training(config, corpus, cohorts)
+  states, history = grid.loop(
+    training.study(training.init()),
+    grid.workdir,
+    config.num_epochs,
+    "training",
+  )
+  return reports.results(
+    config,
+    reports.Utterances(
+      corpus.classes, corpus.class_U, corpus.table.speaker, corpus.dialogue_U
+    ),
+    _trained(config, corpus, cohorts, training, states, history),
+    found,
+  )
+
+
+def _training(config, corpus, cohorts, first_epoch: int = 0) -> Training:
+  averages = any(r.averaging for c in cohorts for r in c.recipes.values())
+  program = make_program(config, corpus, averages)
+  return Training(program, cohorts, config.seed, first_epoch)
+
+
+def _trained(
+  config, corpus, cohorts, training, states, history
+) -> Iterator[reports.Trained]:
+  """What every system of every setting has become, SVMs last."""
+  num_probed = min(config.probe_replicates, config.num_replicates)
+  for cohort in cohorts:
+    probed = {s: cohort.positions(s)[:num_probed] for s in cohort.recipes}
+    predictions_RxU, representation_QxUxH = training.outputs(
+      states,
+      cohort,
+      Evaluation(corpus.dialogues, cohort.setting.plan.shape.row_length),
+      np.concatenate(list(probed.values())),
+    )
+    for number, system in enumerate(cohort.recipes):
+      yield reports.Trained(
+        cohort.setting.name,
+        system,
+        cohort.recorded(system, history),
+        cohort.setting.task.target_U,
+        predictions_RxU[cohort.positions(system)],
+        np.split(representation_QxUxH, len(probed))[number],
+      )
+  if "svm" in config.baselines:
+    for name, split in corpus.splits.items():
+      for method in _methods(config):
+        yield _support_vector_machine(corpus, name, split, method)
+
+
+def _support_vector_machine(corpus, name, split, method) -> reports.Trained:
+  label_U, target_U = conversations.targets(corpus, name, split)
+  features = corpus.normalised(method, label_U >= 0)
+  confusion_CxC = baselines.svm_confusion(
+    np.concatenate(list(features.values()), axis=1),
+    label_U,
+    target_U,
+    len(corpus.classes),
+  )
+  return reports.Trained(
+    name,
+    _system("svm", "SVM", method),
+    {"confusion_matrix": confusion_CxC[None, None]},
+    target_U,
+  )
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+  """Values that would otherwise fail late, or not at all."""
+  conversations.check(config)
+  checks.positive(config, "num_replicates", "num_epochs", "batch_size")
+  checks.positive(config, "checkpoint_every", "optimizer.learning_rate")
+  checks.positive(config, "probe_replicates", "model.hidden", "model.num_heads")
+  checks.not_negative(config, "lambdas", "optimizer.l2")
+  checks.distinct(config, "lambdas")
+  checks.fraction(config, "model.dropout")
+  checks.choice(config, "lambda_schedule", ("constant", "ganin"))
+  checks.choices(config, "baselines", ("speaker_normalised", "svm"))
+  hidden, num_heads = config.model.hidden, config.model.num_heads
+  if hidden % num_heads or hidden % 2:
+    raise UserError(
+      f"config.model.hidden = {hidden}: has to be divisible by 2 (directions) "
+      f"and by config.model.num_heads = {num_heads}"
+    )
+  if not config.stabilised.enabled:
+    return
+  checks.positive(config, "stabilised.lambdas", "stabilised.learning_rates")
+  checks.distinct(config, "stabilised.lambdas", "stabilised.learning_rates")
+  checks.positive(
+    config, "stabilised.clip_norm", "stabilised.search_replicates"
+  )
+  checks.fraction(config, "stabilised.averaging")
+  if config.stabilised.num_folds < 2:
+    raise UserError(
+      f"config.stabilised.num_folds = {config.stabilised.num_folds}: one part "
+      "is held out and the others are labelled, so it takes two"
+    )

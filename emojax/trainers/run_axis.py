@@ -1,0 +1,280 @@
+"""Runs as an axis of one program: many small trainings for the price of few.
+
+All runs on one split of a corpus with one normalisation share their batches and
+stand side by side in every array, so that what they do to the features is one
+large product. The replicas of the mesh take a share of the runs each.
+
+R runs, P runs with those that fill up the mesh, S seeds, E epochs, U utterances
+of the corpus, N utterances of a batch, H size of a representation.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emojax import loop, runs
+from emojax.data.batches import Evaluation
+from emojax.data.conversations import Setting
+from emojax.runtime import sharding
+from emojax.runtime.sharding import REPLICA, REPLICATED
+from emojax.summary import System
+
+States = dict[str, Any]
+
+
+class Program(NamedTuple):
+  """What a method does, written for R runs on one device.
+
+  Attributes:
+    draw: `(seeds_S, key) -> weights` [S, ...] of each seed.
+    start: `(weights, seeds_R) -> state`, whose leaves lead with the run axis
+      but `state.step`.
+    step: `(state, seeds_R, recipes, batch, task, key) -> (state, losses)`, the
+      latter [R] by name.
+    evaluate: `(state, batch, task)` to a clu collection, leaves [R, ...].
+    outputs: `(state, batch, task)` to logits [R, N, C] and representations
+      [R, N, H].
+    specs: how a state is cut over the mesh.
+  """
+
+  draw: Callable
+  start: Callable
+  step: Callable
+  evaluate: Callable
+  outputs: Callable
+  specs: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+  """Runs that share batches.
+
+  Attributes:
+    setting: the data and the batches.
+    recipes: of each system, a named tuple of numbers.
+    num_seeds: initialisations of each system.
+  """
+
+  setting: Setting
+  recipes: Mapping[System, Any]
+  num_seeds: int
+
+  @property
+  def name(self) -> str:
+    """Tells the cohorts of a study apart."""
+    return f"{self.setting.name}, {self.setting.normalisation}"
+
+  @functools.cached_property
+  def runs(self) -> list[runs.Run]:
+    """In the order of the run axis: by system, then by seed."""
+    ids = [system.id for system in self.recipes]
+    return runs.grid([self.setting.name], ids, self.num_seeds)
+
+  def positions(self, system: System) -> np.ndarray:
+    """Where the runs of a system stand on the run axis."""
+    return runs.positions(self.runs, system=system.id)
+
+  def axis(self) -> tuple[np.ndarray, Any]:
+    """The seed and the recipe of each run, NumPy arrays [R]."""
+    recipes = {system.id: recipe for system, recipe in self.recipes.items()}
+    rows = [recipes[run.system] for run in self.runs]
+    columns = np.array(rows, np.float32).T
+    return np.array([run.seed for run in self.runs]), type(rows[0])(*columns)
+
+  def recorded(
+    self, system: System, history: loop.History
+  ) -> dict[str, np.ndarray]:
+    """What the history has of a system's runs, [R, E, ...] by name."""
+    prefix, positions = f"{self.name}/", self.positions(system)
+    return {
+      name.removeprefix(prefix): values[:, positions].swapaxes(0, 1)
+      for name, values in history.items()
+      if name.startswith(prefix)
+    }
+
+
+class Training:
+  """The runs of some cohorts, with a state for each cohort by its name."""
+
+  def __init__(
+    self,
+    program: Program,
+    cohorts: Sequence[Cohort],
+    seed: int,
+    first_epoch: int = 0,
+  ):
+    """Places the data on the devices.
+
+    Args:
+      program: of all runs.
+      cohorts: what is trained.
+      seed: root of everything random.
+      first_epoch: the epoch of the first round.
+    """
+    self._program, self._cohorts = program, cohorts
+    self._seed, self._first_epoch = seed, first_epoch
+    self._mesh = sharding.make_mesh()
+    self._key = self._share(jax.random.key(seed))
+    # Cohorts have arrays in common; each goes to the devices once.
+    tasks = {cohort.name: cohort.setting.task for cohort in cohorts}
+    leaves = {id(x): x for x in jax.tree.leaves(tasks)}
+    placed = {name: self._share(x) for name, x in leaves.items()}
+    self._tasks = jax.tree.map(lambda x: placed[id(x)], tasks)
+    self._axes = {
+      cohort.name: self._spread(cohort.axis(), np.arange(len(cohort.runs)))
+      for cohort in cohorts
+    }
+    specs = program.specs
+    self._step = self._mapped(
+      program.step,
+      (specs, REPLICA, REPLICA, *(REPLICATED,) * 3),
+      (specs, REPLICA),
+      donate_argnums=(0,),
+    )
+    of_state = (specs, REPLICATED, REPLICATED)
+    self._evaluate = self._mapped(program.evaluate, of_state, REPLICA)
+    self._outputs = self._mapped(program.outputs, of_state, REPLICA)
+
+  def init(self) -> States:
+    """The states before training: the same weights for the same seed."""
+    # On one device, outside of any mapped program: orthogonal matrices come
+    # from LAPACK, whose batches wait for threads of the very pool that several
+    # simulated devices would fill.
+    draw = jax.jit(self._program.draw, compiler_options=sharding.RUNS_ONCE)
+    seeds_S = np.arange(max(cohort.num_seeds for cohort in self._cohorts))
+    weights = draw(seeds_S, jax.random.key(self._seed))
+    weights = self._share(jax.device_get(weights))
+    start = self._mapped(
+      self._program.start,
+      (REPLICATED, REPLICA),
+      self._program.specs,
+      compiler_options=sharding.RUNS_ONCE,
+    )
+    return {
+      name: start(weights, seeds) for name, (seeds, _) in self._axes.items()
+    }
+
+  def carry_over(self, cohorts: Sequence[Cohort], states: States) -> States:
+    """The states of these runs, out of those of the same cohorts with more."""
+    carried = {}
+    for old, new in zip(cohorts, self._cohorts, strict=True):
+      state = states[old.name]
+      index_R = np.array([old.runs.index(run) for run in new.runs])
+      per_run = self._spread(state.replace(step=None), index_R)
+      carried[new.name] = per_run.replace(step=state.step)
+    return carried
+
+  def study(self, states: States) -> loop.Study:
+    """What the loop takes; `states` are the first ones."""
+    return loop.Study(
+      lambda: states,
+      self.round,
+      self.evaluate,
+      lambda states, history: (states, history),
+    )
+
+  def round(self, states: States, round_: int) -> tuple[States, loop.Record]:
+    """An epoch of every cohort; records the mean losses of its steps."""
+    states, record = dict(states), {}
+    for cohort in self._cohorts:
+      name, total = cohort.name, None
+      for batch in cohort.setting.plan.epoch(self._first_epoch + round_):
+        states[name], losses = self._step(
+          states[name], *self._axes[name], batch, self._tasks[name], self._key
+        )
+        total = losses if total is None else _add(total, losses)
+      means = _divide(total, cohort.setting.plan.num_steps)
+      record |= _record(cohort, means)
+    return states, record
+
+  def evaluate(self, states: States) -> loop.Record:
+    """Records the metrics and the confusion matrices of the test part."""
+    record = {}
+    for cohort in self._cohorts:
+      collection = None
+      for batch in cohort.setting.evaluation.batches():
+        of_batch = self._evaluate(
+          states[cohort.name], batch, self._tasks[cohort.name]
+        )
+        collection = _merge(collection, of_batch) if collection else of_batch
+      record |= _record(cohort, _compute(collection))
+    return record
+
+  def outputs(
+    self,
+    states: States,
+    cohort: Cohort,
+    evaluation: Evaluation,
+    kept: Sequence[int],
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """What the runs of a cohort make of any conversations.
+
+    Args:
+      states: by cohort.
+      cohort: one of the cohorts.
+      evaluation: the conversations.
+      kept: Q runs whose representations are kept.
+
+    Returns:
+      Predicted emotions [R, U] and representations [Q, U, H], zeros for an
+      utterance that is in none of the conversations.
+    """
+    task, num_runs = self._tasks[cohort.name], len(cohort.runs)
+    num_utterances = len(task.target_U)
+    predictions_RxU = np.zeros((num_runs, num_utterances), np.int32)
+    kept_QxUxH = None
+    for batch in evaluation.batches():
+      logits, representation = map(
+        np.asarray, self._outputs(states[cohort.name], batch, task)
+      )
+      count, hidden = int(batch.count), representation.shape[-1]
+      if kept_QxUxH is None:
+        kept_QxUxH = np.zeros((len(kept), num_utterances, hidden), np.float32)
+      rows = batch.utterances_N[:count]
+      predictions_RxU[:, rows] = logits[:num_runs, :count].argmax(-1)
+      kept_QxUxH[:, rows] = representation[kept, :count]
+    return predictions_RxU, kept_QxUxH
+
+  def _mapped(self, function, in_specs, out_specs, **options):
+    return sharding.mapped(function, self._mesh, in_specs, out_specs, **options)
+
+  def _share(self, tree):
+    return sharding.place(tree, self._mesh, REPLICATED)
+
+  def _spread(self, tree, index_R: np.ndarray):
+    """These runs of a tree [R, ...], and those that fill up the mesh."""
+    index_P = index_R[sharding.spread(len(index_R), self._mesh)]
+    return sharding.place(_take(tree, index_P), self._mesh, REPLICA)
+
+
+# Each is compiled once, however many steps or batches an epoch has.
+_take = jax.jit(lambda tree, index: jax.tree.map(lambda x: x[index], tree))
+_add = jax.jit(lambda one, other: jax.tree.map(jnp.add, one, other))
+_divide = jax.jit(lambda total, count: jax.tree.map(lambda x: x / count, total))
+_merge = jax.jit(lambda one, other: one.merge(other))
+_compute = jax.jit(jax.vmap(lambda collection: collection.compute()))
+
+
+def _record(cohort: Cohort, values_P: Mapping[str, jax.Array]) -> loop.Record:
+  """What the loop keeps of the runs, and means by system for TensorBoard."""
+  kept = {f"{cohort.name}/{name}": value for name, value in values_P.items()}
+  layout = tuple(
+    (f"{cohort.setting.name}/{one.id}", tuple(cohort.positions(one).tolist()))
+    for one in cohort.recipes
+  )
+  scalars = {k: v for k, v in values_P.items() if v.ndim == 1}
+  return kept | _means(layout, scalars)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _means(layout, values_P):
+  return {
+    f"{system}/{name}": value[np.array(positions)].mean()
+    for system, positions in layout
+    for name, value in values_P.items()
+  }
