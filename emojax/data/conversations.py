@@ -6,7 +6,7 @@ training setting, and to batches. U utterances of the corpus.
 
 import dataclasses
 import functools
-import os
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,15 +16,12 @@ import numpy as np
 from emojax import checks
 from emojax.corpora import labels
 from emojax.corpora import speech as corpora
-from emojax.corpora.records import Utterance
 from emojax.data import batches, features, normalisation, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 from emojax.runtime.compilation import cache_folder
-
-NO_FEATURES = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,10 +203,10 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
     UserError: see `load`; a split that the data do not have; a speaker or an
       identical recording in two parts.
   """
-  table, fingerprints = load(config.data)
-  parts = splits.make(config.split, _names(table), validates=False)
+  table = load(config.data)
+  parts = _split(config, table)
   for setting, split in parts.items():
-    print(f"{setting}\n{_audit_split(split, table, fingerprints)}\n")
+    print(f"{setting}\n{_audit(split, table)}\n")
   classes, index = labels.parse_classes(config.data.labels)
   return Conversations(
     table,
@@ -229,17 +226,14 @@ def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
   Raises:
     UserError: see `read`.
   """
-  table, fingerprints = load(config.data, extracts=False)
-  parts = splits.make(config.split, _names(table), validates=False)
-  return {
-    setting: _audit_split(split, table, fingerprints)
-    for setting, split in parts.items()
-  }
+  table = load(config.data, extracts=False)
+  parts = _split(config, table)
+  return {name: _audit(split, table) for name, split in parts.items()}
 
 
 def load(
   config: ml_collections.ConfigDict, extracts: bool = True
-) -> tuple[FeatureTable, list[str]]:
+) -> FeatureTable:
   """Reads a corpus and extracts its features, or reads a feature table.
 
   Utterances whose label the study does not keep are left out.
@@ -248,43 +242,25 @@ def load(
     config: a `config.data`.
     extracts: whether features are extracted; a table has its own.
 
-  Returns:
-    The table, and the fingerprint of each utterance: equal for the same file
-    or, in a table, the same features; '' where nothing is known.
-
   Raises:
     UserError: no such corpus, file or label; too many unreadable recordings;
       no features left.
   """
   if config.corpus == "table":
     table = _load_table(config)
-    fingerprints = splits.row_fingerprints(table.features)
+    table = table.take(_is_kept(table.label, config))
   else:
-    utterances = _kept_utterances(config)
-    table = features.annotations(utterances)
+    utterances = corpora.read(config.corpus, config.path)
+    kept = _is_kept([one.label for one in utterances], config)
+    utterances = list(itertools.compress(utterances, kept))
+    names = [config.corpus] * len(utterances)
     if extracts:
-      table, utterances = _extract(utterances, config)
-    fingerprints = splits.file_fingerprints([one.path for one in utterances])
+      folder = cache_folder() / "features"
+      table = features.extract(utterances, names, config, folder)
+    else:
+      table = features.annotations(utterances, names)
   _require_every_class(table.label, config)
-  return table, fingerprints
-
-
-def _extract(
-  utterances: list[Utterance], config: ml_collections.ConfigDict
-) -> tuple[FeatureTable, list[Utterance]]:
-  """The table of the utterances that can be used, and these utterances."""
-  table, skipped = features.extract(
-    utterances,
-    audio_features=config.audio_features,
-    text_features=config.text_features,
-    cache_dir=cache_folder() / "features",
-    num_workers=config.num_workers or os.cpu_count(),
-    max_skipped=config.max_skipped,
-    text_encoder=config.text_encoder,
-    text_revision=config.text_revision,
-  )
-  lost = {error.path for error in skipped}
-  return table, [one for one in utterances if one.path not in lost]
+  return table
 
 
 def _load_table(config: ml_collections.ConfigDict) -> FeatureTable:
@@ -292,26 +268,17 @@ def _load_table(config: ml_collections.ConfigDict) -> FeatureTable:
     raise UserError("config.data.path is empty: name a feature table (.npz)")
   table = tables.load(config.path)
   wanted = {"audio": config.audio_features, "text": config.text_features}
-  chosen = [name for name in table.features if wanted[name] != NO_FEATURES]
+  chosen = {
+    name: values
+    for name, values in table.features.items()
+    if wanted[name] != features.NOTHING
+  }
   if not chosen:
     raise UserError(
       f"{config.path}: has {', '.join(table.features)} only, and the config "
       "turns that off; see config.data.audio_features and text_features"
     )
-  kept_U = _is_kept(table.label, config)
-  return FeatureTable(
-    {name: table.features[name][kept_U] for name in chosen},
-    *(
-      getattr(table, name)[kept_U]
-      for name in ("label", "speaker", "dialogue", "turn", "session")
-    ),
-  )
-
-
-def _kept_utterances(config: ml_collections.ConfigDict) -> list[Utterance]:
-  utterances = corpora.read(config.corpus, config.path)
-  kept = _is_kept([u.label for u in utterances], config)
-  return [u for u, keep in zip(utterances, kept, strict=True) if keep]
+  return dataclasses.replace(table, features=chosen)
 
 
 def _is_kept(names: Sequence[str], config) -> np.ndarray:
@@ -334,15 +301,20 @@ def _require_every_class(names: np.ndarray, config) -> None:
 
 
 def _names(table: FeatureTable) -> splits.Names:
-  corpus_U = np.full(len(table), "")
-  return splits.Names(table.speaker, table.session, corpus_U)
+  return splits.Names(table.speaker, table.session, table.corpus)
 
 
-def _audit_split(
-  split: Split, table: FeatureTable, fingerprints: Sequence[str]
-) -> str:
+def _split(config, table: FeatureTable) -> dict[str, Split]:
+  return splits.make(config.split, _names(table), validates=False)
+
+
+def _audit(split: Split, table: FeatureTable) -> str:
   return splits.audit(
-    split, table.label, table.speaker, _dialogue_names(table), fingerprints
+    split,
+    table.label,
+    table.speaker,
+    _dialogue_names(table),
+    table.fingerprint,
   )
 
 
