@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
 def _fetch(argv: list[str]) -> None:
   """Downloads a corpus that its authors give to everybody."""
-  from emojax.corpora import downloads
+  from emojax.corpora import downloads, speech
 
   if len(argv) != 3:
     raise UserError(
@@ -48,8 +48,9 @@ def _fetch(argv: list[str]) -> None:
       f"{', '.join(downloads.names())}"
     )
   _, corpus, folder = argv
-  path = downloads.fetch(corpus, folder)
-  fields = f"--config.data.corpora={corpus} --config.data.paths={path}"
+  fetch = speech.fetch if corpus in speech.names() else downloads.fetch
+  path = fetch(corpus, folder)
+  fields = f"--config.data.corpus={corpus} --config.data.path={path}"
   if corpus == "musan":
     fields = f"--config.augment.background_path={path}"
   print(

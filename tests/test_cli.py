@@ -195,7 +195,7 @@ def test_a_command_that_is_wrong(tmp_path, monkeypatch, arguments, what):
 @pytest.mark.parametrize(
   ("corpus", "field"),
   [
-    ("ravdess", "--config.data.corpora=ravdess --config.data.paths="),
+    ("ravdess", "--config.data.corpus=ravdess --config.data.path="),
     ("musan", "--config.augment.background_path="),
   ],
 )

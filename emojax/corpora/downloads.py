@@ -9,7 +9,6 @@ again after an interruption, and needs TensorFlow to unpack.
 import dataclasses
 import hashlib
 import http.client
-import importlib
 import json
 import math
 import os
@@ -22,7 +21,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
-from emojax.corpora import speech as corpora
 from emojax.errors import UserError
 from emojax.runtime import archives, files
 from emojax.runtime.progress import progress
@@ -106,11 +104,14 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
     The folder of the corpus, for its reader.
 
   Raises:
-    UserError: it is not free or not known, no network, an answer other than
+    UserError: it is not known here, no network, an answer other than
       the file, a wrong checksum, an unsafe archive, no room.
   """
   if corpus not in names():
-    raise UserError(_why_not(corpus))
+    raise UserError(
+      f"{corpus!r}: nothing to download; can be downloaded: "
+      f"{', '.join(names())}"
+    )
   folder = pathlib.Path(folder).expanduser()
   corpus_folder, work = folder / corpus, folder / f".{corpus}.part"
   if corpus_folder.exists():
@@ -133,18 +134,6 @@ def _without_wrapping(folder: pathlib.Path) -> pathlib.Path:
   """Gives the one folder that holds all of an archive, if there is one."""
   entries = list(folder.iterdir())
   return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
-
-
-def _why_not(corpus: str) -> str:
-  can = f"can be downloaded: {', '.join(names())}"
-  if corpus in corpora.names():
-    module = importlib.import_module(f"{corpora.__name__}.{corpus}")
-    if hasattr(module, "SOURCE"):
-      return (
-        f"{corpus}: can not be downloaded by code; {module.SOURCE}; then give "
-        f"its folder, with {module.LAYOUT}; {can}"
-      )
-  return f"{corpus!r}: nothing to download; {can}"
 
 
 def _crema_d(text: str) -> list[Download]:

@@ -45,24 +45,26 @@ def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
 
 
 class Skips:
-  """Names the recordings that cannot be used, up to a limit.
+  """Names the recordings or images that cannot be used, up to a limit.
 
   Attributes:
-    found: why each recording was skipped, in order.
+    found: why each one was skipped, in order.
   """
 
-  def __init__(self, limit: int, total: int):
+  def __init__(self, limit: int, total: int, what: str = "recordings"):
     """Starts with none.
 
     Args:
       limit: how many may be skipped.
-      total: how many recordings there are, for the error.
+      total: how many there are, for the error.
+      what: they are, likewise.
     """
-    self.found: list[io.UnreadableAudio] = []
+    self.found: list[Exception] = []
     self._limit = limit
     self._total = total
+    self._what = what
 
-  def add(self, error: io.UnreadableAudio) -> None:
+  def add(self, error: Exception) -> None:
     """Warns of one more.
 
     Raises:
@@ -73,6 +75,6 @@ class Skips:
     if len(self.found) > self._limit:
       first = "; ".join(map(str, self.found[:3]))
       raise UserError(
-        f"{len(self.found)} of {self._total} recordings can not be used, more "
-        f"than config.data.max_skipped = {self._limit}; the first: {first}"
+        f"{len(self.found)} of {self._total} {self._what} can not be used, "
+        f"more than config.data.max_skipped = {self._limit}; the first: {first}"
       )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 PARTS = ("train", "validation", "test")
 _SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
@@ -12,7 +13,8 @@ class Utterance:
   """One labelled recording and its place in a conversation.
 
   Attributes:
-    path: the audio file.
+    path: the audio file; '' where a corpus is read for its text alone and has
+      none.
     label: one of `labels.LABELS`, or '' where it is not labelled.
     speaker: who speaks; unique within the corpus, never empty.
     dialogue: the conversation it belongs to; unique within its session. An
@@ -72,3 +74,35 @@ def normalise_session(session: str | int) -> str:
   name = str(session).strip()
   match = _SESSION.fullmatch(name)
   return str(int(match[1])) if match else name
+
+
+def merge(
+  found: Sequence[tuple[str, Sequence[Utterance]]],
+) -> tuple[list[Utterance], list[str]]:
+  """Puts the utterances of several corpora together.
+
+  Where there are several, speakers, sessions and dialogues are named after
+  their corpus, too: `ravdess:01`.
+
+  Args:
+    found: the name of each corpus, and its utterances.
+
+  Returns:
+    All utterances, and the name of each one's corpus.
+  """
+  merged, corpora = [], []
+  for corpus, utterances in found:
+    if len(found) > 1:
+      utterances = [_of_corpus(corpus, utterance) for utterance in utterances]
+    merged.extend(utterances)
+    corpora.extend([corpus] * len(utterances))
+  return merged, corpora
+
+
+def _of_corpus(corpus: str, utterance: Utterance) -> Utterance:
+  return dataclasses.replace(
+    utterance,
+    speaker=f"{corpus}:{utterance.speaker}",
+    dialogue=f"{corpus}:{utterance.dialogue}",
+    session=utterance.session and f"{corpus}:{utterance.session}",
+  )

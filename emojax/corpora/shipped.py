@@ -2,17 +2,24 @@
 
 import importlib
 import os
+import pathlib
 import pkgutil
 from typing import Any, Protocol
 
+import ml_collections
+
+from emojax.corpora import downloads
 from emojax.errors import UserError
+from emojax.runtime.compilation import cache_folder
 
 
 class Reader(Protocol):
   """A module with this function, or anything else that has it.
 
   One that takes files from the user's disk also states `LAYOUT` (what must be
-  there) and `SOURCE` (where the corpus comes from), which the errors quote.
+  there) and `SOURCE` (where the corpus comes from), which the errors quote. One
+  that has transcripts also has `read_text`, which yields the same records where
+  the audio is not there: their path is ''.
   """
 
   def read(self, path: str) -> Any:
@@ -38,55 +45,124 @@ class Readers:
   def register(self, name: str, reader: Reader) -> None:
     """Adds a corpus at run time, for `config.data.corpus`.
 
+    A config file is the place for it; see `docs/adding.md`.
+
     Args:
-      name: that no other corpus has.
+      name: that no corpus of the package has; what was registered under it
+        before is replaced.
       reader: see `Reader`.
     """
-    if name in self.names():
+    if name in self._shipped():
       raise ValueError(f"there is a {self._kind} called {name!r}")
     self._registered[name] = reader
 
   def names(self) -> list[str]:
     """The corpora that can be read."""
-    path = importlib.import_module(self._package).__path__
-    modules = (module.name for module in pkgutil.iter_modules(path))
-    return sorted([*modules, *self._registered])
+    return sorted([*self._shipped(), *self._registered])
 
-  def read(self, name: str, path: str | os.PathLike) -> list:
+  def read(
+    self, name: str, path: str | os.PathLike, needs_audio: bool = True
+  ) -> list:
     """Reads all annotations of a corpus; no audio and no image is decoded.
 
     Args:
       name: one of `names`.
       path: the corpus's folder or file.
+      needs_audio: whether a corpus with transcripts is refused without it.
 
     Raises:
       UserError: an unknown corpus; a path that is missing or empty, or that
         holds nothing of this corpus; whatever else the reader finds wrong.
     """
-    if name not in self.names():
+    reader = self._find(name)
+    read = (
+      reader.read if needs_audio else getattr(reader, "read_text", reader.read)
+    )
+    if not hasattr(reader, "LAYOUT"):
+      return list(read(os.fspath(path)))
+    path = os.path.expanduser(path)
+    expected = f"expected {reader.LAYOUT}; {reader.SOURCE}"
+    if not path:
+      raise UserError(f"config.data.path is not set; {expected}")
+    if not os.path.exists(path):
+      raise UserError(f"{path}: no such file or folder; {expected}")
+    if os.path.isdir(path) and not os.listdir(path):
+      raise UserError(f"{path}: an empty folder; {expected}")
+    found = list(read(path))
+    if not found:
       raise UserError(
-        f"config.data.corpus = {name!r}: no such {self._kind}; there are "
-        f"{', '.join(self.names())}"
+        f"{path}: no {self._what} of this corpus found; {expected}"
       )
-    reader = self._registered.get(name)
-    if reader is None:
-      reader = importlib.import_module(f"{self._package}.{name}")
-    return _read(reader, path, self._what)
+    return found
+
+  def read_all(self, data: ml_collections.ConfigDict) -> list[tuple[str, list]]:
+    """Reads all corpora of a study, downloaded where that is asked for.
+
+    Args:
+      data: a `config.data`. Where it asks for no audio features (their name is
+        'none'), a corpus with transcripts needs no audio.
+
+    Returns:
+      The name of each corpus, and its records.
+
+    Raises:
+      UserError: a corpus that is there twice, not one path each, or what
+        `read` and `fetch` find wrong.
+    """
+    names, paths = _named(data)
+    needs_audio = data.get("audio_features") != "none"
+    found = []
+    for name, path in zip(names, paths, strict=True):
+      if data.download and not path and hasattr(self._find(name), "LAYOUT"):
+        path = self.fetch(name, cache_folder() / "downloads")
+      found.append((name, self.read(name, path, needs_audio)))
+    return found
+
+  def fetch(self, name: str, folder: str | os.PathLike) -> pathlib.Path:
+    """Downloads a corpus; see `downloads.fetch`.
+
+    Raises:
+      UserError: it is not free; or what goes wrong on the way.
+    """
+    reader = self._find(name)
+    if name in downloads.names() or not hasattr(reader, "SOURCE"):
+      return downloads.fetch(name, folder)
+    raise UserError(
+      f"{name}: can not be downloaded by code; {reader.SOURCE}; then give its "
+      f"folder, with {reader.LAYOUT}; can be downloaded: "
+      f"{', '.join(downloads.names())}"
+    )
+
+  def _shipped(self) -> list[str]:
+    path = importlib.import_module(self._package).__path__
+    return [module.name for module in pkgutil.iter_modules(path)]
+
+  def _find(self, name: str) -> Reader:
+    if name in self._registered:
+      return self._registered[name]
+    if name in self._shipped():
+      return importlib.import_module(f"{self._package}.{name}")
+    raise UserError(
+      f"config.data.corpus = {name!r}: no such {self._kind}; there are "
+      f"{', '.join(self.names())}"
+    )
 
 
-def _read(reader: Reader, path: str | os.PathLike, what: str) -> list:
-  """As `Readers.read`, with a reader at hand."""
-  if not hasattr(reader, "LAYOUT"):
-    return list(reader.read(os.fspath(path)))
-  path = os.path.expanduser(path)
-  expected = f"expected {reader.LAYOUT}; {reader.SOURCE}"
-  if not path:
-    raise UserError(f"config.data.path is not set; {expected}")
-  if not os.path.exists(path):
-    raise UserError(f"{path}: no such file or folder; {expected}")
-  if os.path.isdir(path) and not os.listdir(path):
-    raise UserError(f"{path}: an empty folder; {expected}")
-  found: list[Any] = list(reader.read(path))
-  if not found:
-    raise UserError(f"{path}: no {what} of this corpus found; {expected}")
-  return found
+def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
+  """The corpora, and the path of each; that of one may hold commas."""
+  names = [name.strip() for name in data.corpus.split(",")]
+  if len(set(names)) < len(names):
+    raise UserError(
+      f"config.data.corpus = {data.corpus!r}: name each corpus once"
+    )
+  if len(names) == 1:
+    return names, [data.path]
+  paths = [path.strip() for path in data.path.split(",")]
+  if paths == [""]:
+    paths = [""] * len(names)
+  if len(paths) != len(names):
+    raise UserError(
+      f"config.data.path = {data.path!r}: {len(paths)} paths for {len(names)} "
+      f"corpora ({data.corpus}); give one each, in their order"
+    )
+  return names, paths

@@ -49,7 +49,7 @@ class Names:
   Attributes:
     speaker_U: unique over all corpora, never ''.
     session_U: '' where there is none; of several corpora 'corpus:session'.
-    corpus_U: see `shipped.merge`.
+    corpus_U: see `records.merge`.
   """
 
   speaker_U: np.ndarray

@@ -272,8 +272,6 @@ def test_a_list_that_is_none(tess, tmp_path, answer):
 @pytest.mark.parametrize(
   ("corpus", "why"),
   [
-    ("savee", "on request: http.*surrey.*AudioData"),
-    ("iemocap", "on request: https.*Session1"),
     ("ravdes", "'ravdes': nothing to download; .* musan, ravdess, tess"),
     ("demo", "'demo': nothing to download"),
   ],

@@ -1,5 +1,7 @@
 """The IEMOCAP reader on trees generated in the release's own formats."""
 
+import dataclasses
+import shutil
 from collections import Counter, defaultdict
 
 import pytest
@@ -123,6 +125,14 @@ def test_a_missing_recording_is_left_to_who_reads_it(quirky):
     path.unlink()
   with pytest.raises(UserError, match="no audio found; the first of 4"):
     corpora.read("iemocap", quirky)
+
+
+def test_the_text_alone(quirky):
+  whole = corpora.read("iemocap", quirky)
+  assert corpora.read("iemocap", quirky, needs_audio=False) == whole
+  shutil.rmtree(quirky / "Session5" / "sentences")
+  alone = corpora.read("iemocap", quirky, needs_audio=False)
+  assert alone == [dataclasses.replace(one, path="") for one in whole]
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,21 @@ def test_files_that_are_no_manifest(write, tmp_path):
     corpora.read("manifest", tmp_path)
   with pytest.raises(UserError, match="no such file"):
     corpora.read("manifest", tmp_path / "missing.csv")
+
+
+def test_the_text_alone(write, tmp_path):
+  text = (
+    "path,label,speaker,text\na.wav,sad,A,Oh no.\nx.wav,sad,B,No.\n,,A,Yes\n"
+  )
+  path = write(text)
+  a, x, nowhere = corpora.read("manifest", path, needs_audio=False)
+  assert (a.path, a.text) == (str(tmp_path / "a.wav"), "Oh no.")
+  assert (x.path, x.text) == ("", "No.")
+  assert (nowhere.path, nowhere.text, nowhere.label) == ("", "Yes", "")
+  assert len({a.dialogue, x.dialogue, nowhere.dialogue}) == 3
+  path.write_text("label,speaker,text\nsad,A,Oh no.\n")
+  (one,) = corpora.read("manifest", path, needs_audio=False)
+  assert one.text == "Oh no."
+  path.write_text("path,label,speaker\na.wav,sad,A\n")
+  with pytest.raises(UserError, match="line 1: no column text"):
+    corpora.read("manifest", path, needs_audio=False)

@@ -1,5 +1,9 @@
 """The MELD reader on trees generated in the release's own format."""
 
+import dataclasses
+import shutil
+from collections import Counter
+
 import pytest
 
 from emojax.corpora import speech as corpora
@@ -142,3 +146,37 @@ def test_a_part_that_is_missing(release, name):
   (release / name).rename(release / "elsewhere")
   with pytest.raises(UserError, match=rf"no {name}; .*github.*ffmpeg"):
     corpora.read("meld", release)
+
+
+def test_the_text_alone(release):
+  """Clips that are there have a path, in whatever part."""
+  whole = corpora.read("meld", release)
+  assert corpora.read("meld", release, needs_audio=False) == whole
+  shutil.rmtree(release / "train_splits")
+  for clip in (release / "dev_splits_complete").glob("*.wav"):
+    clip.unlink()
+  alone = corpora.read("meld", release, needs_audio=False)
+  assert alone[6:] == whole[6:]
+  assert alone[:6] == [dataclasses.replace(one, path="") for one in whole[:6]]
+
+
+def test_the_real_transcripts(real_data):
+  found = corpora.read("meld", real_data / "meld", needs_audio=False)
+  # The counts of the paper's Table 3.
+  parts = Counter(one.session for one in found)
+  assert parts == {"train": 9989, "dev": 1109, "test": 2610}
+  dialogues = {(one.session, one.dialogue) for one in found}
+  assert len(dialogues) == 1432  # One of 1,433 is not in the release.
+  assert Counter(one.label for one in found) == {
+    "neutral": 6436,
+    "happy": 2308,
+    "surprised": 1636,
+    "angry": 1607,
+    "sad": 1002,
+    "disgust": 361,
+    "fearful": 358,
+  }
+  assert {one.path for one in found} == {""}
+  assert all(one.text for one in found)
+  with pytest.raises(UserError, match="no train_splits"):
+    corpora.read("meld", real_data / "meld")

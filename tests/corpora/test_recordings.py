@@ -38,7 +38,7 @@ def test_skips_are_named_up_to_the_limit(caplog):
     skips.add(io.UnreadableAudio("a.wav", "an empty file"))
   assert caplog.messages == ["skipped a.wav: an empty file"]
   with pytest.raises(
-    UserError, match=r"2 of 9 .* max_skipped = 1; .*a.wav: an"
+    UserError, match=r"2 of 9 .*config\.data.max_skipped = 1; .*a.wav: an"
   ):
     skips.add(io.UnreadableAudio("b.wav", "no such file"))
   assert [error.path for error in skips.found] == ["a.wav", "b.wav"]

@@ -7,4 +7,5 @@ registered from outside; see `shipped.Reader`.
 from emojax.corpora import shipped
 
 _READERS = shipped.Readers(__name__, "corpus", "audio")
-register, names, read = _READERS.register, _READERS.names, _READERS.read
+register, names, fetch = _READERS.register, _READERS.names, _READERS.fetch
+read, read_all = _READERS.read, _READERS.read_all

@@ -4,6 +4,7 @@ Busso et al., "IEMOCAP: interactive emotional dyadic motion capture database",
 Language Resources and Evaluation 42(4), 2008.
 """
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -41,17 +42,29 @@ def read(path: str) -> Iterator[Utterance]:
     UserError: a session without evaluations, a line that is not in their
       format, an unknown label, or no recording at all.
   """
-  root = pathlib.Path(path)
-  if (root / "IEMOCAP_full_release").is_dir():
-    root = root / "IEMOCAP_full_release"
-  sessions = [s for s in sorted(root.glob("Session[0-9]")) if s.is_dir()]
-  utterances = [u for session in sessions for u in _read_session(session)]
+  utterances = list(_read(path))
   if utterances and not any(os.path.exists(u.path) for u in utterances):
     raise UserError(
-      f"{root}: no audio found; the first of {len(utterances)} recordings "
+      f"{path}: no audio found; the first of {len(utterances)} recordings "
       f"would be {utterances[0].path}"
     )
   yield from utterances
+
+
+def read_text(path: str) -> Iterator[Utterance]:
+  """The same without audio, of which those that are there have a path."""
+  for utterance in _read(path):
+    is_there = os.path.exists(utterance.path)
+    yield utterance if is_there else dataclasses.replace(utterance, path="")
+
+
+def _read(path: str) -> Iterator[Utterance]:
+  root = pathlib.Path(path)
+  if (root / "IEMOCAP_full_release").is_dir():
+    root = root / "IEMOCAP_full_release"
+  for session in sorted(root.glob("Session[0-9]")):
+    if session.is_dir():
+      yield from _read_session(session)
 
 
 def _read_session(session: pathlib.Path) -> Iterator[Utterance]:

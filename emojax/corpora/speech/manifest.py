@@ -15,7 +15,7 @@ LAYOUT = (
 )
 SOURCE = "paths in it are relative to the file's own folder"
 
-_REQUIRED = ("path", "label", "speaker")
+_REQUIRED = ("label", "speaker")
 
 
 def read(path: str) -> Iterator[Utterance]:
@@ -29,6 +29,15 @@ def read(path: str) -> Iterator[Utterance]:
     UserError: no CSV file in UTF-8, a missing column, a broken row, an unknown
       label, an empty speaker, a missing recording; with its line number.
   """
+  return _read(path, needs_audio=True)
+
+
+def read_text(path: str) -> Iterator[Utterance]:
+  """The same for the text alone: paths may be empty, or of no file."""
+  return _read(path, needs_audio=False)
+
+
+def _read(path: str, needs_audio: bool) -> Iterator[Utterance]:
   manifest = pathlib.Path(path)
   if manifest.is_dir():
     raise UserError(f"{manifest}: a folder; expected {LAYOUT}")
@@ -38,14 +47,16 @@ def read(path: str) -> Iterator[Utterance]:
     reader = csv.DictReader(file)
     try:
       columns = reader.fieldnames or []
-      missing = [name for name in _REQUIRED if name not in columns]
+      required = ("path" if needs_audio else "text", *_REQUIRED)
+      missing = [name for name in required if name not in columns]
       if missing:
         raise UserError(
           f"{manifest}, line 1: no column {', '.join(missing)}; "
           f"expected {LAYOUT}; found {', '.join(columns) or 'nothing'}"
         )
       for row in reader:
-        yield _read_row(row, reader.line_num, manifest, rows_of)
+        where = f"{manifest}, line {reader.line_num}"
+        yield _read_row(row, where, manifest.parent, rows_of, needs_audio)
     except UnicodeDecodeError as error:
       raise UserError(f"{manifest}: not UTF-8; save it as such") from error
     except csv.Error as error:
@@ -55,10 +66,13 @@ def read(path: str) -> Iterator[Utterance]:
 
 
 def _read_row(
-  row: dict, line: int, manifest: pathlib.Path, rows_of: Counter
+  row: dict,
+  where: str,
+  folder: pathlib.Path,
+  rows_of: Counter,
+  needs_audio: bool,
 ) -> Utterance:
   """Checks one row; counts in `rows_of` how many a dialogue has had."""
-  where = f"{manifest}, line {line}"
   if None in row or None in row.values():
     raise UserError(
       f"{where}: not as many fields as columns; put a text that holds a comma "
@@ -67,17 +81,18 @@ def _read_row(
   row = {name: value.strip() for name, value in row.items()}
   if not row["speaker"]:
     raise UserError(f"{where}: no speaker; each recording needs one")
-  if not row["path"]:
+  name = row.get("path", "")
+  if needs_audio and not name:
     raise UserError(f"{where}: no path; each row names a recording")
-  recording = manifest.parent / row["path"]
-  if not recording.is_file():
+  recording = folder / name
+  if needs_audio and not recording.is_file():
     raise UserError(f"{where}: no such file: {recording}")
-  dialogue = row.get("dialogue") or f"{row['path']} (line {line})"
+  dialogue = row.get("dialogue") or f"{name} ({where.rpartition(', ')[2]})"
   session = normalise_session(row.get("session", ""))
   turn = _read_turn(row.get("turn"), where, rows_of[session, dialogue])
   rows_of[session, dialogue] += 1
   return Utterance(
-    path=str(recording),
+    path=str(recording) if recording.is_file() else "",
     label=canonical(row["label"], where),
     speaker=row["speaker"],
     dialogue=dialogue,

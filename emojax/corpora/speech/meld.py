@@ -53,15 +53,31 @@ def read(path: str) -> Iterator[Utterance]:
     UserError: an annotation file is missing or not in its format, an unknown
       label, or a part without any audio.
   """
-  root = pathlib.Path(path)
+  return _read(pathlib.Path(path), needs_audio=True)
+
+
+def read_text(path: str) -> Iterator[Utterance]:
+  """The same from the annotation files alone; paths of clips where they are."""
+  return _read(pathlib.Path(path), needs_audio=False)
+
+
+def _read(root: pathlib.Path, needs_audio: bool) -> Iterator[Utterance]:
   for part, folder in _PARTS.items():
     # The archives of the release unpack into train/, dev/ and test/.
     annotations = _nearest(root, f"{part}_sent_emo.csv")
     clips = _nearest(root, folder)
-    if not annotations or not clips:
+    if not annotations or (needs_audio and not clips):
       missing = folder if annotations else f"{part}_sent_emo.csv"
       raise UserError(f"{root}: no {missing}; expected {LAYOUT}; {SOURCE}")
-    yield from _read_part(part, annotations, clips)
+    audio = _find_audio(clips)
+    if needs_audio and not audio:
+      raise UserError(
+        f"{clips}: no audio; MELD has video, of which the audio is extracted "
+        f"once, in this folder, with {_CONVERT}"
+      )
+    yield from _read_part(
+      part, annotations, audio, clips if needs_audio else None
+    )
 
 
 def _nearest(root: pathlib.Path, name: str) -> pathlib.Path | None:
@@ -69,17 +85,21 @@ def _nearest(root: pathlib.Path, name: str) -> pathlib.Path | None:
   return found[0] if found else None
 
 
-def _read_part(
-  part: str, annotations: pathlib.Path, folder: pathlib.Path
-) -> Iterator[Utterance]:
-  audio = {}
-  for clip in recordings.find(folder):
+def _find_audio(folder: pathlib.Path | None) -> dict[str, pathlib.Path]:
+  """The best copy of each clip, by name."""
+  audio: dict[str, pathlib.Path] = {}
+  for clip in recordings.find(folder) if folder else ():
     audio.setdefault(clip.stem, clip)
-  if not audio:
-    raise UserError(
-      f"{folder}: no audio; MELD has video, of which the audio is extracted "
-      f"once, in this folder, with {_CONVERT}"
-    )
+  return audio
+
+
+def _read_part(
+  part: str,
+  annotations: pathlib.Path,
+  audio: Mapping[str, pathlib.Path],
+  folder: pathlib.Path | None,
+) -> Iterator[Utterance]:
+  """Yields a part; a missing clip is said to be in `folder`, or nowhere."""
   reader = csv.DictReader(memory.StringIO(_decode(annotations), newline=""))
   missing = set(_COLUMNS) - set(reader.fieldnames or [])
   if missing:
@@ -88,9 +108,8 @@ def _read_part(
       "the file from the release again"
     )
   for row in reader:
-    yield _read_row(
-      row, part, f"{annotations}, line {reader.line_num}", audio, folder
-    )
+    where = f"{annotations}, line {reader.line_num}"
+    yield _read_row(row, part, where, audio, folder)
 
 
 def _decode(path: pathlib.Path) -> str:
@@ -114,7 +133,7 @@ def _read_row(
   part: str,
   where: str,
   audio: Mapping[str, pathlib.Path],
-  folder: pathlib.Path,
+  folder: pathlib.Path | None,
 ) -> Utterance:
   if any(row[column] is None for column in _COLUMNS):
     raise UserError(
@@ -130,9 +149,11 @@ def _read_row(
       "release again"
     )
   name = f"dia{dialogue}_utt{turn}"
-  clip = audio.get(name) or audio.get(_AGAIN + name) or folder / f"{name}.wav"
+  clip = audio.get(name) or audio.get(_AGAIN + name)
+  if not clip and folder:
+    clip = folder / f"{name}.wav"
   return Utterance(
-    path=str(clip),
+    path=str(clip or ""),
     label=canonical(row["Emotion"], where),
     speaker=speaker,
     dialogue=dialogue,
