@@ -88,10 +88,10 @@ def _audit(argv: list[str]) -> None:
 
 def _report(argv: list[str]) -> None:
   """Compares finished runs: a table, tests between them, and figures."""
-  from emojax.reports import compare
+  from emojax.reports import report
 
   folders, output = _arguments(argv, "comparison", "--output=FOLDER")
-  print(compare.compare(folders, output))
+  print(report.report(folders, output))
 
 
 def _predict(argv: list[str]) -> None:

@@ -1,7 +1,7 @@
 """How far a figure can be trusted: intervals, paired tests, a bootstrap."""
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,28 +11,14 @@ _EXACT_RUNS = 20
 _RANDOM_SIGNS = 100_000
 
 
-class Estimate(NamedTuple):
-  """A mean over runs, in the unit of the values."""
-
-  mean: float
-  std: float
-  interval: tuple[float, float] | None
+Interval = tuple[float, float]
 
 
-class PairedDifference(NamedTuple):
-  """How much more a is than b, in the unit of the values."""
-
-  difference: float
-  ci95: tuple[float, float] | None
-  p_value: float
-
-
-def t_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
-  """Mean, standard deviation and Student's t interval of the mean.
+def t_interval(values: ArrayLike) -> tuple[float, float, Interval | None]:
+  """Mean, standard deviation and Student's 95 % t interval of the mean.
 
   Args:
     values: `[R]`, one for each run.
-    confidence: of the interval, 0..1.
 
   Returns:
     Mean, standard deviation (with R - 1) and (low, high). One run has the
@@ -46,24 +32,23 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     raise ValueError(f"expected values [R], got shape {values_R.shape}")
   mean = float(values_R.mean())
   if values_R.size == 1:
-    return Estimate(mean, 0.0, None)
-  half = float(t_half_width(values_R, confidence))
-  return Estimate(mean, float(values_R.std(ddof=1)), (mean - half, mean + half))
+    return mean, 0.0, None
+  half = float(t_half_width(values_R))
+  return mean, float(values_R.std(ddof=1)), (mean - half, mean + half)
 
 
-def t_half_width(values: ArrayLike, confidence: float = 0.95) -> np.ndarray:
-  """Half the width of the t interval of the mean over the first axis.
+def t_half_width(values: ArrayLike) -> np.ndarray:
+  """Half the width of the 95 % t interval of the mean over the first axis.
 
   Args:
     values: `[R, ...]`, R >= 2 runs.
-    confidence: of the interval, 0..1.
 
   Returns:
     `[...]`, in the unit of the values.
   """
   values = np.asarray(values, np.float64)
   num_runs = len(values)
-  quantile = stats.t.ppf((1 + confidence) / 2, num_runs - 1)
+  quantile = stats.t.ppf(0.975, num_runs - 1)
   return quantile * values.std(axis=0, ddof=1) / np.sqrt(num_runs)
 
 
@@ -105,7 +90,9 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
   return (1 + extreme) / (1 + _RANDOM_SIGNS)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike) -> PairedDifference:
+def paired_difference(
+  a: ArrayLike, b: ArrayLike
+) -> tuple[float, Interval | None, float]:
   """Mean of a - b over paired runs, its 95 % t interval, and a p-value.
 
   Args:
@@ -119,21 +106,44 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> PairedDifference:
   Raises:
     ValueError: the shapes differ, or there is no run.
   """
-  estimate = t_interval(_differences(a, b))
-  return PairedDifference(
-    estimate.mean, estimate.interval, paired_permutation_test(a, b)
-  )
+  mean, _, interval = t_interval(_differences(a, b))
+  return mean, interval, paired_permutation_test(a, b)
+
+
+def welch(
+  a: ArrayLike, b: ArrayLike
+) -> tuple[float, Interval | None, float | None]:
+  """Welch's t-test of two samples, of two values or more each.
+
+  Args:
+    a: `[R]`.
+    b: `[S]`.
+
+  Returns:
+    mean(a) - mean(b), its 95 % interval and the two-sided p-value; neither
+    where no value differs from its sample's mean.
+  """
+  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  difference = float(a.mean() - b.mean())
+  # Equal values may differ from their mean in the last bit.
+  if np.ptp(a) == 0 and np.ptp(b) == 0:
+    return difference, None, None
+  with warnings.catch_warnings():
+    # Of the variance of a sample that does not vary, which is right.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    found = stats.ttest_ind(a, b, equal_var=False)
+  low, high = found.confidence_interval()
+  return difference, (float(low), float(high)), float(found.pvalue)
 
 
 def cluster_bootstrap(
   statistic: Callable[..., float],
   clusters: ArrayLike,
   *data: ArrayLike,
-  confidence: float = 0.95,
   num_resamples: int = 2000,
   seed: int = 0,
-) -> tuple[float, float]:
-  """Percentile interval of a statistic with whole clusters resampled.
+) -> Interval:
+  """95 % percentile interval of a statistic with whole clusters resampled.
 
   Utterances of one speaker are alike, so that an interval over utterances
   would be too narrow for a speaker who was not there. Here as many speakers
@@ -146,7 +156,6 @@ def cluster_bootstrap(
       hits, or scikit-learn's `balanced_accuracy_score` of truth and prediction.
     clusters: `[N]`, the cluster of each item (its speaker).
     *data: arrays `[N, ...]`, resampled together.
-    confidence: of the interval, 0..1.
     num_resamples: number of draws.
     seed: of the draws.
 
@@ -171,7 +180,7 @@ def cluster_bootstrap(
   statistics = [
     statistic(*(array[items] for array in arrays)) for items in resampled
   ]
-  tail = (1 - confidence) / 2
+  tail = (1 - 0.95) / 2
   low, high = np.quantile(statistics, [tail, 1 - tail])
   return float(low), float(high)
 

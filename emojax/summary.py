@@ -32,7 +32,7 @@ METRICS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
   "macro_f1": metrics.macro_f1,
 }
 
-Interval = tuple[float, float] | None
+Interval = statistics.Interval | None
 
 
 @dataclasses.dataclass(frozen=True)

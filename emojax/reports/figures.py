@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from emojax.reports import style
 from emojax.reports.tables import DEMO
 from emojax.statistics import t_half_width
-from emojax.summary import Summary, history_name
+from emojax.summary import Estimate, Summary, history_name
 
 _RUN = {
   "linestyle": "",
@@ -19,11 +19,13 @@ _RUN = {
   "markeredgewidth": 0,
   "alpha": 0.3,
 }
+_MEAN = {"marker": "o", "markersize": 4, "linewidth": 2}
+
+# Percent [runs, epochs] by setting and label.
+Curves = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def curves(
-  summary: Summary, history: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, np.ndarray]]:
+def curves(summary: Summary, history: Mapping[str, np.ndarray]) -> Curves:
   """What `learning_curves` draws: percent [R, E] by setting and system.
 
   Args:
@@ -42,7 +44,7 @@ def curves(
 @matplotlib.rc_context(style.STYLE)
 def learning_curves(
   path: str,
-  curves: Mapping[str, Mapping[str, np.ndarray]],
+  curves: Curves,
   ylabel: str,
   title: str,
 ) -> None:
@@ -196,30 +198,77 @@ def comparison(path: str, summary: Summary, metric: str) -> None:
   figure, axes = style.panels(len(settings), width, 0.6 + 0.28 * len(systems))
   panels = dict(zip(settings, axes, strict=True))
   for row in rows:
-    ax, value = panels[row.setting], row.metrics[metric]
     place = places[row.system]
     colour = style.line_style(place)["color"]
-    runs = 100 * np.asarray(value.runs)
-    if value.ci95 is not None:
-      low, high = 100 * np.asarray(value.ci95)
-      ax.plot(runs, np.full(len(runs), place), color=colour, **_RUN)
-      ax.plot([low, high], [place, place], color=colour, linewidth=2)
-    ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)
+    _draw_estimate(panels[row.setting], place, row.metrics[metric], colour)
   for setting, ax in panels.items():
-    ax.set_title(setting)
-    ax.set_yticks(range(len(systems)), [s.label for s in systems])
-    ax.tick_params(axis="y", length=0)
-    ax.spines.left.set_visible(False)
-  axes[0].set_ylim(len(systems) - 0.5, -0.5)
+    _name_estimates(ax, setting, [system.label for system in systems])
   figure.supxlabel(f"{metric.replace('_', ' ')} (%)")
-  mean = {"marker": "o", "markersize": 4, "linewidth": 2}
-  handles = [
-    Line2D([], [], color=style.QUIET, label="mean, 95 % interval", **mean),
-    Line2D([], [], color=style.QUIET, label="single runs", **_RUN),
-  ]
-  style.add_legend(figure, handles)
+  mean = Line2D([], [], color=style.QUIET, label="mean, 95 % interval", **_MEAN)
+  single = Line2D([], [], color=style.QUIET, label="single runs", **_RUN)
+  style.add_legend(figure, [mean, single])
   demo = f", {DEMO}" if summary.demo else ""
   style.save(figure, path, summary.title + demo)
+
+
+@matplotlib.rc_context({**style.STYLE, "axes.grid.axis": "x"})
+def compared_runs(
+  path: str, summaries: Mapping[str, Summary], metric: str, title: str
+) -> None:
+  """The same of several runs: systems of one name are next to each other.
+
+  One panel for each setting, and a colour for each run.
+
+  Args:
+    path: of the image; its suffix is the format.
+    summaries: by the run's name.
+    metric: of the rows; those without it are left out.
+    title: of the figure.
+  """
+  panels: dict[str, dict[str, list]] = {}
+  for number, summary in enumerate(summaries.values()):
+    colour = style.line_style(number)["color"]
+    for row in summary.rows:
+      if metric in row.metrics:
+        panel = panels.setdefault(row.setting, {})
+        values = panel.setdefault(summary.label(row.system), [])
+        values.append((row.metrics[metric], colour))
+  heights = [sum(map(len, panel.values())) for panel in panels.values()]
+  height = 0.28 * sum(heights) + 0.4 * len(panels) + 0.7
+  figure = style.new_figure(6.0, height)
+  grid = figure.subplots(
+    len(panels), 1, sharex=True, squeeze=False, height_ratios=heights
+  )
+  for ax, (setting, panel) in zip(grid[:, 0], panels.items(), strict=True):
+    lines = [(name, *value) for name, of in panel.items() for value in of]
+    for place, (_, value, colour) in enumerate(lines):
+      _draw_estimate(ax, place, value, colour)
+    _name_estimates(ax, setting, [name for name, *_ in lines])
+  figure.supxlabel(f"{metric.replace('_', ' ')} (%)")
+  handles = [
+    Line2D([], [], color=style.line_style(r)["color"], label=name, **_MEAN)
+    for r, name in enumerate(summaries)
+  ]
+  single = Line2D([], [], color=style.QUIET, label="single trainings", **_RUN)
+  style.add_legend(figure, [*handles, single])
+  style.save(figure, path, title)
+
+
+def _draw_estimate(ax: Axes, place: int, value: Estimate, colour: str) -> None:
+  if value.ci95 is not None:
+    runs = 100 * np.asarray(value.runs)
+    ax.plot(runs, np.full(len(runs), place), color=colour, **_RUN)
+    low, high = 100 * np.asarray(value.ci95)
+    ax.plot([low, high], [place, place], color=colour, linewidth=2)
+  ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)
+
+
+def _name_estimates(ax: Axes, title: str, names: Sequence[str]) -> None:
+  ax.set_title(title)
+  ax.set_yticks(range(len(names)), names)
+  ax.set_ylim(len(names) - 0.5, -0.5)
+  ax.tick_params(axis="y", length=0)
+  ax.spines.left.set_visible(False)
 
 
 def _scatter(

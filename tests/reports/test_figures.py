@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from matplotlib import colors
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from emojax.reports import figures
+from emojax.reports import figures, style
 from emojax.summary import Estimate, Row
 
 
@@ -152,3 +153,43 @@ def test_comparison(path, drawn, make_summary):
   np.testing.assert_allclose(mean, [[65, 0]])
   np.testing.assert_allclose(svm, [[50, 1]])
   assert len(many.lines) == 3
+
+
+def test_systems_of_several_runs_are_next_to_each_other(
+  path, drawn, make_summary
+):
+  def row(setting, system, *runs):
+    return Row(setting, system, {"macro_f1": Estimate.of(runs)})
+
+  mute = Row("u", "c1", {"weighted_accuracy": Estimate.of([0.5])})
+  summaries = {
+    "one": make_summary(
+      rows=(row("s", "c1", 0.5, 0.6), row("s", "svm", 0.4), mute)
+    ),
+    "two": make_summary(
+      rows=(row("s", "c1", 0.7, 0.8), row("t", "c1", 0.1, 0.2))
+    ),
+  }
+  figures.compared_runs(path, summaries, "macro_f1", "A study")
+  with Image.open(path) as image:
+    assert image.width > 500
+  (figure,) = drawn
+  assert figure.get_suptitle() == "A study"
+  assert figure.get_supxlabel() == "macro f1 (%)"
+  first, second = figure.axes
+  assert [ax.get_title() for ax in (first, second)] == ["s", "t"]
+  names = [label.get_text() for label in first.get_yticklabels()]
+  assert names == ["C1", "C1", "SVM"]
+  means = [line for line in first.lines if len(line.get_xdata()) == 1]
+  places = np.array([np.concatenate(line.get_data()) for line in means])
+  np.testing.assert_allclose(places, [[55, 0], [75, 1], [40, 2]])
+  ours, theirs = (style.line_style(r)["color"] for r in range(2))
+  assert [line.get_color() for line in means] == [ours, theirs, ours]
+  singles, interval = second.lines[:2]
+  np.testing.assert_allclose(singles.get_xdata(), [10, 20])
+  low, high = summaries["two"].rows[1].metrics["macro_f1"].ci95
+  np.testing.assert_allclose(interval.get_xdata(), [100 * low, 100 * high])
+  (legend,) = figure.legends
+  texts = [text.get_text() for text in legend.get_texts()]
+  assert texts == ["one", "two", "single trainings"]
+  assert colors.same_color(legend.legend_handles[1].get_color(), theirs)
