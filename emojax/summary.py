@@ -203,6 +203,41 @@ def row(setting: str, system: str, confusion_RxCxC: np.ndarray) -> Row:
   )
 
 
+def over_speakers(
+  found: Row,
+  hits_RxU: np.ndarray,
+  labels_U: np.ndarray,
+  speakers_U: np.ndarray,
+) -> Row:
+  """Adds intervals over the test speakers, where there are several.
+
+  Args:
+    found: from `row`.
+    hits_RxU: whether each run is right on each test example.
+    labels_U: their classes.
+    speakers_U: their speakers.
+  """
+  if len(np.unique(speakers_U)) < 2:
+    return found
+
+  def mean_recall(hits_U, labels_U):
+    classes = np.unique(labels_U)
+    return np.mean([hits_U[labels_U == c].mean() for c in classes])
+
+  estimates = dict(found.metrics)
+  for name, statistic in (
+    ("weighted_accuracy", lambda hits_U, labels_U: hits_U.mean()),
+    ("unweighted_accuracy", mean_recall),
+  ):
+    interval = statistics.cluster_bootstrap(
+      statistic, speakers_U, hits_RxU.mean(0), labels_U
+    )
+    estimates[name] = dataclasses.replace(
+      estimates[name], ci95_speakers=interval
+    )
+  return dataclasses.replace(found, metrics=estimates)
+
+
 def oracle(confusion_ExRxCxC: np.ndarray) -> dict[str, Estimate]:
   """`METRICS` at each run's best epoch, chosen on the test part itself."""
   return {

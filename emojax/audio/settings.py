@@ -1,10 +1,16 @@
-"""What augmentation may do to a clip: probabilities and ranges."""
+"""What augmentation may do to a clip: probabilities, ranges, recordings."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any, Self
 
+import numpy as np
+
+from emojax.audio import backgrounds
 from emojax.errors import UserError
+
+SAMPLE_RATE = 16_000
 
 Range = tuple[float, float]
 
@@ -13,6 +19,7 @@ Range = tuple[float, float]
 class Settings:
   """Probability of each augmentation, and the range that is drawn from.
 
+  Nothing is done that is not asked for: probabilities are 0 at first.
   Ranges are (lowest, highest), drawn from uniformly; "share" is 0 to 1.
   Gain, pitch, stretch and background are those of the study in
   `configs/speech.py`; where the others' values come from stands beside them.
@@ -50,62 +57,44 @@ class Settings:
     frequency_mask_share: width of each as a share of the mel scale.
   """
 
-  sample_rate: int = 16_000
-  gain_probability: float = 0.5
+  sample_rate: int = SAMPLE_RATE
+  gain_probability: float = 0.0
   gain_db: Range = (-6.0, 6.0)
-  pitch_probability: float = 0.5
+  pitch_probability: float = 0.0
   pitch_semitones: Range = (-4.0, 4.0)
-  stretch_probability: float = 0.5
+  stretch_probability: float = 0.0
   stretch_rate: Range = (0.8, 1.2)
-  crop_probability: float = 0.3
+  crop_probability: float = 0.0
   crop_share: Range = (0.8, 1.0)
-  shift_probability: float = 0.3
+  shift_probability: float = 0.0
   shift_seconds: Range = (-0.2, 0.2)
-  reverberation_probability: float = 0.3
+  reverberation_probability: float = 0.0
   reverberation_seconds: Range = (0.2, 0.8)
   reverberation_direct_db: Range = (0.0, 12.0)
-  background_probability: float = 0.3
+  background_probability: float = 0.0
   background_snr_db: Range = (5.0, 20.0)
-  noise_probability: float = 0.5
+  noise_probability: float = 0.0
   noise_snr_db: Range = (15.0, 40.0)
-  microphone_probability: float = 0.3
+  microphone_probability: float = 0.0
   microphone_db: Range = (-6.0, 6.0)
-  band_probability: float = 0.2
+  band_probability: float = 0.0
   band_low_hertz: Range = (50.0, 300.0)
   band_high_hertz: Range = (3400.0, 7500.0)
-  time_mask_probability: float = 0.3
+  time_mask_probability: float = 0.0
   time_masks: int = 2
   time_mask_share: Range = (0.0, 0.1)
-  frequency_mask_probability: float = 0.3
+  frequency_mask_probability: float = 0.0
   frequency_masks: int = 2
   frequency_mask_share: Range = (0.0, 0.1)
 
-  @classmethod
-  def read(cls, fields: Mapping[str, object]) -> "Settings":
-    """Reads `config.augment`; a field that is missing has its default.
-
-    Raises:
-      UserError: a field is not known, or its value makes no sense.
-    """
-    known = [field.name for field in dataclasses.fields(cls)]
-    for name in fields:
-      if name not in known:
-        raise UserError(
-          f"config.augment.{name}: no such field; there are {', '.join(known)}"
-        )
-    return cls(
-      **{
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in fields.items()
-      }
+  @property
+  def does_nothing(self) -> bool:
+    """Whether every probability is 0."""
+    return not any(
+      getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if field.name.endswith("_probability")
     )
-
-  @classmethod
-  def none(cls, **fields) -> "Settings":
-    """Every probability 0, but for the fields given."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    zeros = {n: 0.0 for n in names if n.endswith("_probability")}
-    return cls(**{**zeros, **fields})
 
   def __post_init__(self):
     """Checks every field.
@@ -145,6 +134,64 @@ class Settings:
       or value[0] > value[1]
     ):
       _refuse(name, value, "has to be two numbers, the lower first")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """What training clips are augmented with.
+
+  Attributes:
+    settings: what is done to them.
+    noise: what backgrounds are drawn from, or None.
+    responses: of rooms, float32 [N, R], or None.
+  """
+
+  settings: Settings
+  noise: backgrounds.Backgrounds | None
+  responses: np.ndarray | None
+
+  @classmethod
+  def read(cls, fields: Mapping[str, Any]) -> Self | None:
+    """Reads a `config.augment` and the folders that it names.
+
+    Args:
+      fields: those of `Settings` but for the rate, and `background_path` and
+        `responses_path`. Others are of the encoder.
+
+    Returns:
+      None where nothing is to be done.
+
+    Raises:
+      UserError: a value makes no sense, or a folder has no audio.
+    """
+    names = [field.name for field in dataclasses.fields(Settings)]
+    values = {name: fields[name] for name in names if name != "sample_rate"}
+    settings = Settings(
+      **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
+    if settings.does_nothing:
+      return None
+    noise, responses = None, None
+    if settings.background_probability and not fields["background_path"]:
+      raise UserError(
+        "config.augment.background_path is not set: name a folder of "
+        "recordings such as MUSAN's, or set "
+        "config.augment.background_probability=0"
+      )
+    if settings.background_probability:
+      noise = backgrounds.Backgrounds(fields["background_path"])
+    if settings.reverberation_probability and fields["responses_path"]:
+      responses = backgrounds.load_responses(
+        fields["responses_path"], SAMPLE_RATE, SAMPLE_RATE
+      )
+    return cls(settings, noise, responses)
+
+  @property
+  def lengthening(self) -> float:
+    """How much longer the stretching of time may make a clip, at least 1."""
+    if not self.settings.stretch_probability:
+      return 1.0
+    return max(1.0, 1 / self.settings.stretch_rate[0])
 
 
 def _is_number(value):

@@ -44,6 +44,19 @@ def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
     return list(pool.map(digest, paths))
 
 
+def too_short(
+  path: str, num_samples: int, min_samples: int, sample_rate: int
+) -> io.UnreadableAudio:
+  """Why a recording is not used that has fewer samples than one frame."""
+  length, shortest = (
+    f"{1000 * count / sample_rate:.0f} ms"
+    for count in (num_samples, min_samples)
+  )
+  return io.UnreadableAudio(
+    path, f"{length} long, less than the {shortest} of one frame"
+  )
+
+
 class Skips:
   """Names the recordings or images that cannot be used, up to a limit.
 

@@ -1,37 +1,249 @@
-"""What all TensorFlow Datasets builders here share: writing without TensorFlow.
+"""Clips of corpora in ArrayRecord files: decoded once, then read by index.
 
-`ShardBasedBuilder` with `file_format="array_record"` writes as it goes, into a
-temporary folder that it renames when it is whole.
+A TensorFlow Datasets builder without TensorFlow. `GeneratorBasedBuilder` holds
+a gigabyte in memory and then asks TensorFlow for temporary files;
+`ShardBasedBuilder` writes as it goes. Audio is 16-bit PCM in bytes: read by
+index 1.6 times as fast as float32, and seven times as fast as TFDS's own
+coding of integers.
 """
 
+import collections
 import contextlib
+import dataclasses
 import errno
-import io
+import functools
+import hashlib
+import itertools
+import json
+import math
 import os
 import pathlib
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from io import StringIO
+from typing import Any, TypeVar
 
+import numpy as np
 import tensorflow_datasets as tfds
 
+from emojax.audio import io
+from emojax.corpora import recordings
+from emojax.corpora.records import Utterance
 from emojax.errors import UserError
+from emojax.runtime import files
+from emojax.runtime.progress import progress
 
-B = TypeVar("B", bound=tfds.core.DatasetBuilder)
+T = TypeVar("T")
+
+SAMPLE_RATE = 16_000
+_SPLIT = "clips"
+_CLIPS_IN_A_SHARD = 1_000
+_SKIPPED = "skipped"
+_NUM_SAMPLES = "num_samples"
 
 
-def write(builder: B, reopen: Callable[[], B]) -> B:
-  """Writes what a builder generates, and returns a builder that reads it.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Corpus:
+  """The usable clips of a corpus, read from disk by index.
+
+  Small to copy to other processes, which open the files anew.
+
+  Attributes:
+    utterances: the record of each clip.
+    digests: the SHA-256 of each clip's file.
+    num_samples: the length of each clip at `SAMPLE_RATE`.
+    places: of the clips in the source.
+    source: what reads clips.
+  """
+
+  utterances: Sequence[Utterance]
+  digests: Sequence[str]
+  num_samples: Sequence[int]
+  places: Sequence[int]
+  source: Sequence[dict[str, Any]]
+
+  def __len__(self) -> int:
+    return len(self.utterances)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """Reads one clip.
+
+    Returns:
+      `audio`, int16 [S] at `SAMPLE_RATE`, which `io.FULL_SCALE` divides to +-1;
+      the fields of its `Utterance`, str but for the int `turn`; and `digest`.
+    """
+    clip = self.source[self.places[index]]
+    return {
+      name: value.decode() if isinstance(value, bytes) else value
+      for name, value in clip.items()
+    }
+
+  def __repr__(self) -> str:
+    # Grain compares it when it resumes.
+    return f"Corpus({len(self)}, {hash_of(self.digests)})"
+
+
+class CorpusBuilder(tfds.core.ShardBasedBuilder):
+  """Writes the utterances of a corpus that can be read, in their order."""
+
+  # It is part of the path: raise it with any change of what is written.
+  VERSION = tfds.core.Version("1.1.0")
+  # Nothing is beside the code, and to look TFDS needs `importlib_resources`,
+  # which it does not install.
+  code_path = None
+
+  # Set before `download_and_prepare`.
+  utterances: Sequence[Utterance]
+  digests: Sequence[str | io.UnreadableAudio]
+  skips: recordings.Skips
+  description: str
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    text = {
+      field.name: tfds.features.Text()
+      for field in dataclasses.fields(Utterance)
+      if field.type is str
+    }
+    return tfds.core.DatasetInfo(
+      builder=self,
+      features=tfds.features.FeaturesDict(
+        {
+          "audio": tfds.features.Tensor(
+            shape=(None,), dtype=np.int16, encoding="bytes"
+          ),
+          "digest": tfds.features.Text(),
+          "turn": tfds.features.Scalar(np.int64),
+          **text,
+        }
+      ),
+      metadata=tfds.core.MetadataDict({_SKIPPED: [], _NUM_SAMPLES: []}),
+    )
+
+  def _shard_iterators_per_split(self, dl_manager):
+    del dl_manager
+    clips = progress(
+      self._clips(), len(self.utterances), self.description, "clip"
+    )
+    # TFDS asks for one shard after the other, so they can share an iterator;
+    # the last one ends it.
+    shards = math.ceil(len(self.utterances) / _CLIPS_IN_A_SHARD)
+    counts = [_CLIPS_IN_A_SHARD] * (shards - 1) + [None]
+    return {
+      _SPLIT: [functools.partial(_examples, clips, count) for count in counts]
+    }
+
+  def _clips(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yields each row and its clip, or None if it is skipped."""
+    rows = range(len(self.utterances))
+    with futures.ThreadPoolExecutor() as pool:
+      decoded = _ahead(pool, self._decode, rows, 2 * (os.cpu_count() or 1))
+      for row, audio in zip(rows, decoded, strict=True):
+        if isinstance(audio, io.UnreadableAudio):
+          self.skips.add(audio)
+          self.info.metadata[_SKIPPED].append([row, audio.why])
+          yield row, None
+        else:
+          self.info.metadata[_NUM_SAMPLES].append(len(audio))
+          record = dataclasses.asdict(self.utterances[row])
+          yield row, {"audio": audio, "digest": self.digests[row], **record}
+
+  def _decode(self, row: int) -> np.ndarray | io.UnreadableAudio:
+    digest = self.digests[row]
+    if isinstance(digest, io.UnreadableAudio):
+      return digest
+    try:
+      samples = io.read(self.utterances[row].path, SAMPLE_RATE)
+    except io.UnreadableAudio as error:
+      return error
+    return io.to_int16(samples)
+
+
+def prepare(
+  corpus: str,
+  utterances: Sequence[Utterance],
+  data_dir: str | os.PathLike,
+  max_skipped: int,
+  min_samples: int = 1,
+) -> tuple[Corpus, list[io.UnreadableAudio]]:
+  """Decodes a corpus into `data_dir`, or finds it decoded there.
+
+  What is there is known by the records and the content of the recordings: one
+  file that changed, and the corpus is prepared anew. A recording that cannot be
+  used is named in a warning and skipped, each time. An interrupted preparation
+  leaves nothing that is taken for a corpus.
 
   Args:
-    builder: with nothing written yet.
-    reopen: makes a builder of what another process has written meanwhile.
+    corpus: its name.
+    utterances: its records.
+    data_dir: where prepared corpora are kept; made if it is missing.
+    max_skipped: how many recordings may be skipped.
+    min_samples: the shortest recording that can be used, at `SAMPLE_RATE`.
+
+  Returns:
+    The clips that can be used, and why each other one was skipped.
+
+  Raises:
+    UserError: more unusable recordings than `max_skipped` or nothing else, a
+      full disk, damaged files in `data_dir`.
+  """
+  digests = recordings.digests([utterance.path for utterance in utterances])
+  skips = recordings.Skips(max_skipped, len(utterances))
+  version = hash_of(
+    [
+      [*dataclasses.astuple(utterance), str(digest)]
+      for utterance, digest in zip(utterances, digests, strict=True)
+    ]
+  )
+  folder = pathlib.Path(data_dir).expanduser() / f"{corpus}-{version}"
+  with files.explained(folder):
+    builder = _builder(folder)
+    if builder.data_path.exists():  # TFDS renames it when it is whole.
+      for row, why in builder.info.metadata[_SKIPPED]:
+        skips.add(io.UnreadableAudio(utterances[row].path, why))
+    else:
+      builder.utterances, builder.digests = utterances, digests
+      builder.skips, builder.description = skips, f"prepare {corpus}"
+      builder = _write(builder, folder)
+  unreadable = {row for row, _ in builder.info.metadata[_SKIPPED]}
+  stored = [row for row in range(len(utterances)) if row not in unreadable]
+  num_samples = builder.info.metadata[_NUM_SAMPLES]
+  places = []  # Of what is kept, among what is stored.
+  for place, (row, count) in enumerate(zip(stored, num_samples, strict=True)):
+    if count >= min_samples:
+      places.append(place)
+      continue
+    path = utterances[row].path
+    skips.add(recordings.too_short(path, count, min_samples, SAMPLE_RATE))
+  if not places:
+    raise UserError(f"no recording is usable; first: {skips.found[0]}")
+  kept = Corpus(
+    [utterances[stored[place]] for place in places],
+    [digests[stored[place]] for place in places],
+    [num_samples[place] for place in places],
+    places,
+    _open(builder, folder, len(stored)),
+  )
+  return kept, skips.found
+
+
+def hash_of(content: Any) -> str:
+  """A short name for anything that JSON can write."""
+  return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _builder(folder: pathlib.Path) -> CorpusBuilder:
+  return CorpusBuilder(data_dir=folder, file_format="array_record")
+
+
+def _write(builder: CorpusBuilder, folder: pathlib.Path) -> CorpusBuilder:
+  """Writes all clips, and returns a builder that reads them.
 
   Raises:
     OSError: the folder does not take the files, or the disk is full.
   """
   try:
     # TFDS prints to the standard output that it downloads; it does not.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(StringIO()):
       builder.download_and_prepare()
   except RuntimeError as error:  # ArrayRecord's own writer has no errno.
     if os.strerror(errno.ENOSPC) in str(error):
@@ -41,20 +253,53 @@ def write(builder: B, reopen: Callable[[], B]) -> B:
     # Another process may have been first to give its files their name.
     if not builder.data_path.exists():
       raise
-    return reopen()
+    return _builder(folder)
   return builder
 
 
-def check(builder: tfds.core.DatasetBuilder, folder: pathlib.Path) -> None:
-  """Looks whether all files of all splits are there.
+def _open(
+  builder: CorpusBuilder, folder: pathlib.Path, count: int
+) -> Sequence[dict[str, Any]]:
+  paths = builder.info.splits[_SPLIT].filepaths
+  missing = [path.name for path in paths if not path.exists()]
+  found = 0
+  if not missing:
+    source = builder.as_data_source(_SPLIT)
+    found = len(source)
+  if found != count:
+    why = f"{missing[0]} is missing" if missing else f"{found} clips of {count}"
+    raise UserError(
+      f"{folder}: damaged, {why}; remove the folder and run the same command "
+      "again"
+    )
+  return source
 
-  Raises:
-    UserError: names the first that is missing.
-  """
-  for split in builder.info.splits.values():
-    missing = [path.name for path in split.filepaths if not path.exists()]
-    if missing:
-      raise UserError(
-        f"{folder}: damaged, {missing[0]} is missing; remove the folder and "
-        "run the same command again"
-      )
+
+def _examples(
+  clips: Iterator[tuple[int, dict[str, Any] | None]], count: int | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+  for row, clip in itertools.islice(clips, count):
+    if clip is None:
+      continue
+    yield row, clip
+    clip.clear()  # TFDS keeps all examples of a shard, only to count them.
+
+
+def _ahead(
+  pool: futures.Executor,
+  function: Callable[[Any], T],
+  items: Iterable[Any],
+  depth: int,
+) -> Iterator[T]:
+  """Maps in order, at most `depth` results ahead of who takes them."""
+  pending: collections.deque[futures.Future] = collections.deque()
+  try:
+    for item in items:
+      pending.append(pool.submit(function, item))
+      if len(pending) > depth:
+        yield pending.popleft().result()
+    while pending:
+      yield pending.popleft().result()
+  finally:
+    for future in pending:
+      future.cancel()

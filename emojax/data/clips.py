@@ -1,31 +1,36 @@
-"""Labelled clips of one or several corpora, and the parts they are split in.
+"""Labelled clips of one or several corpora, their parts, and what is read.
 
-U clips, all corpora together.
+U clips, all corpora together; P pieces of clips.
 """
 
 import bisect
 import dataclasses
 import itertools
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
 import numpy as np
 
-from emojax.corpora import downloads, labels
-from emojax.data import builders, splits
-from emojax.data.builders import Clips
+from emojax.audio.settings import Augmentation
+from emojax.corpora import labels, records
+from emojax.corpora import speech as corpora
+from emojax.data import array_record, pipeline, splits, store
+from emojax.data.array_record import Corpus
 from emojax.data.splits import Split
 from emojax.errors import UserError
 from emojax.runtime.compilation import cache_folder
 
+SAMPLE_RATE = array_record.SAMPLE_RATE
+
 _LOG = logging.getLogger(__name__)
 
 
-class Recordings(Sequence):
-  """The audio of some clips of several corpora, read from disk by index."""
+class Audio(Sequence):
+  """The samples of some clips of several corpora, read from disk by index."""
 
-  def __init__(self, parts: Sequence[tuple[Clips, np.ndarray]]):
+  def __init__(self, parts: Sequence[tuple[Corpus, np.ndarray]]):
     """Takes of each corpus its clips and the rows that are kept."""
     self._parts = list(parts)
     ends = itertools.accumulate(len(rows) for _, rows in self._parts)
@@ -35,20 +40,20 @@ class Recordings(Sequence):
     return self._starts[-1]
 
   def __getitem__(self, index: int) -> np.ndarray:
-    """int16 [S] at `builders.SAMPLE_RATE`."""
+    """int16 [S] at `SAMPLE_RATE`."""
     part = bisect.bisect_right(self._starts, index) - 1
-    clips, rows = self._parts[part]
-    return clips[int(rows[index - self._starts[part]])]["audio"]
+    corpus, rows = self._parts[part]
+    return corpus[int(rows[index - self._starts[part]])]["audio"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Material:
+class Clips:
   """The clips of a study.
 
   Attributes:
     classes: names of the emotions.
     audio: the samples of each clip.
-    num_samples_U: its length, in samples of 16 kHz.
+    num_samples_U: its length, in samples of `SAMPLE_RATE`.
     class_U: index of its emotion.
     speaker_U: name of its speaker, unique over all corpora.
     corpus_U: name of its corpus.
@@ -59,7 +64,7 @@ class Material:
   """
 
   classes: tuple[str, ...]
-  audio: Recordings
+  audio: Audio
   num_samples_U: np.ndarray
   class_U: np.ndarray
   speaker_U: np.ndarray
@@ -69,14 +74,62 @@ class Material:
   digest_U: np.ndarray
   splits: dict[str, Split]
 
+  @property
+  def demo(self) -> bool:
+    """Whether any of them is synthetic."""
+    return bool((self.corpus_U == "demo").any())
 
-def read(config: ml_collections.ConfigDict) -> tuple[Material, dict[str, str]]:
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """The clips of a part, cut in pieces.
+
+  Attributes:
+    rows: the clips, [U].
+    clip_P: the place of each piece's clip in `rows`.
+    lengths_P: of the pieces, with the room that they need in a batch.
+    sizes: what they are filled up to.
+    reader: of the pieces.
+  """
+
+  rows: np.ndarray
+  clip_P: np.ndarray
+  lengths_P: np.ndarray
+  sizes: tuple[int, ...]
+  reader: pipeline.Reader
+
+  def plan(self, batch_size: int, num_epochs: int = 1) -> pipeline.Plan:
+    """Batches of its pieces, the longest first."""
+    return pipeline.Plan(self.lengths_P, self.sizes, batch_size, num_epochs)
+
+  def means(
+    self, values_NxC: np.ndarray, weight_N: np.ndarray, clip_N: np.ndarray
+  ) -> np.ndarray:
+    """The mean of each clip over its pieces, float32 [U, C].
+
+    Args:
+      values_NxC: of pieces in any order.
+      weight_N: 0 for a piece that only fills a batch up.
+      clip_N: the place of its clip.
+    """
+    total_UxC = np.zeros((len(self.rows), values_NxC.shape[1]), np.float32)
+    counts = weight_N > 0
+    np.add.at(total_UxC, clip_N[counts], values_NxC[counts])
+    pieces_U = np.bincount(self.clip_P, minlength=len(self.rows))
+    return total_UxC / pieces_U[:, None].astype(np.float32)
+
+
+def read(
+  config: ml_collections.ConfigDict, min_samples: int = 1
+) -> tuple[Clips, dict[str, str]]:
   """Reads, prepares, splits and audits the corpora of a study.
 
-  Clips without a label that the study keeps are left out.
+  Clips without a label that the study keeps are left out. A clip that is too
+  short is named and skipped as one that can not be read.
 
   Args:
     config: a whole config; its parts `data` and `split` are read.
+    min_samples: the shortest clip that can be used, at `SAMPLE_RATE`.
 
   Returns:
     The clips; and for each setting a Markdown table of who is in which part.
@@ -85,90 +138,157 @@ def read(config: ml_collections.ConfigDict) -> tuple[Material, dict[str, str]]:
     UserError: whatever is wrong with a corpus, its labels or the splits.
   """
   classes, index = labels.parse_classes(config.data.labels)
-  names, paths = _corpora(config.data)
-  parts, fields = [], []
-  for name, path in zip(names, paths, strict=True):
-    clips, _ = builders.prepare(
-      name, path, cache_folder() / "clips", config.data.max_skipped
+  found, parts, class_U, digest_U, num_samples_U = [], [], [], [], []
+  for name, utterances in corpora.read_all(config.data):
+    corpus, _ = array_record.prepare(
+      name,
+      utterances,
+      cache_folder() / "clips",
+      config.data.max_skipped,
+      min_samples,
     )
-    class_U = labels.class_index([u.label for u in clips.utterances], index)
-    rows = np.flatnonzero(class_U >= 0)
+    of_corpus = labels.class_index([u.label for u in corpus.utterances], index)
+    rows = np.flatnonzero(of_corpus >= 0)
     if not len(rows):
       raise UserError(
         f"config.data.labels = {config.data.labels!r}: no clip of {name} has "
         "one of them"
       )
-    parts.append((clips, rows))
-    prefix = f"{name}:" if len(names) > 1 else ""
-    for row in rows:
-      utterance = clips.utterances[row]
-      fields.append(
-        (
-          clips.num_samples[row],
-          class_U[row],
-          prefix + utterance.speaker,
-          name,
-          prefix + utterance.session if utterance.session else "",
-          utterance.path,
-          clips.digests[row],
-        )
+    found.append((name, [corpus.utterances[row] for row in rows]))
+    parts.append((corpus, rows))
+    class_U.extend(of_corpus[rows])
+    digest_U.extend(corpus.digests[row] for row in rows)
+    num_samples_U.extend(corpus.num_samples[row] for row in rows)
+  utterances, names = records.merge(found)
+  clips = Clips(
+    classes=classes,
+    audio=Audio(parts),
+    num_samples_U=np.array(num_samples_U),
+    class_U=np.array(class_U),
+    speaker_U=np.array([one.speaker for one in utterances]),
+    corpus_U=np.array(names),
+    session_U=np.array([one.session for one in utterances]),
+    path_U=np.array([one.path for one in utterances]),
+    digest_U=np.array(digest_U),
+    splits={},
+  )
+  made = splits.make(config.split, clips, validates=True)
+  clips = dataclasses.replace(clips, splits=made)
+  tables = {name: _audit(clips, split) for name, split in made.items()}
+  for setting, split in made.items():
+    _check_classes(clips, setting, split)
+  return clips, tables
+
+
+def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """The lengths of batches, in samples."""
+  return tuple(round(seconds * SAMPLE_RATE) for seconds in config.data.buckets)
+
+
+def pieces(clips: Clips, size: int) -> pipeline.Pieces:
+  """All clips in pieces of at most `size` samples."""
+  lengths_U = clips.num_samples_U
+  return pipeline.cut(lengths_U, np.arange(len(lengths_U)), size)
+
+
+def parts_of_audio(
+  clips: Clips,
+  split: Split,
+  fields: Mapping[str, np.ndarray],
+  lengths: tuple[int, ...],
+  augmentation: Augmentation | None,
+) -> dict[str, Part]:
+  """Parts that are read as audio.
+
+  Args:
+    clips: all of them.
+    split: rows by part.
+    fields: further values of each clip, [U] by name, that batches hold.
+    lengths: of batches, see `sizes`.
+    augmentation: of the training part alone: room for what the stretching of
+      time adds, and background noise.
+  """
+  cut = pieces(clips, lengths[-1])
+  parts = _parts(clips.audio, cut, cut.row_P, split, fields, lengths)
+  if augmentation is not None:
+    train, longer = parts["train"], augmentation.lengthening
+    if longer > 1:
+      train = dataclasses.replace(
+        train,
+        lengths_P=np.ceil(train.lengths_P * longer).astype(int),
+        sizes=(*lengths, math.ceil(lengths[-1] * longer)),
       )
-  material = Material(
-    classes, Recordings(parts), *map(np.array, zip(*fields, strict=True)), {}
-  )
-  material = dataclasses.replace(
-    material, splits=splits.make(config.split, material, validates=True)
-  )
-  tables = {
-    setting: _audit(material, split)
-    for setting, split in material.splits.items()
-  }
-  for setting, split in material.splits.items():
-    _check_classes(material, setting, split)
-  return material, tables
+    reader = dataclasses.replace(train.reader, noise=augmentation.noise)
+    parts["train"] = dataclasses.replace(train, reader=reader)
+  return parts
 
 
-def _corpora(config) -> tuple[list[str], list[str]]:
-  """The names and paths of the corpora, downloaded where that is asked for."""
-  names = [name.strip() for name in config.corpora.split(",")]
-  if len(set(names)) < len(names):
-    raise UserError(
-      f"config.data.corpora = {config.corpora!r}: name each corpus once"
-    )
-  paths = [path.strip() for path in config.paths.split(",")]
-  if paths == [""]:
-    paths = [""] * len(names)
-  if len(paths) != len(names):
-    raise UserError(
-      f"config.data.paths = {config.paths!r}: {len(paths)} paths for "
-      f"{len(names)} corpora ({config.corpora}); give one each, in their order"
-    )
-  if config.download:
-    folder = cache_folder() / "downloads"
-    paths = [
-      path or str(downloads.fetch(name, folder))
-      for name, path in zip(names, paths, strict=True)
-    ]
-  return names, paths
+def parts_of_features(
+  clips: Clips,
+  split: Split,
+  fields: Mapping[str, np.ndarray],
+  lengths: tuple[int, ...],
+  features: store.Sequences,
+  num_frames: Callable[[int], int],
+) -> dict[str, Part]:
+  """Parts that are read as features of a frozen encoder.
+
+  Args:
+    clips, split, fields, lengths: as above.
+    features: [T, L, D] of each piece; see `pieces`.
+    num_frames: of so many samples.
+  """
+  row_P = pieces(clips, lengths[-1]).row_P
+  read = pipeline.whole(features.lengths)
+  frames = tuple(int(num_frames(size)) for size in lengths)
+  return _parts(features, read, row_P, split, fields, frames)
 
 
-def _audit(material: Material, split: Split) -> str:
+def domains(clips: Clips, split: Split, domain: str) -> tuple[int, np.ndarray]:
+  """How many domains the training part has, and the domain of each clip.
+
+  Clips of other parts, which no adversary sees, have domain 0.
+
+  Args:
+    clips: all of them.
+    split: rows by part.
+    domain: 'speaker' or 'corpus'.
+  """
+  names_U = {"speaker": clips.speaker_U, "corpus": clips.corpus_U}[domain]
+  known = np.unique(names_U[split.parts["train"]])
+  place_U = np.searchsorted(known, names_U)
+  place_U[~np.isin(names_U, known)] = 0
+  return len(known), place_U.astype(np.int32)
+
+
+def _parts(source, read, row_P, split, fields, lengths) -> dict[str, Part]:
+  """Of pieces that belong to the clips `row_P`, by part."""
+  parts = {}
+  for name, rows in split.parts.items():
+    index_P = np.flatnonzero(np.isin(row_P, rows))
+    clip_P = np.searchsorted(rows, row_P[index_P]).astype(np.int32)
+    values = {key: value_U[row_P[index_P]] for key, value_U in fields.items()}
+    taken = pipeline.Pieces(*(value_P[index_P] for value_P in read))
+    reader = pipeline.Reader(source, taken, {"clip": clip_P, **values})
+    parts[name] = Part(rows, clip_P, taken.lengths_P, lengths, reader)
+  return parts
+
+
+def _audit(clips: Clips, split: Split) -> str:
   return splits.audit(
     split,
-    np.array(material.classes)[material.class_U],
-    material.speaker_U,
-    material.path_U,
-    material.digest_U,
+    np.array(clips.classes)[clips.class_U],
+    clips.speaker_U,
+    clips.path_U,
+    clips.digest_U,
   )
 
 
-def _check_classes(material: Material, setting: str, split: Split) -> None:
+def _check_classes(clips: Clips, setting: str, split: Split) -> None:
   """What nobody trains on cannot be learned; what nobody tests is said."""
   for part, rows in split.parts.items():
-    present = np.unique(material.class_U[rows])
-    missing = [
-      name for i, name in enumerate(material.classes) if i not in present
-    ]
+    present = np.unique(clips.class_U[rows])
+    missing = [name for i, name in enumerate(clips.classes) if i not in present]
     if not missing:
       continue
     if part == "train":

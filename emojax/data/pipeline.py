@@ -11,7 +11,7 @@ P pieces (windows of clips), B pieces of a batch, L positions of a sequence
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import grain
@@ -224,3 +224,18 @@ def batches(
       device_buffer_size=_AHEAD,
     )
   )
+
+
+class InOrder:
+  """Batches by number, read ahead as long as each follows the last one."""
+
+  def __init__(self, open_at: Callable[[int], Iterator[Any]]):
+    """Takes what reads batches from a number on; see `batches`."""
+    self._open_at = open_at
+    self._iterator, self._next = None, -1
+
+  def __getitem__(self, number: int) -> Any:
+    if number != self._next:
+      self._iterator = self._open_at(number)
+    self._next = number + 1
+    return next(self._iterator)

@@ -1,1 +1,16 @@
-"""Pretrained encoders of speech and text, and their published weights."""
+"""Pretrained encoders. Those of speech are behind one interface, by name."""
+
+from emojax.encoders import log_mel, wav2vec2
+from emojax.encoders.interface import (
+  Encoder,
+  Source,
+  find,
+  from_json,
+  names,
+  register,
+)
+
+register("log_mel", log_mel.LogMel(), "log-mel CNN")
+register("small", wav2vec2.SMALL, "small encoder")
+
+__all__ = ["Encoder", "Source", "find", "from_json", "names", "register"]

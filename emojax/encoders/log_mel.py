@@ -5,6 +5,7 @@ the same. No norm looks beyond its own frame: padding and batch mates change
 nothing.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,12 +13,40 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax import spectral
+from emojax.encoders.interface import Encoder
 
-SAMPLE_RATE = 16_000
 _FFT = 512  # 32 ms.
 _HOP = 320  # 20 ms, as in the wav2vec 2.0 family.
 _NUM_MELS = 64
 _RANGE = 16.0  # Below the loudest, in natural logarithms of power: 70 dB.
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMel(Encoder):
+  """A CNN on log-mel spectrograms.
+
+  Attributes:
+    channels: of each block; a frame of the output is 20 ms times 2 for each.
+  """
+
+  channels: tuple[int, ...] = (128, 128, 128)
+  kinds = ("log_mel",)
+
+  def module(self, dtype: Any, remat: bool = False) -> nn.Module:
+    del remat  # There is little to save.
+    return LogMelEncoder(self.channels, dtype)
+
+  def num_frames(self, num_samples):
+    frames = num_samples // _HOP + 1
+    return -(-frames // 2 ** len(self.channels))
+
+  @property
+  def samples_per_frame(self) -> int:
+    return _HOP * 2 ** len(self.channels)
+
+  @property
+  def min_samples(self) -> int:
+    return self.samples_per_frame
 
 
 class LogMelEncoder(nn.Module):
@@ -27,7 +56,7 @@ class LogMelEncoder(nn.Module):
   bands it hears. The kernels are 5 frames long and their stride is 2.
 
   Attributes:
-    channels: of each block; a frame of the output is 20 ms times 2 for each.
+    channels: see `LogMel`.
     dtype: type of the computation; parameters are float32.
   """
 
@@ -41,10 +70,10 @@ class LogMelEncoder(nn.Module):
     lengths_B: jax.Array,
     train: bool = False,
   ) -> dict[str, Any]:
-    """As `encoders.speech_model.SpeechEncoder`; nothing is random in it."""
+    """See `Encoder.module`; nothing is random in it."""
     del train
     log_mel_BxTxM = spectral.log_mel(
-      audio_BxS, SAMPLE_RATE, _FFT, _HOP, _NUM_MELS
+      audio_BxS, LogMel.sample_rate, _FFT, _HOP, _NUM_MELS
     )
     frames_B = lengths_B // _HOP + 1
     mask_BxT = _mask(log_mel_BxTxM, frames_B)
@@ -64,17 +93,6 @@ class LogMelEncoder(nn.Module):
       "hidden_states": (x_BxTxD,),
       "mask": mask_BxT,
     }
-
-
-def num_frames(num_samples, num_blocks: int):
-  """Frames of the output for a clip, or for an array of clips."""
-  frames = num_samples // _HOP + 1
-  return -(-frames // 2**num_blocks)
-
-
-def samples_per_frame(num_blocks: int) -> int:
-  """Samples from one frame of the output to the next."""
-  return _HOP * 2**num_blocks
 
 
 def _mask(x: jax.Array, frames_B: jax.Array) -> jax.Array:

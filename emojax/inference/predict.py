@@ -11,7 +11,7 @@ import collections
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import flax
@@ -66,8 +66,7 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
     UserError: no such run, or a damaged one; no recording can be used; the
       device has too little memory.
   """
-  folder = speech.find(pathlib.Path(run))
-  system, params = speech.load(folder)
+  system, params = speech.load(pathlib.Path(run))
   found = sources.find(paths)
   logits_UxC = np.zeros((len(found), len(system.classes)))
   windows_U, samples_U = np.zeros((2, len(found)), int)
@@ -75,7 +74,6 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
 
   def pieces() -> Iterator[Window | None]:
     """All windows of all recordings; None in the place of an unusable one."""
-    size = round(system.window_seconds * system.sample_rate)
     decoded = sources.decoded(found, system)
     for index, samples in enumerate(decoded):
       if isinstance(samples, UnreadableAudio):
@@ -83,7 +81,7 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
         skipped.append(samples)
         yield None
         continue
-      bounds = windows.cover(len(samples), size)
+      bounds = windows.cover(len(samples), system.window_samples)
       windows_U[index], samples_U[index] = len(bounds), len(samples)
       for start, stop in bounds:
         # A view would keep a long recording until its last window is done.
@@ -98,7 +96,7 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
       f"none of {len(found)} recordings can be used; the first: {skipped[0]}"
     )
   if not np.isfinite(logits_UxC).all():
-    raise UserError(f"{folder}: damaged (weights that are NaN); train it again")
+    raise UserError(f"{run}: damaged (weights that are NaN); train it again")
   used = np.flatnonzero(windows_U)
   logits_UxC = logits_UxC[used] / windows_U[used, None]
   return Predictions(
@@ -126,9 +124,7 @@ def classify(
   Raises:
     UserError: the parameters are of another classifier; too little memory.
   """
-  forward = _compile(system)
-  params = jax.device_put(params)
-  size = round(system.window_seconds * system.sample_rate)
+  params, size = jax.device_put(params), system.window_samples
   sizes = [-(-size * part // _SIZES) for part in range(1, _SIZES + 1)]
   rows = max(1, min(_ROWS, int(_SECONDS // system.window_seconds)))
   running: collections.deque = collections.deque()
@@ -137,7 +133,8 @@ def classify(
       "the load that other programs put on it, or set JAX_PLATFORMS=cpu"
     ):
       for batch in in_batches(pieces, sizes, rows):
-        running.append((batch, forward(params, *_filled(batch))))
+        logits_BxC, _ = system.forward(params, *_filled(batch))
+        running.append((batch, logits_BxC))
         # One batch late, so that the host reads while the device computes.
         if len(running) > 1:
           yield from _results(*running.popleft())
@@ -181,20 +178,6 @@ def in_batches(
     longest = max(len(piece.samples) for piece in rest)
     size = sizes[bisect.bisect_left(sizes, longest)]
     yield Batch(rest, min(rows, 1 << (len(rest) - 1).bit_length()), size)
-
-
-def _compile(system: SpeechSystem) -> Callable:
-  """The classifier on int16 [B, S] with lengths [B]: logits [B, C]."""
-  model = system.model()
-
-  @jax.jit
-  def forward(params, audio_BxS, lengths_B):
-    audio_BxS = speech.to_float(audio_BxS)
-    if system.normalise:
-      audio_BxS = speech.normalise(audio_BxS, lengths_B)
-    return model.apply({"params": params}, audio_BxS, lengths_B)[0]
-
-  return forward
 
 
 def _filled(batch: Batch) -> tuple[np.ndarray, np.ndarray]:

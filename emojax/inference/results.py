@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from emojax import markdown
 from emojax.audio.io import UnreadableAudio
 from emojax.errors import UserError
 from emojax.runtime import files
@@ -95,13 +96,6 @@ def table(predictions: Predictions) -> str:
     ]
     for row in rows
   ]
-  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  aligned = "\n".join(
-    "  ".join(
-      cell.rjust(width) if name in numbers else cell.ljust(width)
-      for cell, width, name in zip(line, widths, rows[0], strict=True)
-    )
-    for line in lines
-  )
+  aligned = markdown.plain_table(lines, num_names=2)
   encoding = sys.stdout.encoding or "utf-8"
   return aligned.encode(encoding, "backslashreplace").decode(encoding)

@@ -95,12 +95,9 @@ def _decode(path: str, system: SpeechSystem) -> np.ndarray | UnreadableAudio:
     samples = io.read(path, system.sample_rate)
   except UnreadableAudio as error:
     return error
-  if len(samples) < system.min_samples:
-    length, shortest = (
-      f"{1000 * count / system.sample_rate:.0f} ms"
-      for count in (len(samples), system.min_samples)
-    )
-    return UnreadableAudio(
-      path, f"{length} long, less than the {shortest} of one frame"
+  shortest = system.encoder.min_samples
+  if len(samples) < shortest:
+    return recordings.too_short(
+      path, len(samples), shortest, system.sample_rate
     )
   return io.to_int16(samples)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import linen as nn
 
-from emojax import checks
+from emojax import checks, encoders
 from emojax.errors import UserError
 from emojax.models import image_classifiers
 from emojax.models.image_classifiers import Dcnn, Vgg19
@@ -23,7 +23,6 @@ Variables = Any
 Inputs = Any
 
 SPEECH = "log_mel"  # The one that takes clips.
-_LOG_MEL_CHANNELS = (128, 128, 128)
 # Of images, with the smallest that their poolings leave a pixel of.
 _MIN_SIZE = {"dcnn": 16, "vgg19": 32}
 
@@ -60,10 +59,8 @@ def make(
   model, dtype = config.model, speech.DTYPES[config.dtype]
   if model.classifier == SPEECH:
     system = SpeechSystem(
-      encoder=speech.log_mel_encoder(_LOG_MEL_CHANNELS),
+      encoder=encoders.find(SPEECH).encoder,
       classes=tuple(classes),
-      sample_rate=16_000,
-      normalise=True,
       window_seconds=config.data.max_seconds,
       pooling="attention",
       weigh_layers=False,
@@ -164,19 +161,16 @@ def of_speech(name: str, system: SpeechSystem) -> Classifier:
   """
   model = system.model()
 
-  def prepare(inputs):
-    audio_BxS = speech.to_float(inputs["audio"])
-    if system.normalise:
-      audio_BxS = speech.normalise(audio_BxS, inputs["length"])
-    return audio_BxS, inputs["length"]
-
   def init(key, inputs):
-    return model.init(key, *prepare(inputs))
+    audio_BxS = system.prepare(inputs["audio"], inputs["length"])
+    return model.init(key, audio_BxS, inputs["length"])
 
   def apply(variables, inputs, train, key):
-    logits, out = model.apply(
-      variables,
-      *prepare(inputs),
+    logits, out = system.apply(
+      model,
+      variables["params"],
+      inputs["audio"],
+      inputs["length"],
       train,
       train_encoder=train,
       rngs={"dropout": key},

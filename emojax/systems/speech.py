@@ -5,21 +5,20 @@ prediction builds the same classifier from it, without any code of training.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+import numpy as np
 from safetensors import SafetensorError
 
+from emojax import encoders, summary
 from emojax.audio import io
-from emojax.encoders import log_mel
-from emojax.encoders.log_mel import LogMelEncoder
-from emojax.encoders.speech_config import SpeechConfig
-from emojax.encoders.speech_model import SpeechEncoder
+from emojax.encoders import Encoder
 from emojax.errors import UserError
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.runtime import tensors
@@ -27,6 +26,7 @@ from emojax.runtime import tensors
 STUDY = "speech"
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
+_FOLDER = "model"  # In that of the run.
 _DESCRIPTION = "system.json"
 _WEIGHTS = "weights.safetensors"
 
@@ -36,11 +36,8 @@ class SpeechSystem:
   """What a speech emotion classifier is, but for its weights.
 
   Attributes:
-    encoder: `{"kind": "log_mel", "channels": …}`, or the fields of a
-      `SpeechConfig` with its `model_type` as the kind.
+    encoder: of its audio.
     classes: names of the emotions.
-    sample_rate: of its input, samples a second.
-    normalise: whether clips get zero mean and unit variance.
     window_seconds: the longest piece of a recording that it sees at once.
     dtype: of the encoder's computation, a name in `DTYPES`.
     pooling, weigh_layers, hidden, dropout, num_domains: see
@@ -49,10 +46,8 @@ class SpeechSystem:
       validation part; 1 before that.
   """
 
-  encoder: Mapping[str, Any]
+  encoder: Encoder
   classes: tuple[str, ...]
-  sample_rate: int
-  normalise: bool
   window_seconds: float
   pooling: str
   weigh_layers: bool
@@ -62,6 +57,16 @@ class SpeechSystem:
   num_domains: int = 0
   temperature: float = 1.0
 
+  @property
+  def sample_rate(self) -> int:
+    """Of its input, samples a second."""
+    return self.encoder.sample_rate
+
+  @property
+  def window_samples(self) -> int:
+    """`window_seconds` in samples."""
+    return round(self.window_seconds * self.sample_rate)
+
   def model(self, remat: bool = False) -> SpeechClassifier:
     """The classifier as a Flax module.
 
@@ -69,7 +74,7 @@ class SpeechSystem:
       remat: whether the backward pass computes the encoder's layers again.
     """
     return SpeechClassifier(
-      self._encoder(DTYPES[self.dtype], remat),
+      self.encoder.module(DTYPES[self.dtype], remat),
       len(self.classes),
       self.pooling,
       self.weigh_layers,
@@ -78,143 +83,135 @@ class SpeechSystem:
       self.num_domains,
     )
 
-  def num_frames(self, num_samples):
-    """Frames of the encoder for a clip, or for an integer array of clips."""
-    if self._is_log_mel:
-      return log_mel.num_frames(num_samples, len(self.encoder["channels"]))
-    return self._speech_config.num_frames(num_samples)
+  def prepare(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """What the model reads, of samples as they are on disk.
 
-  @property
-  def samples_per_frame(self) -> int:
-    """Samples from one frame of the encoder to the next."""
-    if self._is_log_mel:
-      return log_mel.samples_per_frame(len(self.encoder["channels"]))
-    return self._speech_config.samples_per_frame
+    Args:
+      audio_BxS: int16, or float32 with full scale at 1; zeros after the end.
+      lengths_B: samples of each clip.
+    """
+    return self.encoder.preprocess(to_float(audio_BxS), lengths_B)
 
-  @property
-  def min_samples(self) -> int:
-    """The shortest clip that is taken: what one frame stands for."""
-    if self._is_log_mel:
-      return self.samples_per_frame
-    return self._speech_config.min_samples
+  def init(self, key: jax.Array) -> Any:
+    """Draws all parameters at random."""
+    num_samples = 4 * self.encoder.min_samples
+    example = jnp.zeros((1, num_samples)), jnp.full(1, num_samples)
+    return self.model().init(key, *example)["params"]
 
-  @property
-  def num_layers(self) -> int:
-    """Transformer layers of the encoder; 0 where it has none."""
-    return 0 if self._is_log_mel else self._speech_config.num_hidden_layers
+  def apply(
+    self,
+    model: SpeechClassifier,
+    params: Any,
+    inputs: jax.Array,
+    lengths_B: jax.Array,
+    train: bool = False,
+    reversal: jax.Array | float = 0.0,
+    train_encoder: bool = False,
+    rngs: Mapping[str, jax.Array] | None = None,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Logits [B, C] and the intermediates, from audio or from kept features.
 
-  @property
-  def _is_log_mel(self) -> bool:
-    return self.encoder["kind"] == "log_mel"
-
-  @property
-  def _speech_config(self) -> SpeechConfig:
-    fields = dict(self.encoder)
-    return SpeechConfig.from_json(
-      {"model_type": fields.pop("kind"), **fields}, "encoder"
+    Args:
+      model: from `model`.
+      params: all of its parameters.
+      inputs: audio [B, S], see `prepare`, or features [B, T, L, D] of the
+        encoder, see `SpeechClassifier.encode`.
+      lengths_B: samples, or frames.
+      train, reversal: see `SpeechClassifier.classify`.
+      train_encoder: see `SpeechClassifier.encode`.
+      rngs: of dropout.
+    """
+    variables = {"params": params}
+    if inputs.ndim == 2:
+      audio_BxS = self.prepare(inputs, lengths_B)
+      arguments = (audio_BxS, lengths_B, train, reversal, train_encoder)
+      return model.apply(variables, *arguments, rngs=rngs)
+    features = tuple(inputs[:, :, layer] for layer in range(inputs.shape[2]))
+    mask_BxT = jnp.arange(inputs.shape[1])[None] < lengths_B[:, None]
+    arguments = (features, mask_BxT, train, reversal)
+    return model.apply(
+      variables, *arguments, rngs=rngs, method=SpeechClassifier.classify
     )
 
-  def _encoder(self, dtype: Any, remat: bool) -> nn.Module:
-    if self._is_log_mel:
-      return LogMelEncoder(tuple(self.encoder["channels"]), dtype)
-    # Padding is hidden also from the base models, which were trained without
-    # a mask: so a clip's result is that of the clip alone, without padding.
-    return SpeechEncoder(self._speech_config, True, dtype, remat)
+  @functools.cached_property
+  def forward(self) -> Callable:
+    """Compiled: params, int16 [B, S], lengths [B] to what `apply` gives."""
+    return jax.jit(functools.partial(self.apply, self.model()))
+
+  def attend(
+    self, params: Any, samples_S: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where in a clip the classifier listens.
+
+    Args:
+      params: of the model.
+      samples_S: int16; of a clip longer than a window the first one is taken.
+
+    Returns:
+      The samples that were taken; of each frame the middle, in seconds, [T];
+      and its weight in the pooling, [T].
+    """
+    samples_S = samples_S[: self.window_samples]
+    lengths_B = np.array([len(samples_S)])
+    _, out = self.forward(params, samples_S[None], lengths_B)
+    num_frames = self.encoder.num_frames(len(samples_S))
+    weights_T = np.asarray(out["attention"])[0, :num_frames]
+    seconds = self.encoder.samples_per_frame / self.sample_rate
+    return samples_S, (np.arange(num_frames) + 0.5) * seconds, weights_T
 
   @classmethod
   def from_json(cls, fields: Mapping[str, Any]) -> Self:
     """Reads what `to_json` gives."""
-    return cls(**{**fields, "classes": tuple(fields["classes"])})
+    known = {
+      "classes": tuple(fields["classes"]),
+      "encoder": encoders.from_json(fields["encoder"]),
+    }
+    return cls(**{**fields, **known})
 
   def to_json(self) -> dict[str, Any]:
-    return dataclasses.asdict(self)
-
-
-def log_mel_encoder(channels: Sequence[int]) -> dict[str, Any]:
-  """Describes a log-mel encoder."""
-  return {"kind": "log_mel", "channels": list(channels)}
-
-
-def speech_encoder(config: SpeechConfig) -> dict[str, Any]:
-  """Describes an encoder of the wav2vec 2.0 family."""
-  fields = dataclasses.asdict(config)
-  return {"kind": fields.pop("model_type"), **fields}
+    return {**dataclasses.asdict(self), "encoder": self.encoder.to_json()}
 
 
 def to_float(samples: jax.Array) -> jax.Array:
-  """int16 samples as float32, full scale at 1."""
+  """int16 samples as float32, full scale at 1; floating point as it is."""
+  if jnp.issubdtype(samples.dtype, jnp.floating):
+    return samples
   return samples.astype(jnp.float32) / io.FULL_SCALE
 
 
-def normalise(audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
-  """Gives each clip zero mean and unit variance, and zeros after its end.
-
-  As the preprocessors of the speech encoders do, but on the device: augmented
-  clips are normalised last.
-  """
-  mask_BxS = jnp.arange(audio_BxS.shape[1])[None] < lengths_B[:, None]
-  count_Bx1 = jnp.maximum(lengths_B, 1)[:, None].astype(jnp.float32)
-
-  def mean(x_BxS):
-    return jnp.where(mask_BxS, x_BxS, 0).sum(-1, keepdims=True) / count_Bx1
-
-  centred_BxS = jnp.where(mask_BxS, audio_BxS - mean(audio_BxS), 0)
-  variance_Bx1 = mean(jnp.square(centred_BxS))
-  return centred_BxS * jax.lax.rsqrt(variance_Bx1 + 1e-7)
-
-
-def save_description(path: pathlib.Path, system: SpeechSystem) -> None:
-  """Writes `system.json`."""
+def files(system: SpeechSystem, params: Any) -> dict:
+  """What a run leaves of a system: writers by file name."""
   text = json.dumps({"study": STUDY, **system.to_json()}, indent=2)
-  path.write_text(text + "\n")
-
-
-def files(folder: str, system: SpeechSystem, params: Any) -> dict:
-  """What a run's results hold of a system: writers by file name."""
   return {
-    f"{folder}/{_WEIGHTS}": lambda path: tensors.save(path, params),
-    f"{folder}/{_DESCRIPTION}": lambda path: save_description(path, system),
+    f"{_FOLDER}/{_WEIGHTS}": lambda path: tensors.save(path, params),
+    f"{_FOLDER}/{_DESCRIPTION}": lambda path: path.write_text(
+      text + "\n", encoding="utf-8"
+    ),
   }
 
 
-def find(run: pathlib.Path) -> pathlib.Path:
-  """The folder of a run's model: that of its best initialisation.
+def load(run: pathlib.Path) -> tuple[SpeechSystem, Any]:
+  """Reads the system of a finished run, of its best initialisation.
+
+  Args:
+    run: the folder of a run of the speech study.
+
+  Returns:
+    The system and its parameters, NumPy arrays.
 
   Raises:
-    UserError: no finished run of this study.
+    UserError: no finished run, one of another study, or a damaged one.
   """
-  try:
-    summary = json.loads((run / "summary.json").read_text())
-  except OSError as error:
-    raise UserError(
-      f"{run}: no finished run (it has no summary.json); train it first, with "
-      "launch.py --config=configs/speech.py"
-    ) from error
-  except ValueError as error:
-    raise UserError(f"{run / 'summary.json'}: damaged ({error})") from error
-  if not isinstance(summary, dict) or summary.get("study") != STUDY:
+  if summary.read(run).study != STUDY:
     raise UserError(
       f"{run}: a run of another study, which has no speech emotion classifier; "
       "name a run of configs/speech.py"
     )
-  return run / "model"
-
-
-def load(folder: pathlib.Path) -> tuple[SpeechSystem, Any]:
-  """Reads a system and its parameters, NumPy arrays.
-
-  Raises:
-    UserError: there is none, it is of another study, or it is damaged.
-  """
-  path = folder / _DESCRIPTION
+  folder = run / _FOLDER
   try:
-    fields = json.loads(path.read_text())
-    study = fields.pop("study")
-    if study != STUDY:
-      raise UserError(
-        f"{folder}: a model of the {study} study, not of the speech study; "
-        "name a run of configs/speech.py"
-      )
+    text = (folder / _DESCRIPTION).read_text(encoding="utf-8")
+    fields = json.loads(text)
+    del fields["study"]
     system = SpeechSystem.from_json(fields)
     if not (system.temperature > 0 and system.window_seconds > 0):
       raise ValueError("temperature and window_seconds have to be above 0")
@@ -222,9 +219,14 @@ def load(folder: pathlib.Path) -> tuple[SpeechSystem, Any]:
     params = tensors.load(folder / _WEIGHTS)
   except FileNotFoundError as error:
     raise UserError(
-      f"{error.filename}: no such file; name the folder of a finished run of "
-      "configs/speech.py"
+      f"{error.filename}: no such file; train the run again"
     ) from error
-  except (ValueError, KeyError, TypeError, SafetensorError) as error:
+  except (
+    AttributeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    SafetensorError,
+  ) as error:
     raise UserError(f"{folder}: damaged ({error}); train it again") from error
   return system, params

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from sklearn.metrics import confusion_matrix
 
 DATA = "data"  # The mesh axis over which batches are cut.
 
@@ -183,6 +184,12 @@ def filled_batches(
   return index_CxB, weight_CxB.astype(np.float32)
 
 
+def confusion(logits_UxC: np.ndarray, labels_U: np.ndarray) -> np.ndarray:
+  """Counts [C, C]: true classes in rows, predicted ones in columns."""
+  classes = np.arange(logits_UxC.shape[1])
+  return confusion_matrix(labels_U, logits_UxC.argmax(1), labels=classes)
+
+
 def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
   """Outputs of all batches, one after the other: a tree of NumPy arrays.
 
@@ -195,3 +202,31 @@ def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
   return jax.tree.map(
     lambda *values: np.concatenate(values), *jax.device_get(outputs)
   )
+
+
+def mixup(key: jax.Array, alpha: float, inputs, lengths_B, targets):
+  """Mixes each example with another: Zhang et al. 2018, "mixup".
+
+  Args:
+    key: randomness.
+    alpha: of Beta(alpha, alpha), from which each share is drawn.
+    inputs: [B, ...], zeros after the end.
+    lengths_B: the mixture is as long as the longer one.
+    targets: distributions [B, ...], any tree of them.
+
+  Returns:
+    The inputs, lengths and targets of the mixtures.
+  """
+  share_key, order_key = jax.random.split(key)
+  batch = len(lengths_B)
+  share_B = jax.random.beta(share_key, alpha, alpha, (batch,))
+  # The example itself has the larger share, and its place in the batch.
+  share_B = jnp.maximum(share_B, 1 - share_B)
+  other_B = jax.random.permutation(order_key, batch)
+
+  def blend(x):
+    share = share_B.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
+    return share * x + (1 - share) * x[other_B]
+
+  lengths_B = jnp.maximum(lengths_B, lengths_B[other_B])
+  return blend(inputs), lengths_B, jax.tree.map(blend, targets)

@@ -23,10 +23,9 @@ import ml_collections
 import numpy as np
 import optax
 from flax import linen as nn
-from sklearn.metrics import confusion_matrix
 
-from emojax import checks, loop, runs
-from emojax.data import builders, clips, faces, noise, splits
+from emojax import checks, encoders, loop, runs
+from emojax.data import clips, faces, noise, splits
 from emojax.data.noise import NoisyDataset, Part
 from emojax.errors import UserError
 from emojax.metrics import confusion_figures
@@ -241,11 +240,7 @@ class ClassifierTraining:
   def confusion(self, variables: Any, part: str) -> np.ndarray:
     """Counts [K, K]: true classes in rows, predicted ones in columns."""
     logits_NxK, _ = self.predict(variables, part)
-    return confusion_matrix(
-      self.data.parts[part].label_N,
-      logits_NxK.argmax(1),
-      labels=range(logits_NxK.shape[1]),
-    )
+    return fit.confusion(logits_NxK, self.data.parts[part].label_N)
 
   def validate(self, variables: Any) -> dict[str, np.ndarray]:
     """Figures of the validation part, and its confusion matrix."""
@@ -652,8 +647,9 @@ def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
 
 def _read_clips(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
   """The clips once for each split; of each the first `max_seconds`."""
-  found, _ = clips.read(config)
-  size = round(config.data.max_seconds * builders.SAMPLE_RATE)
+  encoder = encoders.find(config.model.classifier).encoder
+  found, _ = clips.read(config, encoder.min_samples)
+  size = round(config.data.max_seconds * clips.SAMPLE_RATE)
   audio_UxS = np.zeros((len(found.class_U), size), np.int16)
   length_U = np.zeros(len(found.class_U), np.int32)
   for row, audio in enumerate(found.audio):
@@ -669,7 +665,7 @@ def _read_clips(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
         for part, rows in split.parts.items()
       },
       name_N=found.path_U[split.parts["train"]],
-      demo=bool((found.corpus_U == "demo").any()),
+      demo=found.demo,
       split=name if len(found.splits) > 1 else "",
     )
     for name, split in found.splits.items()

@@ -45,20 +45,21 @@ from experiments.benchmarks import measure  # noqa: E402
 
 RATE, SECONDS = 16_000, 5
 NUM_SAMPLES = RATE * SECONDS
-KINDS = (
-  "gain",
-  "pitch",
-  "stretch",
-  "crop",
-  "shift",
-  "reverberation",
-  "background",
-  "noise",
-  "microphone",
-  "band",
-  "time_mask",
-  "frequency_mask",
-)
+# Probabilities as training would use them, all at once.
+_ALL = {
+  "gain": 0.5,
+  "pitch": 0.5,
+  "stretch": 0.5,
+  "crop": 0.3,
+  "shift": 0.3,
+  "reverberation": 0.3,
+  "background": 0.3,
+  "noise": 0.5,
+  "microphone": 0.3,
+  "band": 0.2,
+  "time_mask": 0.3,
+  "frequency_mask": 0.3,
+}
 
 
 def make_clips(count):
@@ -223,9 +224,10 @@ def main():
       target=serve_reference, args=(answer, clips, pathlib.Path(folder))
     )
     worker.start()
-    cases = {"all, defaults": Settings()}
-    for kind in KINDS:
-      cases[kind] = Settings.none(**{f"{kind}_probability": 1.0})
+    everything = {f"{kind}_probability": p for kind, p in _ALL.items()}
+    cases = {"all": Settings(**everything)}
+    for kind in _ALL:
+      cases[kind] = Settings(**{f"{kind}_probability": 1.0})
     rows = [
       compare(name, settings, clips, ask, flags.turns)
       for name, settings in cases.items()
