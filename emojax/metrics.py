@@ -10,7 +10,6 @@ and are the same in NumPy and, under `jax.jit` too, in JAX. They are NaN where
 the matrix is empty: there is no accuracy over nothing.
 """
 
-import functools
 from typing import Any
 
 import flax
@@ -21,6 +20,8 @@ from clu import metrics
 from clu import values as clu_values
 
 Array = np.ndarray | jax.Array
+
+_PIXELS = 16  # Of the side of a cell, when a matrix is shown.
 
 
 def weighted_accuracy(confusion: Array) -> Array:
@@ -98,11 +99,6 @@ class _ConfusionCounts(metrics.Metric):
   counts: jax.Array
 
   @classmethod
-  def with_classes(cls, num_classes: int) -> type["_ConfusionCounts"]:
-    """The same metric with an `empty()`, which has to know C."""
-    return _with_classes(cls, num_classes)
-
-  @classmethod
   def from_model_output(
     cls,
     *,
@@ -131,9 +127,6 @@ class _ConfusionCounts(metrics.Metric):
   def merge(self, other: "_ConfusionCounts") -> "_ConfusionCounts":
     return type(self)(counts=self.counts + other.counts)
 
-  def reduce(self) -> "_ConfusionCounts":
-    return type(self)(counts=self.counts.sum(0))
-
 
 @flax.struct.dataclass
 class ConfusionMatrix(_ConfusionCounts):
@@ -143,10 +136,11 @@ class ConfusionMatrix(_ConfusionCounts):
     return self.counts
 
   def compute_value(self) -> clu_values.Value:
-    """The matrix as an image `[C, C, 1]`, rows normalised to 0..1."""
+    """Rows as shares 0..1, a square each, as an image `[16 C, 16 C, 1]`."""
     support = self.counts.sum(-1, keepdims=True)
     shares = _ratio(self.counts, support, empty=0.0)
-    return clu_values.Image(shares[..., None])
+    pixels = shares.repeat(_PIXELS, 0).repeat(_PIXELS, 1)
+    return clu_values.Image(pixels[..., None])
 
 
 @flax.struct.dataclass
@@ -173,35 +167,15 @@ class MacroF1(_ConfusionCounts):
     return macro_f1(self.counts)
 
 
-@functools.cache
-def classification_metrics(num_classes: int) -> type[metrics.Collection]:
-  """A clu collection of everything that is reported of a classifier.
-
-  Its fields: `weighted_accuracy`, `unweighted_accuracy`, `macro_f1`,
-  `confusion_matrix`. Built from `logits`, `labels` and `mask`, see
-  `ConfusionMatrix.from_model_output`. A collection accumulated under `jax.vmap`
-  over runs has counts [runs, C, C]: compute it under `jax.vmap` as well.
-  """
-  return metrics.Collection.create(
-    weighted_accuracy=WeightedAccuracy.with_classes(num_classes),
-    unweighted_accuracy=UnweightedAccuracy.with_classes(num_classes),
-    macro_f1=MacroF1.with_classes(num_classes),
-    confusion_matrix=ConfusionMatrix.with_classes(num_classes),
-  )
-
-
-# Cached, so that two calls give the same pytree type: a scan's carry needs it.
-@functools.cache
-def _with_classes(
-  base: type[_ConfusionCounts], num_classes: int
-) -> type[_ConfusionCounts]:
-  @flax.struct.dataclass
-  class WithClasses(base):
-    @classmethod
-    def empty(cls) -> _ConfusionCounts:
-      return cls(counts=jnp.zeros((num_classes, num_classes), jnp.int32))
-
-  return WithClasses
+# Everything that is reported of a classifier, made from `logits`, `labels` and
+# `mask`, see `_ConfusionCounts`. One that was made under `jax.vmap` over runs
+# has counts [runs, C, C]: compute it under `jax.vmap`, too.
+ClassificationMetrics = metrics.Collection.create(
+  weighted_accuracy=WeightedAccuracy,
+  unweighted_accuracy=UnweightedAccuracy,
+  macro_f1=MacroF1,
+  confusion_matrix=ConfusionMatrix,
+)
 
 
 def _diagonal(confusion: Array) -> Array:

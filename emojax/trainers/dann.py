@@ -245,9 +245,8 @@ def evaluate_batch(model, state: State, batch, task: Task):
   logits_RxNxC, _ = forward(model, state, batch, task)
   targets_N = task.target_U[batch.utterances_N]
   real_N = jnp.arange(len(targets_N)) < batch.count
-  collection = metrics.classification_metrics(model.num_emotions)
   return jax.vmap(
-    lambda logits: collection.single_from_model_output(
+    lambda logits: metrics.ClassificationMetrics.single_from_model_output(
       logits=logits, labels=targets_N, mask=real_N & (targets_N >= 0)
     )
   )(logits_RxNxC)
