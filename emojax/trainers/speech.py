@@ -37,7 +37,7 @@ from emojax.data import clips, encoded, pipeline, splits
 from emojax.data.clips import Clips, Part
 from emojax.data.splits import Split
 from emojax.errors import UserError
-from emojax.metrics import classification_metrics
+from emojax.metrics import ClassificationMetrics
 from emojax.models.pooling import POOLINGS
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.reports import animation, tables
@@ -188,7 +188,7 @@ def validate(
   num_classes: int, labels_U: np.ndarray, state: State, logits_UxC: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
   """Keeps the best parameters, and gives the figures of the validation."""
-  collection = classification_metrics(num_classes).single_from_model_output(
+  collection = ClassificationMetrics.single_from_model_output(
     logits=logits_UxC, labels=labels_U
   )
   figures = collection.compute()
