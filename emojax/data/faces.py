@@ -7,8 +7,6 @@ import itertools
 import logging
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
@@ -18,11 +16,11 @@ import numpy as np
 from emojax.corpora import faces, images, labels
 from emojax.corpora.images import UnreadableImage
 from emojax.corpora.labels import UNLABELLED
+from emojax.corpora.recordings import Skips
 from emojax.corpora.records import PARTS, Face
-from emojax.data import noise
+from emojax.data import noise, store
 from emojax.data.noise import NoisyDataset, Part
 from emojax.errors import UserError
-from emojax.runtime import files
 from emojax.runtime.compilation import cache_folder
 from emojax.runtime.progress import progress
 
@@ -36,13 +34,13 @@ _AGREED = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class FaceTable:
-  """The usable faces of a corpus, in the order of its reader.
+  """The usable faces of a study, in the order of their readers.
 
   Attributes:
     images: uint8 [N, H, W, C], mapped from the disk and read-only.
     label: str [N], of `labels.LABELS`; '' where unlabelled.
     part: int8 [N], index into `records.PARTS`.
-    votes: int32 [N, V]; V is 0 where the corpus has none.
+    votes: int32 [N, V]; V is 0 where there are none.
     name: str [N], unique.
     digest: str [N], the SHA-256 of the pixels.
   """
@@ -58,28 +56,17 @@ class FaceTable:
     return len(self.label)
 
 
-def read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
-  """Reads a corpus, and what its annotators' votes say of its noise.
+def read(data: ml_collections.ConfigDict) -> NoisyDataset:
+  """Reads corpora in their own parts, and what votes say of their noise.
 
   Args:
-    config: a whole config of RLPS.
-
-  Returns:
-    One data set: corpora of faces come in parts.
+    data: a `config.data` of RLPS.
 
   Raises:
-    UserError: whatever is wrong with the corpus or its labels.
+    UserError: whatever is wrong with a corpus or its labels.
   """
-  data = config.data
   classes, index = labels.parse_classes(data.labels)
-  table = prepare(
-    data.corpus,
-    data.path,
-    cache_folder() / "faces",
-    tuple(data.image_size),
-    data.channels,
-    data.max_skipped,
-  )
+  table = prepare(data, cache_folder() / "faces")
   class_N = labels.class_index(table.label.tolist(), index)
   rows = split(table, class_N)
   train = rows["train"]
@@ -90,63 +77,54 @@ def read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
       for part in PARTS
     },
     name_N=table.name[train],
-    demo=data.corpus == "demo",
+    demo="demo" in data.corpus.split(","),
     has_pictures=True,
   )
   if not table.votes.shape[1]:
-    return [clean]
+    return clean
   votes_NxV = table.votes[train]
   share_N = votes_NxV.max(1) / votes_NxV.sum(1)
-  contested = dataclasses.replace(
+  return dataclasses.replace(
     clean,
     kinds=("agreed", "contested"),
     kind_N=(share_N < _AGREED).astype(np.int8),
     noise=("contested",),
   )
-  return [contested]
 
 
 def prepare(
-  corpus: str,
-  path: str,
-  data_dir: str | os.PathLike,
-  size: tuple[int, int],
-  channels: int,
-  max_skipped: int,
+  data: ml_collections.ConfigDict, folder: str | os.PathLike
 ) -> FaceTable:
-  """Decodes a corpus into `data_dir`, or finds it decoded there.
+  """Decodes corpora into a folder, or finds them decoded there.
 
   What is there is known by the records, the size and the times of the files:
   whatever changes is decoded anew. An image that cannot be used is named in a
   warning and skipped, each time; images that are in several parts are counted
-  in one more. An interruption leaves nothing that is taken for a corpus.
+  in one more.
 
   Args:
-    corpus: the name of a reader in `corpora.faces`.
-    path: the corpus's folder; see the reader.
-    data_dir: where decoded corpora are kept; made if it is missing.
-    size: height and width of the images.
-    channels: 1 for grey, 3 for RGB.
-    max_skipped: how many images may be skipped.
+    data: a `config.data` of RLPS; corpus, path, download, image_size, channels
+      and max_skipped are read.
+    folder: where decoded corpora are kept; made if it is missing.
 
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
-      `max_skipped` or nothing else, a full disk, damaged files in `data_dir`.
+      `max_skipped` or nothing else, a full disk, damaged files in the folder.
   """
-  if path:
-    path = os.path.abspath(os.path.expanduser(path))
-  records = faces.read(corpus, path)
-  name = f"{corpus}-{_fingerprint(records, size, channels)}"
-  pixels = pathlib.Path(data_dir).expanduser() / f"{name}.pixels"
-  # Written last: it says that the pixels are whole.
-  index = pixels.with_suffix(".npz")
-  if not index.exists():
-    _write(records, size, channels, max_skipped, pixels, index)
-  table, skipped = _open(pixels, index, (*size, channels))
-  for error in skipped:
-    _LOG.warning("skipped %s", error)
-  _check_skipped(skipped, len(records), max_skipped)
-  _warn_of_duplicates(corpus, table)
+  records = _records(data)
+  form = (tuple(data.image_size), data.channels)
+  name = f"{data.corpus.replace(',', '-')}-{_fingerprint(records, *form)}"
+  skips = Skips(data.max_skipped, len(records), "images")
+  found = store.open_or_create(
+    pathlib.Path(folder, name),
+    lambda writer: _decode_all(writer, records, *form, skips),
+  )
+  arrays = dict(found.arrays)
+  errors = [UnreadableImage(*error) for error in arrays.pop("skipped").tolist()]
+  for error in errors[len(skips.found) :]:  # Found by an earlier run.
+    skips.add(error)
+  table = FaceTable(images=found.values, **arrays)
+  _warn_of_duplicates(data.corpus, table)
   return table
 
 
@@ -223,6 +201,19 @@ def _warn_of_duplicates(corpus: str, table: FaceTable) -> None:
   )
 
 
+def _records(data: ml_collections.ConfigDict) -> list[Face]:
+  """Of all corpora; names stay unique, votes are those of a single corpus."""
+  found = faces.read_all(data)
+  if len(found) == 1:
+    ((_, records),) = found
+    return records
+  return [
+    dataclasses.replace(face, name=f"{corpus}:{face.name}", votes=())
+    for corpus, records in found
+    for face in records
+  ]
+
+
 def _fingerprint(
   records: Sequence[Face], size: tuple[int, int], channels: int
 ) -> str:
@@ -244,41 +235,36 @@ def _stamp(path: str) -> str:
   return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _write(
+def _decode_all(
+  writer: store.Writer,
   records: Sequence[Face],
   size: tuple[int, int],
   channels: int,
-  max_skipped: int,
-  pixels: pathlib.Path,
-  index: pathlib.Path,
-) -> None:
-  kept: list[int] = []
+  skips: Skips,
+) -> dict[str, np.ndarray]:
+  """Writes the images that can be used; what is known of them beside that."""
+  usable: list[Face] = []
   digests: list[str] = []
-  skipped: list[UnreadableImage] = []
-  with files.whole(pixels) as temporary, open(temporary, "wb") as file:
-    decoded = _decode(records, size, channels)
-    decoded = progress(decoded, len(records), "decode faces", "image")
-    for row, image in enumerate(decoded):
-      if isinstance(image, UnreadableImage):
-        skipped.append(image)
-        _check_skipped(skipped, len(records), max_skipped)
-      else:
-        kept.append(row)
-        digests.append(hashlib.sha256(image.tobytes()).hexdigest())
-        file.write(image.tobytes())
-    if not kept:
-      raise UserError(f"no image is usable; first: {skipped[0]}")
-  usable = [records[row] for row in kept]
-  arrays = {
+  decoded = _decode(records, size, channels)
+  decoded = progress(decoded, len(records), "decode faces", "image")
+  for face, image in zip(records, decoded, strict=True):
+    if isinstance(image, UnreadableImage):
+      skips.add(image)
+    else:
+      usable.append(face)
+      digests.append(hashlib.sha256(image.tobytes()).hexdigest())
+      writer.append(image[None])
+  if not usable:
+    raise UserError(f"no image is usable; first: {skips.found[0]}")
+  skipped = [(error.path, error.why) for error in skips.found]
+  return {
     "part": np.array([PARTS.index(face.part) for face in usable], np.int8),
     "votes": np.array([face.votes for face in usable], np.int32),
     "label": np.array([face.label for face in usable], str),
     "name": np.array([face.name for face in usable], str),
     "digest": np.array(digests, str),
-    "skipped": np.array([(e.path, e.why) for e in skipped], str).reshape(-1, 2),
+    "skipped": np.array(skipped, str).reshape(-1, 2),
   }
-  with files.whole(index) as temporary, open(temporary, "wb") as file:
-    np.savez(file, **arrays)
 
 
 def _decode(
@@ -295,38 +281,3 @@ def _decode(
     rest = iter(records)
     while chunk := list(itertools.islice(rest, _CHUNK)):
       yield from pool.map(load, chunk)
-
-
-def _open(
-  pixels: pathlib.Path, index: pathlib.Path, shape: tuple[int, int, int]
-) -> tuple[FaceTable, list[UnreadableImage]]:
-  try:
-    with open(index, "rb") as file:
-      arrays = dict(np.load(file, allow_pickle=False))
-  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise UserError(
-      f"{index}: damaged ({error}); remove it and run the same command again"
-    ) from error
-  skipped = arrays.pop("skipped").tolist()
-  count = len(arrays["label"])
-  if not pixels.exists() or pixels.stat().st_size != count * np.prod(shape):
-    raise UserError(
-      f"{pixels}: damaged, it does not hold {count} images; remove {index} and "
-      "run the same command again"
-    )
-  mapped = np.memmap(pixels, np.uint8, mode="r", shape=(count, *shape))
-  return (
-    FaceTable(images=mapped, **arrays),
-    [UnreadableImage(*error) for error in skipped],
-  )
-
-
-def _check_skipped(
-  skipped: Sequence[UnreadableImage], total: int, limit: int
-) -> None:
-  if len(skipped) > limit:
-    first = "; ".join(map(str, skipped[:3]))
-    raise UserError(
-      f"{len(skipped)} of {total} images can not be used, more than "
-      f"config.data.max_skipped = {limit}; the first: {first}"
-    )

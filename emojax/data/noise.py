@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from emojax import checks
+from emojax.data import clips
 from emojax.errors import UserError
 
 NOISE = ("none", "intercepted", "symmetric", "class_dependent")
@@ -144,6 +145,42 @@ def as_it_is(
     has_pictures=has_pictures,
     demo=demo,
   )
+
+
+def read_clips(
+  config: ml_collections.ConfigDict, min_samples: int
+) -> list[NoisyDataset]:
+  """Clips of speech, once for each split; of each the first `max_seconds`.
+
+  Args:
+    config: a whole config of RLPS.
+    min_samples: the shortest clip that can be used.
+
+  Raises:
+    UserError: whatever is wrong with a corpus, its labels or its split.
+  """
+  found, _ = clips.read(config, min_samples)
+  size = round(config.data.max_seconds * clips.SAMPLE_RATE)
+  audio_UxS = np.zeros((len(found.class_U), size), np.int16)
+  length_U = np.zeros(len(found.class_U), np.int32)
+  for row, audio in enumerate(found.audio):
+    audio = audio[:size]
+    audio_UxS[row, : len(audio)], length_U[row] = audio, len(audio)
+  source = {"audio": audio_UxS, "length": length_U}
+  label_U = found.class_U.astype(np.int32)
+  return [
+    as_it_is(
+      classes=found.classes,
+      parts={
+        part: Part(source, rows, label_U[rows])
+        for part, rows in split.parts.items()
+      },
+      name_N=found.path_U[split.parts["train"]],
+      demo=found.demo,
+      split=name if len(found.splits) > 1 else "",
+    )
+    for name, split in found.splits.items()
+  ]
 
 
 def check(config: ml_collections.ConfigDict) -> None:

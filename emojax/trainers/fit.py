@@ -6,7 +6,8 @@ mesh; batches are cut over its axis `data`.
 Letters in names: B examples of a batch, C classes.
 """
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax
@@ -15,6 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.metrics import confusion_matrix
+
+from emojax.data.noise import Part
+from emojax.runtime import sharding
+from emojax.systems.classifiers import Classifier
 
 DATA = "data"  # The mesh axis over which batches are cut.
 
@@ -230,3 +235,146 @@ def mixup(key: jax.Array, alpha: float, inputs, lengths_B, targets):
 
   lengths_B = jnp.maximum(lengths_B, lengths_B[other_B])
   return blend(inputs), lengths_B, jax.tree.map(blend, targets)
+
+
+class Examples:
+  """A classifier and the examples of a data set, on all devices.
+
+  Steps are dispatched from Python: on a CPU a convolution in a loop of XLA's is
+  40 times slower, and the number of steps may change from epoch to epoch.
+  """
+
+  def __init__(
+    self,
+    classifier: Classifier,
+    parts: Mapping[str, Part],
+    tx: optax.GradientTransformation,
+    batch_size: int,
+  ):
+    """Puts the examples on the devices and compiles.
+
+    Args:
+      classifier: what is trained.
+      parts: its examples; it learns from the part 'train'.
+      tx: its optimizer.
+      batch_size: examples of a batch, over all devices.
+    """
+    self._parts = parts
+    self._batch_size = batch_size
+    self._mesh = sharding.make_mesh(jax.device_count())
+    self._inputs = {
+      name: self.place(part.inputs()) for name, part in parts.items()
+    }
+    self.label_N = self.place(parts["train"].label_N)
+    self._draw = jax.jit(classifier.init, compiler_options=sharding.RUNS_ONCE)
+    self._init_learner = jax.jit(functools.partial(init_learner, tx))
+    whole, cut = sharding.REPLICATED, sharding.DATA
+    loss_fn = functools.partial(classifier_loss, classifier)
+    self._step = sharding.mapped(
+      functools.partial(train_step, loss_fn, tx),
+      self._mesh,
+      (*[whole] * 4, cut, cut),
+      (whole, whole),
+      donate_argnums=(0,),
+    )
+    self._outputs = sharding.mapped(
+      functools.partial(_outputs, classifier),
+      *(self._mesh, (whole, whole, cut), cut),
+    )
+
+  def draw(self, key: jax.Array) -> Any:
+    """The classifier's first variables, drawn on one device.
+
+    Where several draw, what an initialiser calls of LAPACK may block them all.
+    """
+    example = jax.tree.map(lambda x: np.asarray(x[:1]), self._inputs["train"])
+    return self._draw(key, example)
+
+  def learner(self, variables: Any) -> Learner:
+    """A classifier before its training; its memory is its own."""
+    return self._init_learner(self.place(variables))
+
+  def epoch(
+    self, learner: Learner, rows_n: np.ndarray, key: jax.Array
+  ) -> tuple[Learner, jax.Array]:
+    """Trains once on some examples of the training part.
+
+    Args:
+      learner: before the epoch; it is donated.
+      rows_n: the examples, at least one, in the order in which they are taken.
+      key: of the epoch's steps.
+
+    Returns:
+      The classifier, and the mean loss of the batches.
+    """
+    batches = filled_batches(rows_n, self._batch_size)
+    key, total = self.place(key), jnp.float32(0)
+    for index_B, weight_B in zip(*batches, strict=True):
+      learner, metrics = self._step(
+        *(learner, key, self._inputs["train"], self.label_N),
+        *(self._cut(index_B), self._cut(weight_B)),
+      )
+      total += metrics["loss"]
+    return learner, total / len(batches[0])
+
+  def predict(self, variables: Any, part: str) -> list[np.ndarray]:
+    """Logits [n, C] and features [n, D] of all examples of a part."""
+    inputs, count = self._inputs[part], len(self._parts[part])
+    index_CxB, _ = filled_batches(np.arange(count), self._batch_size)
+    outputs = predict_all(
+      lambda index_B: self._outputs(variables, inputs, self._cut(index_B)),
+      index_CxB,
+    )
+    return [values[:count] for values in outputs]
+
+  def confusion(self, variables: Any, part: str) -> np.ndarray:
+    """Counts [C, C]: true classes in rows, predicted ones in columns."""
+    logits_nxC, _ = self.predict(variables, part)
+    return confusion(logits_nxC, self._parts[part].label_N)
+
+  def place(self, tree: Any) -> Any:
+    """Puts arrays on all devices."""
+    return sharding.place(tree, self._mesh, sharding.REPLICATED)
+
+  def _cut(self, batch: np.ndarray) -> jax.Array:
+    return sharding.place(batch, self._mesh, sharding.DATA)
+
+
+def classifier_loss(
+  classifier: Classifier,
+  params: Any,
+  model_state: Any,
+  key: jax.Array,
+  inputs: Any,
+  label_N: jax.Array,
+  index_B: jax.Array,
+  weight_B: jax.Array,
+) -> tuple[jax.Array, tuple[dict, Any]]:
+  """The mean cross-entropy of a batch, for `train_step`.
+
+  Args:
+    classifier: what is trained.
+    params, model_state: its variables.
+    key: of dropout and random views.
+    inputs: all examples of the training part.
+    label_N: their classes.
+    index_B: the examples of the batch.
+    weight_B: 0 where an example only fills the batch up.
+  """
+  logits_BxC, _, changed = classifier.apply(
+    {"params": params, **model_state}, _take(inputs, index_B), True, key
+  )
+  targets_BxC = jax.nn.one_hot(label_N[index_B], logits_BxC.shape[1])
+  loss = weighted_cross_entropy(logits_BxC, targets_BxC, weight_B)
+  return loss, ({"loss": loss}, {**model_state, **changed})
+
+
+def _outputs(classifier: Classifier, variables, inputs, index_B):
+  """Logits [B, C] and features [B, D] of some examples of a part."""
+  # Nothing is random without training: any key does.
+  key = jax.random.key(0)
+  return classifier.apply(variables, _take(inputs, index_B), False, key)[:2]
+
+
+def _take(inputs: Any, index_B: jax.Array) -> Any:
+  return jax.tree.map(lambda values: values[index_B], inputs)

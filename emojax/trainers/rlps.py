@@ -25,8 +25,8 @@ import optax
 from flax import linen as nn
 
 from emojax import checks, encoders, loop, runs
-from emojax.data import clips, faces, noise, splits
-from emojax.data.noise import NoisyDataset, Part
+from emojax.data import faces, noise, splits
+from emojax.data.noise import NoisyDataset
 from emojax.errors import UserError
 from emojax.metrics import confusion_figures
 from emojax.models import selector
@@ -34,8 +34,7 @@ from emojax.models.selector import F1, LIKELIHOOD, PROBABILITY, Selection
 from emojax.reports import rlps as reports
 from emojax.reports import tables
 from emojax.runs import Run
-from emojax.runtime import memory, sharding
-from emojax.runtime.sharding import DATA, REPLICATED
+from emojax.runtime import memory
 from emojax.summary import Summary
 from emojax.systems import classifiers
 from emojax.systems.classifiers import Classifier
@@ -46,6 +45,7 @@ from emojax.trainers.fit import Best, Learner
 # in a warning, and stays there.
 AUDITED = "images that are in more than one part, if any, are named above"
 
+_F1 = "validation_f1_of_averages"  # Eq. (7).
 _NUM_SAMPLED = 100  # Examples whose rewards are kept of every epoch: Fig. 8.
 # Who chooses. The last two retain as many as RLPS did, epoch by epoch.
 ALL, POLICY, SMALL_LOSS, RANDOM = "all", "policy", "small_loss", "random"
@@ -122,181 +122,78 @@ class State:
   best: Best
 
 
-class ClassifierTraining:
-  """A classifier and a data set on the devices, for any initialisation.
-
-  Steps are dispatched from Python: on a CPU a convolution in a loop of XLA's is
-  40 times slower, and the number of steps depends on how many are retained.
-  """
-
-  def __init__(
-    self,
-    config: ml_collections.ConfigDict,
-    classifier: Classifier,
-    data: NoisyDataset,
-  ):
-    """Puts the data on the devices and compiles; `config` is a whole one."""
-    self.data = data
-    self._batch_size = config.batch_size
-    self._optimizer = config.optimizer
-    self._mesh = sharding.make_mesh(jax.device_count())
-    self._inputs = {
-      name: self.place(part.inputs()) for name, part in data.parts.items()
-    }
-    self.label_N = self.place(data.train.label_N)
-    tx = optimizers.sgd(
-      *(config.optimizer.learning_rate, config.optimizer.momentum),
-      *(config.optimizer.weight_decay, config.optimizer.clip_value),
-    )
-    self._draw = jax.jit(classifier.init, compiler_options=sharding.RUNS_ONCE)
-    self._init_learner = jax.jit(functools.partial(fit.init_learner, tx))
-    loss = functools.partial(classifier_loss, classifier)
-    self._step = sharding.mapped(
-      functools.partial(fit.train_step, loss, tx),
-      self._mesh,
-      (*[REPLICATED] * 4, DATA, DATA),
-      (REPLICATED, REPLICATED),
-      donate_argnums=(0,),
-    )
-    self._outputs = sharding.mapped(
-      functools.partial(_outputs, classifier),
-      self._mesh,
-      (REPLICATED, REPLICATED, DATA),
-      DATA,
-    )
-    self._observe = jax.jit(selector.observe)
-
-  def draw(self, key: jax.Array) -> Any:
-    """The classifier's first variables, drawn on one device.
-
-    Where several draw, what an initialiser calls of LAPACK may block them all.
-    """
-    example = jax.tree.map(lambda x: np.asarray(x[:1]), self._inputs["train"])
-    return self._draw(jax.random.fold_in(key, Use.WEIGHTS), example)
-
-  def learner(self, variables: Any) -> Learner:
-    """A classifier before its training; its memory is its own."""
-    return self._init_learner(self.place(variables))
-
-  def epoch(
-    self, learner: Learner, retained_N: np.ndarray, key: jax.Array, epoch: int
-  ) -> tuple[Learner, jax.Array]:
-    """Line 13: trains once on all examples that are retained.
-
-    Args:
-      learner: before the epoch; it is donated.
-      retained_N: bool, on the host. Without any the classifier stays as it is.
-      key: of the run.
-      epoch: since the first of the pretraining.
-
-    Returns:
-      The classifier, and the mean loss of its batches, 0 where there is none.
-    """
-    if not retained_N.any():
-      return learner, jnp.float32(0)
-    seed = np.asarray(jax.random.key_data(_key(key, Use.ORDER, epoch)))
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(retained_N))
-    index_CxB, weight_CxB = fit.filled_batches(rows, self._batch_size)
-    step_key = self.place(_key(key, Use.STEP, epoch))
-    # Lower by a factor every few epochs after a while.
-    times = max(0, epoch - self._optimizer.decay_start)
-    times //= self._optimizer.decay_every
-    rate = self._optimizer.learning_rate * self._optimizer.decay_rate**times
-    learner = learner.replace(
-      optimizer=optimizers.with_learning_rate(
-        learner.optimizer, self.place(np.float32(rate))
-      )
-    )
-    total = jnp.float32(0)
-    for index_B, weight_B in zip(index_CxB, weight_CxB, strict=True):
-      learner, metrics = self._step(
-        *(learner, step_key, self._inputs["train"], self.label_N),
-        *(self._cut(index_B), self._cut(weight_B)),
-      )
-      total += metrics["loss"]
-    return learner, total / len(index_CxB)
-
-  def extract(self, variables: Any) -> tuple[jax.Array, jax.Array]:
-    """Lines 4 and 14: what `selector.observe` gives for the training part.
-
-    One pass does for both lines, since the classifier is the same at the end of
-    an epoch and at the beginning of the next.
-    """
-    found = self.place(self.predict(variables, "train"))
-    return self._observe(*found, self.label_N)
-
-  def predict(self, variables: Any, part: str) -> list[np.ndarray]:
-    """Logits [n, K] and features [n, D] of all examples of a part."""
-    count = len(self.data.parts[part])
-    index_CxB, _ = fit.filled_batches(np.arange(count), self._batch_size)
-    outputs = fit.predict_all(
-      lambda index_B: self._outputs(
-        variables, self._inputs[part], self._cut(index_B)
-      ),
-      index_CxB,
-    )
-    return [values[:count] for values in outputs]
-
-  def confusion(self, variables: Any, part: str) -> np.ndarray:
-    """Counts [K, K]: true classes in rows, predicted ones in columns."""
-    logits_NxK, _ = self.predict(variables, part)
-    return fit.confusion(logits_NxK, self.data.parts[part].label_N)
-
-  def validate(self, variables: Any) -> dict[str, np.ndarray]:
-    """Figures of the validation part, and its confusion matrix."""
-    confusion_KxK = self.confusion(variables, "validation")
-    figures = confusion_figures(confusion_KxK)
-    return {
-      "validation_confusion_matrix": confusion_KxK,
-      **{f"validation_{k}": np.float32(v) for k, v in figures.items()},
-    }
-
-  def place(self, tree: Any) -> Any:
-    """Puts arrays on all devices."""
-    return sharding.place(tree, self._mesh, REPLICATED)
-
-  def _cut(self, batch: np.ndarray) -> jax.Array:
-    return sharding.place(batch, self._mesh, DATA)
-
-
-def classifier_loss(
-  classifier: Classifier,
-  params: Any,
-  model_state: Any,
+def classifier_epoch(
+  config: ml_collections.ConfigDict,
+  examples: fit.Examples,
+  learner: Learner,
+  retained_N: np.ndarray,
   key: jax.Array,
-  inputs: Any,
-  label_N: jax.Array,
-  index_B: jax.Array,
-  weight_B: jax.Array,
-) -> tuple[jax.Array, tuple[dict, Any]]:
-  """Eq. (5) on this device's part of a batch; see `fit.train_step`.
+  epoch: int,
+) -> tuple[Learner, jax.Array]:
+  """Line 13: trains once on all examples that are retained, Eq. (5).
 
   Args:
-    classifier: what is trained.
-    params, model_state: its variables.
-    key: of dropout and random views.
-    inputs: all examples of the training part.
-    label_N: their classes.
-    index_B: the examples of the batch.
-    weight_B: 0 where an example only fills the batch up.
+    config: a whole config.
+    examples: the classifier and its data.
+    learner: before the epoch; it is donated.
+    retained_N: bool, on the host. Without any the classifier stays as it is.
+    key: of the run.
+    epoch: since the first of the pretraining.
+
+  Returns:
+    The classifier, and the mean loss of its batches, 0 where there is none.
   """
-  logits_BxK, _, changed = classifier.apply(
-    {"params": params, **model_state}, _take(inputs, index_B), True, key
+  if not retained_N.any():
+    return learner, jnp.float32(0)
+  seed = np.asarray(jax.random.key_data(_key(key, Use.ORDER, epoch)))
+  rows_n = np.random.default_rng(seed).permutation(np.flatnonzero(retained_N))
+  # As the public VGG19 has it: lower by a factor every few epochs, after a
+  # while.
+  times = max(0, epoch - config.optimizer.decay_start)
+  times //= config.optimizer.decay_every
+  rate = config.optimizer.learning_rate * config.optimizer.decay_rate**times
+  optimizer = optimizers.with_learning_rate(
+    learner.optimizer, examples.place(np.float32(rate))
   )
-  targets_BxK = jax.nn.one_hot(label_N[index_B], logits_BxK.shape[1])
-  loss = fit.weighted_cross_entropy(logits_BxK, targets_BxK, weight_B)
-  return loss, ({"loss": loss}, {**model_state, **changed})
+  return examples.epoch(
+    learner.replace(optimizer=optimizer), rows_n, _key(key, Use.STEP, epoch)
+  )
 
 
-def _outputs(classifier: Classifier, variables, inputs, index_B):
-  """Logits [B, K] and features [B, D] of some examples of a part."""
-  # Nothing is random without training: any key does.
-  key = jax.random.key(0)
-  return classifier.apply(variables, _take(inputs, index_B), False, key)[:2]
+def validate(examples: fit.Examples, variables: Any) -> loop.Record:
+  """Figures of the validation part, and its confusion matrix."""
+  confusion_KxK = examples.confusion(variables, "validation")
+  figures = confusion_figures(confusion_KxK)
+  return {
+    "validation_confusion_matrix": confusion_KxK,
+    **{f"validation_{k}": np.float32(v) for k, v in figures.items()},
+  }
 
 
-def _take(inputs: Any, index_B: jax.Array) -> Any:
-  return jax.tree.map(lambda values: values[index_B], inputs)
+def pretraining(
+  config: ml_collections.ConfigDict, examples: fit.Examples, key: jax.Array
+) -> loop.Study:
+  """Line 2: the classifier learns from the whole training part."""
+  everything_N = np.ones(len(examples.label_N), bool)
+
+  def round_(learner: Learner, epoch: int):
+    learner, loss = classifier_epoch(
+      config, examples, learner, everything_N, key, epoch
+    )
+    return learner, {"loss": loss} | validate(examples, learner.variables)
+
+  def summarize(learner: Learner, history: loop.History) -> runs.Result:
+    last = float(history[reports.CURVE][-1])
+    return runs.Result({reports.CURVE: last}, weights=learner.variables)
+
+  return loop.Study(
+    init=lambda: examples.learner(
+      examples.draw(jax.random.fold_in(key, Use.WEIGHTS))
+    ),
+    round=round_,
+    evaluate=lambda learner: {},
+    summarize=summarize,
+  )
 
 
 def _key(key: jax.Array, use: Use, epoch: Any) -> jax.Array:
@@ -345,12 +242,21 @@ class SelectorTraining:
   def __init__(
     self,
     config: ml_collections.ConfigDict,
-    classifier: ClassifierTraining,
+    data: NoisyDataset,
+    examples: fit.Examples,
     system: System,
   ):
-    """Compiles; `config` is a whole one, `system` says who chooses."""
+    """Compiles.
+
+    Args:
+      config: a whole config.
+      data: what is cleaned.
+      examples: the same on the devices, and the classifier.
+      system: who chooses.
+    """
     self._config = config
-    self._classifier = classifier
+    self._data = data
+    self._examples = examples
     self._system = system
     self._network = {
       "network": selector.PolicyNetwork(tuple(config.policy.widths)),
@@ -361,8 +267,9 @@ class SelectorTraining:
     # Not of the seed alone: that permutes the noise, and only one kind of it
     # would be sampled.
     rng = np.random.default_rng((config.seed, _NUM_SAMPLED))
-    order_N = rng.permutation(len(classifier.data.train))
+    order_N = rng.permutation(len(data.train))
     self._sampled_M = np.sort(order_N[:_NUM_SAMPLED])
+    self._observe = jax.jit(selector.observe)
     self._select = jax.jit(self._selection)
     self._learn = jax.jit(functools.partial(self._update, system.reward))
     self._pretrain = jax.jit(self._pretrained)
@@ -377,9 +284,10 @@ class SelectorTraining:
       variables: of the pretrained classifier.
       counts: how many a rival retains in each epoch, and then in the end.
     """
-    key = self._classifier.place(key)
+    init = functools.partial(self._init, key, variables)
+    key = self._examples.place(key)
     return loop.Study(
-      init=functools.partial(self._init, key, variables),
+      init=init,
       round=functools.partial(self._round, key, counts),
       evaluate=lambda state: {},
       summarize=functools.partial(self._summarize, key, counts[-1]),
@@ -387,19 +295,27 @@ class SelectorTraining:
 
   def _init(self, key: jax.Array, variables: Any) -> State:
     """Line 2's end: the policy's pretraining with the classifier as it is."""
-    classifier = self._classifier
-    learner = classifier.learner(variables)
-    features_NxD, true_N = classifier.extract(learner.variables)
+    learner = self._examples.learner(variables)
+    features_NxD, true_N = self._extract(learner)
     policy = {}
     if self._network is not None:
       state_1xK = jnp.zeros((1, 2 * features_NxD.shape[1]))
       weights_key = jax.random.fold_in(key, Use.POLICY_WEIGHTS)
       params = jax.jit(self._network.init)(weights_key, state_1xK)["params"]
+      params, key = self._examples.place((params, key))
       policy = self._pretrain(params, features_NxD, true_N, key)
-    f1 = classifier.validate(learner.variables)["validation_f1_of_averages"]
-    best = fit.init_best(learner)
-    f1, best = classifier.place((f1, best))
+    f1 = validate(self._examples, learner.variables)[_F1]
+    f1, best = self._examples.place((f1, fit.init_best(learner)))
     return State(learner, policy, features_NxD, true_N, f1, best)
+
+  def _extract(self, learner: Learner) -> tuple[jax.Array, jax.Array]:
+    """Lines 4 and 14: what `selector.observe` gives for the training part.
+
+    One pass does for both lines, since the classifier is the same at the end of
+    an epoch and at the beginning of the next.
+    """
+    outputs = self._examples.predict(learner.variables, "train")
+    return self._observe(*self._examples.place(outputs), self._examples.label_N)
 
   def _pretrained(self, params, features_NxD, true_N, key) -> Policy:
     """Passes and updates with the classifier as it is.
@@ -425,15 +341,15 @@ class SelectorTraining:
     self, key: jax.Array, counts: Sequence[int], state: State, epoch: int
   ) -> tuple[State, loop.Record]:
     """Lines 4 to 15."""
-    classifier = self._classifier
     selection, kept_N = self._select(state, key, epoch, counts[epoch], False)
     retained_N = np.asarray(kept_N)
-    learner, loss = classifier.epoch(
-      state.learner, retained_N, key, self._config.pretraining_epochs + epoch
+    learner, loss = classifier_epoch(
+      *(self._config, self._examples, state.learner, retained_N, key),
+      self._config.pretraining_epochs + epoch,
     )
-    features_NxD, true_N = classifier.extract(learner.variables)
-    figures = classifier.validate(learner.variables)
-    f1 = classifier.place(figures["validation_f1_of_averages"])
+    features_NxD, true_N = self._extract(learner)
+    figures = validate(self._examples, learner.variables)
+    f1 = self._examples.place(figures[_F1])
     reward_N = selector.rewards(
       self._system.reward or PROBABILITY,
       *(true_N, kept_N, f1 - state.validation_f1),
@@ -443,15 +359,23 @@ class SelectorTraining:
       pass_key = _key(key, Use.PASS, epoch)
       policy = self._learn(policy, selection, reward_N, pass_key)
     best = fit.keep_best(state.best, learner, figures[reports.CURVE], epoch + 1)
-    record = self._record(retained_N, np.asarray(reward_N))
-    state = State(learner, policy, features_NxD, true_N, f1, best)
-    return state, {"loss": loss} | figures | record
+    reward = np.asarray(reward_N)
+    record = {
+      "loss": loss,
+      **figures,
+      **self._data.counts(retained_N),
+      # Eq. (3) is the sum.
+      "reward": np.float32(reward[retained_N].sum() / max(retained_N.sum(), 1)),
+      "sampled": self._sampled_M,
+      "sampled_rewards": reward[self._sampled_M],
+    }
+    return State(learner, policy, features_NxD, true_N, f1, best), record
 
   def _selection(
     self, state: State, key, epoch, count, is_final
   ) -> tuple[Selection, jax.Array]:
     """Lines 4 to 12, by whatever strategy; and who stays with the floor."""
-    label_N = self._classifier.label_N
+    label_N = self._examples.label_N
     if self._system.strategy == POLICY:
       pass_key = _key(key, Use.PASS, epoch)
       found = selector.random_pass(
@@ -472,7 +396,7 @@ class SelectorTraining:
       return found, found.retained_N
     return found, selector.with_floor(
       *(found.retained_N, found.probability_N, label_N),
-      *(len(self._classifier.data.classes), self._config.retention_floor),
+      *(len(self._data.classes), self._config.retention_floor),
     )
 
   def _update(
@@ -490,19 +414,6 @@ class SelectorTraining:
       self._config.policy.batch_size,
     )
 
-  def _record(self, retained_N, reward_N) -> dict[str, np.ndarray]:
-    """What is kept of an epoch: how many stayed, and what that was worth."""
-    data = self._classifier.data
-    return {
-      **data.counts(retained_N),
-      # Eq. (3) is the sum.
-      "reward": np.float32(
-        reward_N[retained_N].sum() / max(retained_N.sum(), 1)
-      ),
-      "sampled": self._sampled_M,
-      "sampled_rewards": reward_N[self._sampled_M],
-    }
-
   def _summarize(
     self, key: jax.Array, count: int, state: State, history: loop.History
   ) -> runs.Result:
@@ -510,7 +421,7 @@ class SelectorTraining:
     selection, kept_N = self._select(
       state, key, self._config.num_epochs, count, True
     )
-    confusion_KxK = self._classifier.confusion(state.best.variables, "test")
+    confusion_KxK = self._examples.confusion(state.best.variables, "test")
     retained_N = np.asarray(kept_N)
     outputs = {"confusion": confusion_KxK}
     if self._system.strategy != ALL:
@@ -519,9 +430,7 @@ class SelectorTraining:
     figures = {
       "best_epoch": int(state.best.when),
       reports.CURVE: float(state.best.score),
-      **reports.figures_of_run(
-        self._classifier.data, confusion_KxK, retained_N, history
-      ),
+      **reports.figures_of_run(self._data, confusion_KxK, retained_N, history),
     }
     return runs.Result(figures, outputs)
 
@@ -565,13 +474,8 @@ def _study(
   classifier = classifiers.make(config, data_sets[0].classes)
   outcomes = []
   for data in data_sets:
-    training = ClassifierTraining(config, classifier, data)
-    selectors = {
-      name: SelectorTraining(config, training, SYSTEMS[name])
-      for name in config.systems
-    }
-    for seed in range(config.num_replicates):
-      outcomes += _initialisation(config, grid, training, selectors, seed)
+    with memory.explained("config.batch_size, or config.data.image_size"):
+      outcomes += _setting(config, grid, classifier, data)
   by_row, history = runs.by_row(outcomes), runs.histories(outcomes)
   systems = {
     name: "+".join(filter(None, (classifier.name, SYSTEMS[name].name)))
@@ -585,92 +489,57 @@ def _study(
   }
 
 
-def _initialisation(
+def _setting(
   config: ml_collections.ConfigDict,
   grid: runs.Grid,
-  training: ClassifierTraining,
-  selectors: dict[str, SelectorTraining],
-  seed: int,
+  classifier: Classifier,
+  data: NoisyDataset,
 ) -> list[runs.Outcome]:
-  """All systems, from one pretrained classifier."""
-  key = jax.random.fold_in(jax.random.key(config.seed), seed)
-  setting, num_examples = training.data.setting, len(training.data.train)
-
-  def trained(system: str, study: loop.Study, num_epochs: int) -> runs.Outcome:
-    with memory.explained("config.batch_size, or config.data.image_size"):
-      return grid.train(Run(setting, system, seed), study, num_epochs)
-
-  start = trained(
-    "pretraining", _pretraining(training, key), config.pretraining_epochs
-  ).weights
-  outcomes = {}
-  for name, one in selectors.items():
-    counts = [num_examples] * (config.num_epochs + 1)
-    if name in _RIVALS:
-      rlps = outcomes["rlps"]
-      counts = [*rlps.history["retained"].tolist(), rlps.figures["retained"]]
-    study = one.study(key, start, counts)
-    outcomes[name] = trained(name, study, config.num_epochs)
-  return list(outcomes.values())
-
-
-def _pretraining(training: ClassifierTraining, key: jax.Array) -> loop.Study:
-  """Line 2: the classifier learns from the whole training part."""
-  everything_N = np.ones(len(training.data.train), bool)
-
-  def round_(learner: Learner, epoch: int):
-    learner, loss = training.epoch(learner, everything_N, key, epoch)
-    return learner, {"loss": loss} | training.validate(learner.variables)
-
-  def summarize(learner: Learner, history: loop.History) -> runs.Result:
-    last = float(history[reports.CURVE][-1])
-    return runs.Result({reports.CURVE: last}, weights=learner.variables)
-
-  return loop.Study(
-    init=lambda: training.learner(training.draw(key)),
-    round=round_,
-    evaluate=lambda learner: {},
-    summarize=summarize,
+  """All initialisations and systems, from one pretrained classifier each."""
+  tx = optimizers.sgd(
+    *(config.optimizer.learning_rate, config.optimizer.momentum),
+    *(config.optimizer.weight_decay, config.optimizer.clip_value),
   )
+  examples = fit.Examples(classifier, data.parts, tx, config.batch_size)
+  selectors = {
+    name: SelectorTraining(config, data, examples, SYSTEMS[name])
+    for name in config.systems
+  }
+  found = []
+  for seed in range(config.num_replicates):
+    key = jax.random.fold_in(jax.random.key(config.seed), seed)
+    start = grid.train(
+      Run(data.setting, "pretraining", seed),
+      pretraining(config, examples, key),
+      config.pretraining_epochs,
+    ).weights
+    outcomes = {}
+    for name, one in selectors.items():
+      counts = [len(data.train)] * (config.num_epochs + 1)
+      if name in _RIVALS:
+        rlps = outcomes["rlps"]
+        counts = [*rlps.history["retained"].tolist(), rlps.figures["retained"]]
+      outcomes[name] = grid.train(
+        Run(data.setting, name, seed),
+        one.study(key, start, counts),
+        config.num_epochs,
+      )
+    found += outcomes.values()
+  return found
 
 
 def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
   """The data once for each split and kind of noise."""
-  is_speech = config.model.classifier == classifiers.SPEECH
-  clean_sets = _read_clips(config) if is_speech else faces.read(config)
+  if config.model.classifier == classifiers.SPEECH:
+    encoder = encoders.find(classifiers.SPEECH).encoder
+    clean_sets = noise.read_clips(config, encoder.min_samples)
+  else:
+    clean_sets = [faces.read(config.data)]
   return [
     noise.add(clean, name, config.data, config.seed)
     for clean in clean_sets
     for name in config.data.noise
   ]
-
-
-def _read_clips(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
-  """The clips once for each split; of each the first `max_seconds`."""
-  encoder = encoders.find(config.model.classifier).encoder
-  found, _ = clips.read(config, encoder.min_samples)
-  size = round(config.data.max_seconds * clips.SAMPLE_RATE)
-  audio_UxS = np.zeros((len(found.class_U), size), np.int16)
-  length_U = np.zeros(len(found.class_U), np.int32)
-  for row, audio in enumerate(found.audio):
-    audio = audio[:size]
-    audio_UxS[row, : len(audio)], length_U[row] = audio, len(audio)
-  source = {"audio": audio_UxS, "length": length_U}
-  label_U = found.class_U.astype(np.int32)
-  clean = [
-    noise.as_it_is(
-      classes=found.classes,
-      parts={
-        part: Part(source, rows, label_U[rows])
-        for part, rows in split.parts.items()
-      },
-      name_N=found.path_U[split.parts["train"]],
-      demo=found.demo,
-      split=name if len(found.splits) > 1 else "",
-    )
-    for name, split in found.splits.items()
-  ]
-  return clean
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
