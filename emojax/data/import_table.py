@@ -2,26 +2,22 @@
 
 conv-emotion's `IEMOCAP_features*.pkl` hold nine objects: videoIDs,
 videoSpeakers, videoLabels, videoText, videoAudio, videoVisual, videoSentence
-(dictionaries by dialogue), trainVid and testVid. A pickle is a program; the
-unpickler here knows the words for containers and arrays, and no other.
+(dictionaries by dialogue), trainVid and testVid. What stands for NumPy's arrays
+is here; see `plain_pickle` for the rest.
 """
 
-import io
 import os
 import pathlib
-import pickle
 import re
-import struct
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from types import MappingProxyType
-from typing import BinaryIO
+import reprlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from emojax.corpora.records import normalise_session
 from emojax.data import table as tables
 from emojax.errors import UserError
+from emojax.weights import plain_pickle
 
 _FIELDS = (
   "videoIDs",
@@ -104,16 +100,20 @@ def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
   for turn, (name, letter, label) in enumerate(
     zip(names, speakers, labels, strict=True)
   ):
-    where = f"{source}: utterance {name!r} of {dialogue}"
-    named = _UTTERANCE.fullmatch(str(name))
-    speaker = named[1] + named[2] if named else f"{prefix}{letter}"
-    if speaker[-1] not in "FM":
-      raise UserError(f"{where}: speaker {letter!r} is neither F nor M")
+    # `reprlib`: these may be anything, nested to any depth.
+    where = f"{source}: utterance {reprlib.repr(name)} of {dialogue}"
+    named = isinstance(name, str) and _UTTERANCE.fullmatch(name)
+    letter = named[2] if named else letter
+    if letter not in ("F", "M"):
+      raise UserError(
+        f"{where}: speaker {reprlib.repr(letter)} is neither F nor M"
+      )
     if not isinstance(label, int | np.integer) or not 0 <= label < len(_LABELS):
       raise UserError(
-        f"{where}: label {label!r} is not one of 0 to {len(_LABELS) - 1} "
-        f"({', '.join(_LABELS)})"
+        f"{where}: label {reprlib.repr(label)} is not one of 0 to "
+        f"{len(_LABELS) - 1} ({', '.join(_LABELS)})"
       )
+    speaker = (named[1] if named else prefix) + letter
     session_name = normalise_session(session)
     rows.append((_LABELS[label], speaker, dialogue, turn, session_name))
   return rows
@@ -167,29 +167,35 @@ def _plain(value):
 
 
 class _Dtype:
-  """Stands for NumPy's type while unpickling; knows plain values only."""
+  """Stands for NumPy's type in a pickle; knows plain values only."""
 
   def __init__(self, code: str, align: bool = False, copy: bool = False):
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-      raise pickle.UnpicklingError(f"values of type {code!r}")
-    self.code = code
-    self.order = "="
+      raise ValueError("values of an unknown type")
+    self._code = code
+    self._order = "="
 
-  def __setstate__(self, state: tuple):
-    self.order = {"<": "<", ">": ">", "|": "|", "=": "="}[state[1]]
+  def build(self, state: tuple) -> None:
+    """Takes the order of bytes."""
+    if state[1] not in ("<", ">", "|", "="):
+      raise ValueError("an unknown order of bytes")
+    self._order = state[1]
 
-  def parse(self, content: str | bytes) -> np.ndarray | list:
+  def parse(self, content: str | bytes | list) -> np.ndarray | list:
     """Reads the values [N] of an array's bytes; objects are a list already."""
-    if self.code[0] == "O":
-      return list(content)
+    if self._code[0] == "O":
+      if not isinstance(content, list):
+        raise TypeError("objects that are no list")
+      return content
     if isinstance(content, str):  # Python 2
       content = content.encode("latin-1")
-    dtype = np.dtype(self.code).newbyteorder(self.order)
-    return np.frombuffer(content, dtype)
+    return np.frombuffer(
+      content, np.dtype(self._code).newbyteorder(self._order)
+    )
 
 
 class _Array:
-  """Stands for an array while unpickling.
+  """Stands for an array in a pickle.
 
   NumPy's own `__setstate__` trusts its argument: a few wrong bytes in a file
   are enough to crash the process. This one parses it.
@@ -197,90 +203,67 @@ class _Array:
 
   values: np.ndarray | list | None = None
 
-  def __setstate__(self, state: tuple):
+  def build(self, state: tuple) -> None:
+    """Takes version, shape, type, order and content."""
     _, shape, dtype, is_fortran, content = state
-    self._fill(content, dtype, shape, "F" if is_fortran else "C")
+    self.fill(content, dtype, shape, "F" if is_fortran else "C")
 
-  def _fill(self, content, dtype: _Dtype, shape: tuple, order: str) -> None:
+  def fill(self, content, dtype: _Dtype, shape: tuple, order: str) -> None:
+    """Parses the content."""
     if not isinstance(dtype, _Dtype):
-      raise pickle.UnpicklingError("an array without a type")
+      raise TypeError("an array without a type")
     values = dtype.parse(content)
     if isinstance(values, np.ndarray):
       values = values.reshape(shape, order=order)
     self.values = values
 
 
-def _reconstruct(kind, shape, code) -> _Array:
-  """NumPy's constructor in protocols 0 to 4; the state comes after it."""
-  return _Array()
-
-
 def _frombuffer(buffer, dtype, shape, order, axis_order=None) -> _Array:
   """NumPy's constructor in protocol 5."""
   array = _Array()
-  array._fill(buffer, dtype, shape, "C" if order == "K" else order)
+  array.fill(buffer, dtype, shape, "C" if order == "K" else order)
   if order == "K":
     array.values = array.values.transpose(axis_order)
   return array
 
 
-def _scalar(dtype: _Dtype, content) -> object:
-  """NumPy's constructor of one number."""
-  return dtype.parse(content)[0].item()
-
-
 def _encode(text: str, encoding: str) -> bytes:
   """`_codecs.encode` as Python 3 writes it for bytes in old protocols."""
   if encoding != "latin1":
-    raise pickle.UnpicklingError(f"encoding {encoding!r}")
+    raise ValueError("an unknown encoding")
   return text.encode("latin-1")
 
 
-def _admit() -> dict[tuple[str, str], Callable]:
+def _names() -> dict[str, object]:
   """What a pickle may name, and what stands for it here."""
-  names: dict[tuple[str, str], Callable] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
+  names: dict[str, object] = {
+    "numpy.ndarray": None,  # Named, but only `_reconstruct` makes one.
+    "numpy.dtype": _Dtype,
+    "_codecs.encode": _encode,
+    # Made empty and filled afterwards.
+    "collections.OrderedDict": dict,
+    "collections.defaultdict": lambda factory: {},
   }
   for core in ("numpy.core", "numpy._core"):  # NumPy 2 has moved it
-    names[f"{core}.multiarray", "_reconstruct"] = _reconstruct
-    names[f"{core}.multiarray", "scalar"] = _scalar
-    names[f"{core}.numeric", "_frombuffer"] = _frombuffer
+    names[f"{core}.multiarray._reconstruct"] = lambda kind, shape, code: (
+      _Array()
+    )
+    names[f"{core}.multiarray.scalar"] = lambda dtype, content: dtype.parse(
+      content
+    )[0].item()
+    names[f"{core}.numeric._frombuffer"] = _frombuffer
   for module in ("builtins", "__builtin__"):
-    for kind in (set, frozenset, list, tuple, dict):
-      names[module, kind.__name__] = kind
+    for kind in ("set", "frozenset"):
+      names[f"{module}.{kind}"] = lambda items=(): items
+    for kind in ("list", "dict", "int"):  # Of a defaultdict; never called.
+      names[f"{module}.{kind}"] = None
   return names
 
 
-class _Unpickler(pickle._Unpickler):
-  """Builds containers and arrays; refuses every other name.
-
-  It derives from the version in Python: that in C allocates whatever memory a
-  damaged file asks for. For the same reason byte arrays are read as bytes.
-  """
-
-  dispatch = MappingProxyType(
-    {
-      **pickle._Unpickler.dispatch,
-      pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
-    }
-  )
-
-  def __init__(self, file: BinaryIO, source: str | os.PathLike):
-    # Python 2's strings are bytes: `latin1` keeps them as they are.
-    super().__init__(file, encoding="latin1")
-    self._source = source
-    self._names = _admit()
-
-  def find_class(self, module: str, name: str) -> Callable:
-    if (module, name) not in self._names:
-      raise UserError(
-        f"{self._source}: refused, nothing of it was run: the pickle asks for "
-        f"{module}.{name}, and only containers and NumPy arrays are admitted"
-      )
-    return self._names[module, name]
+def _build(target: object, state: object) -> None:
+  if not isinstance(target, _Array | _Dtype):
+    raise plain_pickle.RefusedError("sets attributes of what is no array")
+  target.build(state)
 
 
 def _unpickle(source: str | os.PathLike) -> object:
@@ -289,19 +272,12 @@ def _unpickle(source: str | os.PathLike) -> object:
   except OSError as error:
     raise UserError(f"{source}: {error.strerror}; expected a pickle") from error
   try:
-    return _Unpickler(io.BytesIO(content), source).load()
-  except (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    struct.error,
-    ValueError,
-  ) as error:  # damaged bytes can mean any operation on any value
+    return plain_pickle.run(content, _names(), build=_build)
+  except plain_pickle.RefusedError as error:
+    raise UserError(
+      f"{source}: refused, nothing of it was run: the pickle {error}, and only "
+      "containers and NumPy arrays are admitted"
+    ) from error
+  except plain_pickle.DAMAGE as error:
     why = str(error).partition("\n")[0] or type(error).__name__
     raise UserError(f"{source}: not a whole pickle ({why})") from error

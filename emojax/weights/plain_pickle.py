@@ -7,35 +7,48 @@ attributes of what it builds, and a megabyte of nested tuples as the key of a
 dict crashes Python itself.)
 """
 
+import io
 import pickletools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_LITERALS = (
-  "BININT",
-  "BININT1",
-  "BININT2",
-  "LONG1",
-  "BINFLOAT",
-  "BINUNICODE",
-  "SHORT_BINUNICODE",
+# What puts its argument on the stack.
+_LITERALS = frozenset(
+  (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+    *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+  )
 )
-# What a damaged program does to a stack machine.
-DAMAGE = (IndexError, KeyError, TypeError, ValueError)
+# What damaged bytes do to a stack machine, and to the functions that it calls.
+DAMAGE = (
+  ArithmeticError,
+  AttributeError,
+  LookupError,
+  MemoryError,
+  TypeError,
+  ValueError,
+)
 
 
 class RefusedError(Exception):
   """The pickle asks for more than it is allowed; says what, as a predicate."""
 
 
+def _ignore(target: Any, state: Any) -> None:
+  """An ordered dict of PyTorch carries versions; all else stays as it is."""
+  if not isinstance(target, dict):
+    raise RefusedError(f"sets attributes of a {type(target).__name__}")
+
+
 def run(
   program: bytes,
   names: Mapping[str, Any],
-  find: Callable[[Any], Any],
+  find: Callable[[Any], Any] | None = None,
+  build: Callable[[Any, Any], None] = _ignore,
 ) -> Any:
-  """Carries out a pickle of protocol 2 or newer.
+  """Carries out a pickle of any protocol.
 
   Args:
     program: the pickle.
@@ -43,112 +56,141 @@ def run(
       it. Whatever is callable among these may be called with any plain
       arguments. Other names are refused.
     find: gives the object of a persistent identity.
+    build: is given an object and the state that it gets.
 
   Returns:
-    What it builds of dicts, lists, tuples, strings, numbers, and the results
-    of `names` and `find`. Attributes that it sets on dicts are left out.
+    What it builds of dicts, lists, tuples, strings (those of Python 2 as
+    Latin-1), bytes, numbers, and the results of `names` and `find`. Sets come
+    as lists.
 
   Raises:
-    RefusedError: before anything but `names` and `find` is called.
-    IndexError, KeyError, TypeError, ValueError: the pickle is damaged.
+    RefusedError: before anything but `names`, `find` and `build` is called.
+    *DAMAGE: the pickle is damaged.
   """
-  stack: list[Any] = []
-  marks: list[int] = []
-  memo: dict[int, Any] = {}
-
-  def pop(count: int) -> list[Any]:
-    start = len(stack) - count
-    if count < 0 or start < 0:
-      raise IndexError("the pickle takes more than it has put")
-    items = stack[start:]
-    del stack[start:]
-    return items
-
-  def pop_to_mark() -> list[Any]:
-    return pop(len(stack) - marks.pop())
-
-  for opcode, argument, _ in pickletools.genops(program):
-    match opcode.name:
-      case "PROTO" | "FRAME":
-        pass
-      case name if name in _LITERALS:
-        stack.append(argument)
-      case name if name in _CONSTANTS:
-        stack.append(_CONSTANTS[name])
-      case name if name in _TUPLES:
-        stack.append(tuple(pop(_TUPLES[name])))
-      case "TUPLE":
-        stack.append(tuple(pop_to_mark()))
-      case "EMPTY_LIST":
-        stack.append([])
-      case "EMPTY_DICT":
-        stack.append({})
-      case "MARK":
-        marks.append(len(stack))
-      case "BINPUT" | "LONG_BINPUT":
-        memo[argument] = stack[-1]
-      case "MEMOIZE":
-        memo[len(memo)] = stack[-1]
-      case "BINGET" | "LONG_BINGET":
-        stack.append(memo[argument])
-      case "APPEND":
-        _extend(pop(1), stack[-1])
-      case "APPENDS":
-        _extend(pop_to_mark(), stack[-1])
-      case "SETITEM":
-        _update(pop(2), stack[-1])
-      case "SETITEMS":
-        _update(pop_to_mark(), stack[-1])
-      case "GLOBAL":
-        stack.append(_look_up(names, *argument.split(" ", 1)))
-      case "STACK_GLOBAL":
-        stack.append(_look_up(names, *pop(2)))
-      case "REDUCE":
-        stack.append(_call(*pop(2)))
-      case "BINPERSID":
-        stack.append(find(*pop(1)))
-      case "BUILD":
-        pop(1)
-        _check_attributes(stack[-1])
-      case "STOP":
-        return stack[-1]
-      case name:
-        raise RefusedError(f"has an instruction {name}")
+  machine = _Machine(names, find, build)
+  file = io.BytesIO(program)
+  while code := file.read(1):
+    opcode = pickletools.code2op[code.decode("latin-1")]
+    argument = _argument(opcode, file)
+    if opcode.name == "STOP":
+      return machine.stack[-1]
+    if opcode.name in _LITERALS:
+      machine.stack.append(argument)
+    elif opcode.name in _OPERATIONS:
+      _OPERATIONS[opcode.name](machine, argument)
+    else:
+      raise RefusedError(f"has an instruction {opcode.name}")
   raise ValueError("no end of the pickle")
 
 
-def _extend(items: list[Any], target: Any) -> None:
-  if not isinstance(target, list):
-    raise TypeError("items for what is no list")
-  target.extend(items)
+def _argument(opcode: pickletools.OpcodeInfo, file: BinaryIO) -> Any:
+  # Of these `pickletools` decodes less than there may be, or more than is.
+  if opcode.name == "STRING":
+    return file.readline().strip()[1:-1].decode("unicode_escape")
+  if opcode.name == "GLOBAL":
+    return [file.readline().rstrip(b"\n").decode() for _ in range(2)]
+  return opcode.arg.reader(file) if opcode.arg else None
 
 
-def _update(items: list[Any], target: Any) -> None:
-  if not isinstance(target, dict):
-    raise TypeError("items for what is no dict")
-  keys, values = items[::2], items[1::2]
-  # To hash a key of tuples in tuples can take all of the stack.
-  if not all(isinstance(key, str | int) for key in keys):
-    raise RefusedError("has a dict with keys other than strings and numbers")
-  target.update(zip(keys, values, strict=True))
+class _Machine:
+  """The stack on which a pickle builds."""
+
+  def __init__(self, names, find, build):
+    self.stack: list[Any] = []
+    self.marks: list[int] = []
+    self.memo: dict[int, Any] = {}
+    self._names, self._find, self._build = names, find, build
+
+  def pop(self, count: int) -> list[Any]:
+    start = len(self.stack) - count
+    if count < 0 or start < 0:
+      raise IndexError("the pickle takes more than it has put")
+    items = self.stack[start:]
+    del self.stack[start:]
+    return items
+
+  def pop_to_mark(self) -> list[Any]:
+    return self.pop(len(self.stack) - self.marks.pop())
+
+  def extend(self, items: list[Any]) -> None:
+    if not isinstance(self.stack[-1], list):
+      raise TypeError("items for what is no list")
+    self.stack[-1].extend(items)
+
+  def update(self, items: list[Any]) -> None:
+    if not isinstance(self.stack[-1], dict):
+      raise TypeError("items for what is no dict")
+    keys, values = items[::2], items[1::2]
+    # To hash a key of tuples in tuples can take all of the stack.
+    if not all(isinstance(key, str | int) for key in keys):
+      raise RefusedError("has a dict with keys other than strings and numbers")
+    self.stack[-1].update(zip(keys, values, strict=True))
+
+  def put_dict(self, items: list[Any]) -> None:
+    self.stack.append({})
+    self.update(items)
+
+  def look_up(self, module: Any, name: Any) -> None:
+    if not isinstance(module, str) or not isinstance(name, str):
+      raise TypeError("a name that is no string")
+    full = f"{module}.{name}"
+    if full not in self._names:
+      raise RefusedError(f"tries to run {full[:80]!r}")
+    self.stack.append(self._names[full])
+
+  def call(self, function: Any, arguments: Any) -> None:
+    if not callable(function) or not isinstance(arguments, tuple):
+      raise RefusedError("calls what is no function")
+    self.stack.append(function(*arguments))
+
+  def find(self, identity: Any) -> None:
+    if self._find is None:
+      raise RefusedError("refers to something outside of it")
+    self.stack.append(self._find(identity))
+
+  def build(self, state: Any) -> None:
+    self._build(self.stack[-1], state)
+
+  def put(self, place: int) -> None:
+    self.memo[place] = self.stack[-1]
 
 
-def _look_up(names: Mapping[str, Any], module: Any, name: Any) -> Any:
-  if not isinstance(module, str) or not isinstance(name, str):
-    raise TypeError("a name that is no string")
-  full = f"{module}.{name}"
-  if full not in names:
-    raise RefusedError(f"tries to run {full[:80]!r}")
-  return names[full]
+def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine, Any], None]:
+  return lambda machine, _: machine.stack.append(make(machine))
 
 
-def _call(function: Any, arguments: Sequence[Any]) -> Any:
-  if not callable(function) or not isinstance(arguments, tuple):
-    raise RefusedError("calls what is no function")
-  return function(*arguments)
-
-
-def _check_attributes(target: Any) -> None:
-  """An ordered dict of PyTorch carries versions; all else stays as it is."""
-  if not isinstance(target, dict):
-    raise RefusedError(f"sets attributes of a {type(target).__name__}")
+_OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
+  "PROTO": lambda machine, version: None,
+  "FRAME": lambda machine, size: None,
+  "NONE": _push(lambda machine: None),
+  "NEWTRUE": _push(lambda machine: True),
+  "NEWFALSE": _push(lambda machine: False),
+  "EMPTY_TUPLE": _push(lambda machine: ()),
+  "TUPLE1": _push(lambda machine: tuple(machine.pop(1))),
+  "TUPLE2": _push(lambda machine: tuple(machine.pop(2))),
+  "TUPLE3": _push(lambda machine: tuple(machine.pop(3))),
+  "TUPLE": _push(lambda machine: tuple(machine.pop_to_mark())),
+  "EMPTY_LIST": _push(lambda machine: []),
+  "LIST": _push(_Machine.pop_to_mark),
+  "EMPTY_SET": _push(lambda machine: []),
+  "FROZENSET": _push(_Machine.pop_to_mark),
+  "EMPTY_DICT": _push(lambda machine: {}),
+  "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+  "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
+  **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine.put),
+  **dict.fromkeys(
+    ("GET", "BINGET", "LONG_BINGET"),
+    lambda machine, place: machine.stack.append(machine.memo[place]),
+  ),
+  "APPEND": lambda machine, _: machine.extend(machine.pop(1)),
+  "APPENDS": lambda machine, _: machine.extend(machine.pop_to_mark()),
+  "ADDITEMS": lambda machine, _: machine.extend(machine.pop_to_mark()),
+  "SETITEM": lambda machine, _: machine.update(machine.pop(2)),
+  "SETITEMS": lambda machine, _: machine.update(machine.pop_to_mark()),
+  "DICT": lambda machine, _: machine.put_dict(machine.pop_to_mark()),
+  "GLOBAL": lambda machine, name: machine.look_up(*name),
+  "STACK_GLOBAL": lambda machine, _: machine.look_up(*machine.pop(2)),
+  "REDUCE": lambda machine, _: machine.call(*machine.pop(2)),
+  "BINPERSID": lambda machine, _: machine.find(*machine.pop(1)),
+  "BUILD": lambda machine, _: machine.build(*machine.pop(1)),
+}

@@ -1,5 +1,6 @@
 """Pickles of conv-emotion: old and new ones, broken ones, hostile ones."""
 
+import collections
 import copyreg
 import os
 import pickle
@@ -178,8 +179,10 @@ def test_dotted_names_and_other_encodings_are_refused(tmp_path):
     b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.tofile__\x93.": "refused",
     b"c_codecs\nencode\n(Vx\nVzlib\ntR.": "not a whole pickle",
     b"cos\nsystem\n.": "refused",
-    b"\x82\x01.": "not a whole pickle",  # the extension registry
-    b"P1\n.": "not a whole pickle",  # a persistent identity
+    b"\x82\x01.": "refused.*EXT1",  # the extension registry
+    b"P1\n.": "refused.*PERSID",  # a persistent identity
+    b"K\x01Q.": "refused.*outside",
+    b"}}b.": "refused.*sets attributes",
   }
   for content, why in hostile.items():
     source.write_bytes(content)
@@ -267,3 +270,43 @@ def test_damaged_bytes_never_escape(tmp_path, protocol):
       import_table.import_pickle(source, tmp_path / "a.npz")
     except UserError as error:
       assert str(source) in str(error)
+
+
+_DEEP = 250_000
+_TUPLES = b")" + b"\x85" * _DEEP
+_NESTED = {
+  "key": b"}" + _TUPLES + b"K\x01s",
+  "set": b"c__builtin__\nset\n(](" + _TUPLES + b"etR",
+  "tuples": b"](" + _TUPLES + b"K\x01K\x02e",
+  "lists": b"](K\x01K\x02" + b"]" * _DEEP + b"a" * (_DEEP - 1) + b"e",
+  "dtype": b"cnumpy\ndtype\n(X\x02\0\0\0f4tR(K\x03" + _TUPLES + b"tb",
+}
+
+
+@pytest.mark.parametrize("name", _NESTED)
+@pytest.mark.parametrize("field", ["videoAudio", "videoLabels"])
+def test_deep_nesting_is_one_line(tmp_path, name, field):
+  """Python's hash and `repr` of such a thing take all of the stack."""
+  whole = pickle.dumps(_content(**_one(field, "here")), 2)
+  place = b"X\x04\0\0\0here"
+  assert whole.count(place) == 1
+  source = tmp_path / "a.pkl"
+  source.write_bytes(whole.replace(place, _NESTED[name]))
+  with pytest.raises(UserError) as caught:
+    import_table.import_pickle(source, tmp_path / "a.npz")
+  assert str(source) in str(caught.value)
+  assert "\n" not in str(caught.value)
+  assert len(str(caught.value)) < 500
+  if name == "key":
+    assert "refused, nothing of it was run" in str(caught.value)
+
+
+def test_dictionaries_with_a_default(tmp_path):
+  """As a script that gathers dialogues leaves them."""
+  fields = list(_content())
+  fields[0] = collections.defaultdict(list, fields[0])
+  fields[1] = collections.OrderedDict(fields[1])
+  for protocol in (0, 2, 4):
+    source = _write(tmp_path / "a.pkl", tuple(fields), protocol)
+    table = import_table.import_pickle(source, tmp_path / "a.npz")
+    assert len(table) == 5
