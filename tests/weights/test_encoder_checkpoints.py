@@ -296,7 +296,7 @@ import pathlib, re, sys
 sys.modules["torch"] = None  # An import of PyTorch fails.
 import jax
 import jax.numpy as jnp
-from emojax.encoders import checkpoints
+from emojax.weights import checkpoints
 
 
 def peak():  # In KiB. `ru_maxrss` would start at the peak of the parent.
