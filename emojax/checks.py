@@ -1,78 +1,67 @@
-"""Checks of config values that end with one line for the user."""
+"""Checks of config values that end with one line for the user.
 
+Each takes a config and dotted names of its fields, and raises a `UserError` of
+the first one that is wrong.
+"""
+
+import functools
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import ml_collections
 
 from emojax.errors import UserError
 
+Config = Mapping[str, Any]
 
-def positive(config: ml_collections.ConfigDict, *fields: str) -> None:
-  """Every field is a finite number above 0, or a tuple of such numbers.
 
-  Raises:
-    UserError: names the first that is not.
-  """
+def common(config: Config) -> None:
+  """Numbers that every system's config has, see `configs/common.py`."""
+  positive(config, "num_replicates", "num_epochs", "batch_size")
+  positive(config, "checkpoint_every")
+  not_negative(config, "data.max_skipped", "data.num_workers")
+  for field in ("seed", "split.seed"):
+    _require(config, field, lambda x: 0 <= x < 2**32, "in 0 to 2^32 - 1")
+
+
+def positive(config: Config, *fields: str) -> None:
+  """Each is a finite number above 0, or a tuple of such numbers."""
   for field in fields:
     _require(config, field, lambda x: x > 0, "above 0")
 
 
-def not_negative(config: ml_collections.ConfigDict, *fields: str) -> None:
-  """Every field is a finite number of at least 0, or a tuple of such numbers.
-
-  Raises:
-    UserError: names the first that is not.
-  """
+def not_negative(config: Config, *fields: str) -> None:
+  """Each is a finite number of at least 0, or a tuple of such numbers."""
   for field in fields:
     _require(config, field, lambda x: x >= 0, "at least 0")
 
 
-def fraction(config: ml_collections.ConfigDict, *fields: str) -> None:
-  """Every field is a number of at least 0 and below 1.
-
-  Raises:
-    UserError: names the first that is not.
-  """
+def fraction(config: Config, *fields: str) -> None:
+  """Each is a number of at least 0 and below 1."""
   for field in fields:
     _require(config, field, lambda x: 0 <= x < 1, "at least 0 and below 1")
 
 
-def distinct(config: ml_collections.ConfigDict, *fields: str) -> None:
-  """Every field is a tuple of numbers that differ as they are printed.
-
-  Raises:
-    UserError: names the first that is not.
-  """
+def distinct(config: Config, *fields: str) -> None:
+  """Each is a tuple of numbers that differ as they are printed."""
   for field in fields:
     values = _get(config, field)
     if len({f"{value:g}" for value in values}) < len(values):
       raise UserError(f"config.{field} = {values!r}: name each number once")
 
 
-def choice(
-  config: Mapping[str, Any], field: str, known: tuple[str, ...]
-) -> None:
-  """The field is one of the `known` names.
-
-  Raises:
-    UserError: it is not.
-  """
-  value = _get(config, field)
+def choice(config: Config, field: str, known: Iterable[Any]) -> None:
+  """The field is one of the `known` values."""
+  value, known = _get(config, field), list(known)
   if value not in known:
-    raise UserError(f"config.{field} = {value!r}: there are {', '.join(known)}")
+    raise UserError(
+      f"config.{field} = {value!r}: there are {', '.join(map(str, known))}"
+    )
 
 
-def choices(
-  config: Mapping[str, Any], field: str, known: tuple[str, ...]
-) -> None:
-  """The field is a tuple, or comma-separated text, of some `known` names.
-
-  Raises:
-    UserError: names what is not known, or there twice.
-  """
-  value = _get(config, field)
+def choices(config: Config, field: str, known: Iterable[str]) -> None:
+  """The field is a tuple, or comma-separated text, of some `known` names."""
+  value, known = _get(config, field), list(known)
   names = value.split(",") if isinstance(value, str) else value
   names = [str(name).strip() for name in names]
   unknown = [name for name in names if name not in known]
@@ -85,17 +74,14 @@ def choices(
     raise UserError(f"config.{field} = {value!r}: name each once")
 
 
-def _require(config, field, holds, what) -> None:
+def _require(config: Config, field: str, holds, what: str) -> None:
   value = _get(config, field)
   numbers = value if isinstance(value, tuple) else (value,)
   if not numbers or not all(
-    isinstance(x, int | float) and math.isfinite(x) and holds(x)
-    for x in numbers
+    type(x) in (int, float) and math.isfinite(x) and holds(x) for x in numbers
   ):
     raise UserError(f"config.{field} = {value!r}: has to be {what}")
 
 
-def _get(config: Mapping[str, Any], field: str):
-  for name in field.split("."):
-    config = config[name]
-  return config
+def _get(config: Config, field: str) -> Any:
+  return functools.reduce(operator.getitem, field.split("."), config)

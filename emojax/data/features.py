@@ -208,6 +208,8 @@ def _run(
     kept: the cache.
     num_workers: number of processes; 0: one a core.
   """
+  if not jobs:
+    return
   description = f"openSMILE {audio_features}"
   num_workers = min(num_workers or os.cpu_count() or 1, len(jobs))
   if num_workers < 2:
