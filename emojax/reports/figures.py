@@ -64,6 +64,7 @@ def learning_curves(
   for ax, (setting, panel) in zip(axes, curves.items(), strict=True):
     ax.set_title(setting)
     ax.margins(x=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     for system, values_RxE in panel.items():
       mean_E, half_E = values_RxE.mean(axis=0), 0.0
       if len(values_RxE) > 1:

@@ -277,7 +277,7 @@ def _curves(runs: Sequence[FinishedRun]) -> tuple[figures.Curves, list[str]]:
   for run in runs:
     found = figures.curves(run.summary, run.history)
     for setting, panel in found.items():
-      title = f"{setting}: {markdown.title(run.summary.curve).lower()}"
+      title = f"{setting}\n{run.summary.curve.replace('_', ' ')}"
       for label, values_RxE in panel.items():
         name = label if len(runs) == 1 else f"{label} ({run.name})"
         curves.setdefault(title, {})[name] = values_RxE

@@ -118,10 +118,10 @@ def test_a_comparison_of_three_studies(tmp_path, monkeypatch, write_study):
   assert "Measured at the last epoch: frozen, last-2." in text
   assert "Measured at the best epoch: faces." in text
   assert panels == {
-    "unseen: validation unweighted accuracy": [
+    "unseen\nvalidation unweighted accuracy": [
       *("C1 (frozen)", "C1 (last-2)", "DANN (last-2)")
     ],
-    "noisy: reward": ["DANN (faces)"],
+    "noisy\nreward": ["DANN (faces)"],
   }
   assert "demo" not in text
   names = ["comparison.md", "comparison.png", "learning_curves.png"]
