@@ -9,15 +9,16 @@ import pytest
 import soundfile
 
 from emojax.audio import io
-from emojax.data import builders
+from emojax.corpora import speech as corpora
+from emojax.data import array_record
 from emojax.errors import UserError
 
-RATE = builders.SAMPLE_RATE
+RATE = array_record.SAMPLE_RATE
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-  monkeypatch.setattr(builders, "_CLIPS_IN_A_SHARD", 4)
+  monkeypatch.setattr(array_record, "_CLIPS_IN_A_SHARD", 4)
 
 
 @pytest.fixture
@@ -39,9 +40,14 @@ def corpus(tmp_path):
   return path, samples
 
 
-def _prepare(corpus, tmp_path, max_skipped=0):
+def prepare(name, path, data_dir, max_skipped, **options):
+  found = corpora.read(name, str(path))
+  return array_record.prepare(name, found, data_dir, max_skipped, **options)
+
+
+def _prepare(corpus, tmp_path, max_skipped=0, **options):
   path, _ = corpus
-  return builders.prepare("manifest", str(path), tmp_path / "data", max_skipped)
+  return prepare("manifest", path, tmp_path / "data", max_skipped, **options)
 
 
 def test_every_clip_as_it_is(corpus, tmp_path, capsys):
@@ -68,9 +74,8 @@ def test_another_rate_and_more_channels(tmp_path):
   stereo = np.stack([np.sin(2 * np.pi * 440 * time), np.zeros(48_000)], axis=1)
   soundfile.write(tmp_path / "a.wav", stereo, 48_000, subtype="FLOAT")
   (tmp_path / "mine.csv").write_text("path,label,speaker\na.wav,sad,A\n")
-  clips, _ = builders.prepare(
-    "manifest", str(tmp_path / "mine.csv"), tmp_path / "data", 0
-  )
+  path = tmp_path / "mine.csv"
+  clips, _ = prepare("manifest", path, tmp_path / "data", 0)
   audio = clips[0]["audio"] / io.FULL_SCALE
   expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
   np.testing.assert_allclose(audio[500:-500], expected[500:-500], atol=1e-3)
@@ -130,9 +135,34 @@ def test_unreadable_clips_are_named_each_time(corpus, tmp_path, caplog):
       assert clips[index]["turn"] == utterance.turn
     # The limit holds for what is prepared already, too.
     with pytest.raises(
-      UserError, match=r"2 of 10 .* max_skipped = 1; .*4\.wav"
+      UserError, match=r"2 of 10 .*max_skipped = 1; .*4\.wav"
     ):
       _prepare(corpus, tmp_path, max_skipped=1)
+
+
+def test_short_clips_are_named_each_time_and_not_prepared_again(
+  corpus, tmp_path, caplog, monkeypatch
+):
+  (tmp_path / "9.wav").write_bytes(b"no audio at all")
+  _prepare(corpus, tmp_path, max_skipped=1)
+  monkeypatch.setattr(io, "read", None)
+  caplog.clear()
+  # The first two have 800 and 801 samples.
+  clips, skipped = _prepare(corpus, tmp_path, max_skipped=3, min_samples=802)
+  assert [error.path for error in skipped] == [
+    str(tmp_path / f"{name}.wav") for name in (9, 0, 1)
+  ]
+  text = "0.wav: 50 ms long, less than the 50 ms of one frame"
+  assert text in caplog.text
+  assert [u.turn for u in clips.utterances] == [2, 3, 4, 5, 6, 7, 8]
+  assert list(clips.num_samples) == list(range(802, 809))
+  for index, utterance in enumerate(clips.utterances):
+    assert clips[index]["turn"] == utterance.turn
+    assert len(clips[index]["audio"]) == clips.num_samples[index]
+  with pytest.raises(UserError, match=r"3 of 10 .*max_skipped = 2; .*9\.wav"):
+    _prepare(corpus, tmp_path, max_skipped=2, min_samples=802)
+  with pytest.raises(UserError, match="no recording is usable"):
+    _prepare(corpus, tmp_path, max_skipped=10, min_samples=2_000)
 
 
 def test_a_shard_without_a_usable_clip(corpus, tmp_path):
@@ -203,7 +233,7 @@ def test_a_full_disk(corpus, tmp_path, monkeypatch):
   def fill(_):
     raise RuntimeError("write() failed: No space left on device; writing x")
 
-  monkeypatch.setattr(builders.Recordings, "download_and_prepare", fill)
+  monkeypatch.setattr(array_record.CorpusBuilder, "download_and_prepare", fill)
   with pytest.raises(UserError, match="no room on the disk"):
     _prepare(corpus, tmp_path)
 
@@ -219,7 +249,7 @@ def test_real_clips(real_data, tmp_path):
   folder.mkdir()
   for path in sorted((real_data / "ravdess" / "Actor_01").iterdir())[:6]:
     (folder / path.name).symlink_to(path)
-  clips, skipped = builders.prepare("ravdess", str(tmp_path), tmp_path / "d", 0)
+  clips, skipped = prepare("ravdess", tmp_path, tmp_path / "d", 0)
   assert (len(clips), skipped) == (6, [])
   expected = io.read(clips.utterances[5].path, RATE)
   np.testing.assert_allclose(
@@ -230,13 +260,15 @@ def test_real_clips(real_data, tmp_path):
 # One recording of 80 kB many times: 2,000 of them would be 160 MB.
 _MEMORY = """
 import pathlib, resource, sys
-from emojax.data import builders
+from emojax.corpora import speech as corpora
+from emojax.data import array_record
 folder = pathlib.Path(sys.argv[1])
 
 def peak(count):
   path = folder / f"{count}.csv"
   path.write_text("path,label,speaker\\n" + "a.wav,sad,A\\n" * count)
-  clips, _ = builders.prepare("manifest", str(path), folder / "data", 0)
+  found = corpora.read("manifest", str(path))
+  clips, _ = array_record.prepare("manifest", found, folder / "data", 0)
   for index in range(0, len(clips), 10):
     assert len(clips[index]["audio"]) == 40_000
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
