@@ -10,7 +10,7 @@ import ml_collections
 
 from emojax.corpora import downloads
 from emojax.errors import UserError
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 
 
 class Reader(Protocol):

@@ -20,7 +20,7 @@ from emojax.data import array_record, pipeline, splits, store
 from emojax.data.array_record import Corpus
 from emojax.data.splits import Split
 from emojax.errors import UserError
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 
 SAMPLE_RATE = array_record.SAMPLE_RATE
 

@@ -21,7 +21,7 @@ from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 
 
 @dataclasses.dataclass(frozen=True)

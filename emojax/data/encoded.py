@@ -22,7 +22,7 @@ from emojax.data.clips import Clips
 from emojax.data.pipeline import Pieces
 from emojax.encoders import Encoder
 from emojax.runtime import sharding
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 
 _VERSION = 2  # Raise it with any change of what an encoder computes.

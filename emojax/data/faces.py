@@ -21,7 +21,7 @@ from emojax.corpora.records import PARTS, Face
 from emojax.data import noise, store
 from emojax.data.noise import NoisyDataset, Part
 from emojax.errors import UserError
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 
 _LOG = logging.getLogger(__name__)

@@ -1,14 +1,8 @@
 """Set-up of JAX that every entry point shares."""
 
-import pathlib
-
 import jax
-import platformdirs
 
-
-def cache_folder() -> pathlib.Path:
-  """The user's own cache folder for emojax (features, demo, compilation)."""
-  return pathlib.Path(platformdirs.user_cache_dir("emojax"))
+from emojax.runtime.files import cache_folder
 
 
 def enable_compilation_cache() -> None:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and where caches lie."""
 
 import contextlib
 import errno
@@ -8,10 +8,17 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+import platformdirs
+
 from emojax.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
+
+
+def cache_folder() -> pathlib.Path:
+  """The user's own cache folder for emojax (features, demo, compilation)."""
+  return pathlib.Path(platformdirs.user_cache_dir("emojax"))
 
 
 @contextlib.contextmanager

@@ -134,9 +134,7 @@ def test_unreadable_clips_are_named_each_time(corpus, tmp_path, caplog):
     for index, utterance in enumerate(clips.utterances):
       assert clips[index]["turn"] == utterance.turn
     # The limit holds for what is prepared already, too.
-    with pytest.raises(
-      UserError, match=r"2 of 10 .*max_skipped = 1; .*4\.wav"
-    ):
+    with pytest.raises(UserError, match=r"2 of 10 .*max_skipped = 1; .*4\.wav"):
       _prepare(corpus, tmp_path, max_skipped=1)
 
 

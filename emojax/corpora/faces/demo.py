@@ -14,7 +14,7 @@ from PIL import Image
 from emojax.corpora.faces import image_folder
 from emojax.corpora.records import Face
 from emojax.runtime import files
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 from emojax.synthetic import face_drawing, schematic
 

@@ -19,7 +19,7 @@ import soundfile
 
 from emojax.corpora.records import Utterance
 from emojax.runtime import files
-from emojax.runtime.compilation import cache_folder
+from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 from emojax.synthetic import phones, source_filter
 from emojax.synthetic import voices as demo
