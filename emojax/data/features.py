@@ -46,8 +46,7 @@ def extract(
   They are kept in `cache_dir` under the content of the recording or the text
   and the extractor's settings, each as soon as it is there: an interrupted
   extraction goes on where it stopped. A recording that cannot be used is named
-  in a warning and skipped. Where no audio features are asked for, none is
-  needed.
+  in a warning and skipped; without audio features none is read.
 
   Args:
     utterances: records, [U].
@@ -83,13 +82,8 @@ def extract(
         f"config.data.text_features = {data.text_features!r}: no utterance has "
         f"a transcript; add them, or choose {NOTHING!r}"
       )
-    text = lexical.extract(
-      texts,
-      data.text_features,
-      data.text_encoder,
-      data.text_revision,
-      cache_dir,
-    )
+    chosen = data.text_features, data.text_encoder, data.text_revision
+    text = lexical.extract(texts, *chosen, cache_dir)
     table = dataclasses.replace(
       table, features={**table.features, "text": text}
     )
@@ -99,31 +93,20 @@ def extract(
 def annotations(
   utterances: Sequence[Utterance], corpora: Sequence[str]
 ) -> FeatureTable:
-  """The table of U utterances without features: to split or to count.
-
-  Args:
-    utterances: records, [U].
-    corpora: the name of each one's corpus, [U].
-  """
+  """The table of `extract` without features: to split or to count."""
   digests = recordings.digests([utterance.path for utterance in utterances])
   return _annotations(utterances, corpora, digests)
 
 
 def _annotations(utterances, corpora, digests) -> FeatureTable:
-  def column(name: str, kind: type) -> np.ndarray:
-    return np.array([getattr(u, name) for u in utterances], kind)
-
+  prints = [digest if isinstance(digest, str) else "" for digest in digests]
+  texts = {"corpus": corpora, "fingerprint": prints}
+  for name in ("label", "speaker", "dialogue", "session"):
+    texts[name] = [getattr(utterance, name) for utterance in utterances]
   return FeatureTable(
-    features={},
-    label=column("label", str),
-    speaker=column("speaker", str),
-    dialogue=column("dialogue", str),
-    turn=column("turn", np.int64),
-    session=column("session", str),
-    corpus=np.array(corpora, str),
-    fingerprint=np.array(
-      [digest if isinstance(digest, str) else "" for digest in digests]
-    ),
+    {},
+    turn=np.array([utterance.turn for utterance in utterances], np.int64),
+    **{name: np.array(values, str) for name, values in texts.items()},
   )
 
 
@@ -200,7 +183,7 @@ def _restore(kept: Vectors, digest: str, name: str) -> np.ndarray | None:
 def _run(
   jobs: Mapping[str, str], audio_features: str, kept: Vectors, num_workers: int
 ) -> Iterator[tuple[str, str]]:
-  """Has the workers fill the cache; yields what is done, and why if it is not.
+  """Fills the cache; yields each digest as it is done, and why if it is not.
 
   Args:
     jobs: the recording for each digest that the cache lacks.
@@ -217,13 +200,18 @@ def _run(
       yield digest, _work(path, audio_features, kept, digest)
     return
   # JAX's threads are alive in this process: a fork could inherit their locks.
-  pool = futures.ProcessPoolExecutor(
-    num_workers,
-    multiprocessing.get_context("spawn"),
-    _start_worker,
-  )
+  context = multiprocessing.get_context("spawn")
+  pool = futures.ProcessPoolExecutor(num_workers, context, _start_worker)
   try:
-    running = _submit(pool, jobs, audio_features, kept)
+    try:
+      running = {
+        pool.submit(_work, path, audio_features, kept, digest): digest
+        for digest, path in jobs.items()
+      }
+    except (OSError, ValueError) as error:
+      # A worker that dies meanwhile closes the pool's pipes under `submit`, and
+      # CPython 3.11 finds one closed, or its number taken by another.
+      raise futures.process.BrokenProcessPool(str(error)) from error
     done = futures.as_completed(running)
     for future in progress(done, len(running), description):
       yield running[future], future.result()
@@ -239,18 +227,6 @@ def _run(
     ) from error
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _submit(pool, jobs, audio_features, kept) -> dict[futures.Future, str]:
-  try:
-    return {
-      pool.submit(_work, path, audio_features, kept, digest): digest
-      for digest, path in jobs.items()
-    }
-  except (OSError, ValueError) as error:
-    # A worker that dies meanwhile closes the pool's pipes under `submit`, and
-    # CPython 3.11 finds one closed, or its number taken by another.
-    raise futures.process.BrokenProcessPool(str(error)) from error
 
 
 def _start_worker() -> None:

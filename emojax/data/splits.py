@@ -6,10 +6,9 @@ part. U utterances, all corpora together.
 """
 
 import dataclasses
-import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 import numpy as np
@@ -32,28 +31,17 @@ _MAY_SHARE = frozenset(("unlabelled", "test"))
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """Rows by part.
-
-  Attributes:
-    parts: sorted int64 [N] rows by name: 'train', 'validation' and 'test' of a
-      system that validates, else 'labelled', 'unlabelled' and 'test'.
-  """
+  """Sorted rows [N] by the name of the part, see `make`."""
 
   parts: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-  """What a split is made by; anything else with these attributes does too.
+  """What a split is made by; anything else with these attributes does too."""
 
-  Attributes:
-    speaker_U: unique over all corpora, never ''.
-    session_U: '' where there is none; of several corpora 'corpus:session'.
-    corpus_U: see `records.merge`.
-  """
-
-  speaker_U: np.ndarray
-  session_U: np.ndarray
+  speaker_U: np.ndarray  # Unique over all corpora, see `records.merge`.
+  session_U: np.ndarray  # '' where there is none.
   corpus_U: np.ndarray
 
 
@@ -63,12 +51,10 @@ def make(
   """The splits that a config asks for.
 
   Args:
-    split: a `config.split`; all its methods but 'official', which reads the
-      parts of a corpus and needs no split.
+    split: a `config.split` of any method but 'official', the corpus' own parts.
     names: of all utterances.
-    validates: the parts are 'train', 'validation' and 'test'. Else they are
-      'labelled', 'unlabelled' and 'test', and the unlabelled part is the test
-      part (of 'sessions': whatever is not labelled).
+    validates: the parts are 'train', 'validation' and 'test', else 'labelled',
+      'unlabelled' (as the test part, or all other sessions) and 'test'.
 
   Returns:
     A split for each setting, by its name.
@@ -128,20 +114,12 @@ def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
       f"only {known[0]} is labelled: choosing the stabilised recipe needs two "
       "speakers; label more, or set config.stabilised.enabled=False"
     )
-  held_out = [
-    labelled[np.isin(units, group)]
-    for group in np.array_split(known, min(num_folds, len(known)))
-  ]
-  return [
-    Split(
-      {
-        "labelled": np.setdiff1d(labelled, test),
-        "unlabelled": np.union1d(unlabelled, test),
-        "test": test,
-      }
-    )
-    for test in held_out
-  ]
+  folds = []
+  for group in np.array_split(known, min(num_folds, len(known))):
+    test = labelled[np.isin(units, group)]
+    learn, unseen = np.setdiff1d(labelled, test), np.union1d(unlabelled, test)
+    folds.append(Split({"labelled": learn, "unlabelled": unseen, "test": test}))
+  return folds
 
 
 def _shuffle(split, names, validates) -> Iterator[tuple[str, Split]]:
@@ -159,37 +137,35 @@ def _shuffle(split, names, validates) -> Iterator[tuple[str, Split]]:
 
 def _by_speakers(split, names, validates) -> Iterator[tuple[str, Split]]:
   """Tests, and validates, on speakers that are named; the others teach."""
-  fields = ("validation_speakers", "test_speakers")[not validates :]
-  chosen = [_named_speakers(split, names, field) for field in fields]
+  known = sorted(set(names.speaker_U.tolist()))
+  chosen = []
+  for field in ("validation_speakers", "test_speakers")[not validates :]:
+    text = split[field]
+    who = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = ", ".join(name for name in who if name not in known)
+    if unknown or not who:
+      problem = f"no speaker {unknown}" if unknown else "names nobody"
+      raise UserError(
+        f"config.split.{field} = {text!r}: {problem}; there are "
+        f"{', '.join(known)}"
+      )
+    chosen.append(who)
   both = sorted(set(chosen[0]) & set(chosen[-1])) if validates else []
   if both:
     raise UserError(
       f"config.split: {', '.join(both)} validates and tests; name each speaker "
       "once"
     )
-  held_out = np.isin(names.speaker_U, np.concatenate(chosen))
-  if held_out.all():
+  learn_U = ~np.isin(names.speaker_U, np.concatenate(chosen))
+  if not learn_U.any():
     raise UserError(
       "config.split: no speaker is left to learn from; there are "
-      f"{', '.join(np.unique(names.speaker_U).tolist())}"
-    )
-  rows = [np.flatnonzero(np.isin(names.speaker_U, who)) for who in chosen]
-  learn = np.flatnonzero(~held_out)
-  setting = f"unseen {', '.join(chosen[-1])}"
-  yield setting, _split(split, names, validates, learn, rows[-1], rows[0])
-
-
-def _named_speakers(split, names, field) -> list[str]:
-  known = sorted(set(names.speaker_U.tolist()))
-  chosen = [name.strip() for name in split[field].split(",") if name.strip()]
-  unknown = [name for name in chosen if name not in known]
-  if unknown or not chosen:
-    problem = f"no speaker {', '.join(unknown)}" if unknown else "names nobody"
-    raise UserError(
-      f"config.split.{field} = {split[field]!r}: {problem}; there are "
       f"{', '.join(known)}"
     )
-  return chosen
+  rows = [np.flatnonzero(np.isin(names.speaker_U, who)) for who in chosen]
+  parts = np.flatnonzero(learn_U), rows[-1], rows[0]
+  setting = f"unseen {', '.join(chosen[-1])}"
+  yield setting, _split(split, names, validates, *parts)
 
 
 def _k_fold(split, names, validates) -> Iterator[tuple[str, Split]]:
@@ -239,10 +215,9 @@ def _leave_one_out(split, names, validates) -> Iterator[tuple[str, Split]]:
 
 
 def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
-  """Splits as Lian et al. do: TS 1234, 123, 134, 234 and 23.
+  """As Lian et al., e.g. TS 1234: the digits of the labelled sessions.
 
-  Each setting names the digits of the labelled sessions. A fifth of their
-  speakers validate.
+  A fifth of their speakers validate.
   """
   settings = [str(labelled) for labelled in split.labelled_sessions]
   if not settings or len(set(settings)) < len(settings):
@@ -250,12 +225,8 @@ def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
       f"config.split.labelled_sessions = {split.labelled_sessions!r}: name "
       "each setting once, such as ('1234', '23')"
     )
-  session_U = np.array(
-    [
-      session.removeprefix(f"{corpus}:")
-      for session, corpus in zip(names.session_U, names.corpus_U, strict=True)
-    ]
-  )
+  places = zip(names.session_U, names.corpus_U, strict=True)
+  session_U = np.array([s.removeprefix(f"{corpus}:") for s, corpus in places])
   test = normalise_session(split.test_session)
   for labelled in settings:
     setting = f"TS {labelled}"
@@ -269,28 +240,19 @@ def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
         f"{where}: name labelled sessions, and another one for the test"
       )
     for corpus in np.unique(names.corpus_U):
-      of_corpus = session_U[names.corpus_U == corpus]
-      _require_sessions(f"{where}: {corpus}", of_corpus, [*chosen, test])
+      known = set(session_U[names.corpus_U == corpus].tolist()) - {""}
+      missing = [name for name in (*chosen, test) if name not in known]
+      if missing:
+        raise UserError(
+          f"{where}: {corpus}: no session {', '.join(missing)}; there are "
+          f"{', '.join(sorted(known)) or 'none'}"
+        )
     learn_U, test_U = np.isin(session_U, chosen), session_U == test
     rows = np.flatnonzero(learn_U), np.flatnonzero(test_U)
     made = _split(split, names, validates, *rows)
     if not validates:
       made.parts["unlabelled"] = np.flatnonzero(~learn_U)
     yield setting, made
-
-
-def _require_sessions(where: str, session_U: np.ndarray, wanted) -> None:
-  known = sorted(set(session_U.tolist()) - {""})
-  missing = [name for name in wanted if name not in known]
-  if missing and known:
-    raise UserError(
-      f"{where}: no session {', '.join(missing)}; there are {', '.join(known)}"
-    )
-  if missing:
-    raise UserError(
-      f"{where}: the data have no sessions; give a session for each utterance, "
-      "or choose another config.split.method"
-    )
 
 
 def _split(split, names, validates, learn, test, validation=None) -> Split:
@@ -332,28 +294,6 @@ def _speakers_by_corpus(
     yield str(corpus), known
 
 
-def row_fingerprints(features: Mapping[str, np.ndarray]) -> list[str]:
-  """One name for the same features, for each row, '' where they tell nothing.
-
-  Two people may say the same words, so rows without audio (none in the table,
-  or all zeros) are not taken for copies of each other.
-
-  Args:
-    features: [U, D] matrices by modality.
-  """
-  if "audio" not in features:
-    return [""] * len(next(iter(features.values())))
-  heard_U = features["audio"].any(axis=1)
-  # Adding zero gives -0.0 the bytes of 0.0.
-  matrices = [features[name] + 0.0 for name in sorted(features)]
-  return [
-    hashlib.sha256(b"".join(row.tobytes() for row in rows)).hexdigest()
-    if heard
-    else ""
-    for heard, *rows in zip(heard_U, *matrices, strict=True)
-  ]
-
-
 def audit(
   split: Split,
   labels: Sequence[str],
@@ -368,8 +308,7 @@ def audit(
   Args:
     split: rows by part.
     labels: [U], '' where unlabelled.
-    speakers: [U], unique over all corpora.
-    dialogues: [U], unique over all corpora.
+    speakers, dialogues: [U], unique over all corpora.
     fingerprints: [U], equal for identical recordings, '' where unknown.
 
   Returns:
@@ -384,54 +323,36 @@ def audit(
   for name, rows in split.parts.items():
     if not len(rows):
       raise UserError(f"the {name} part of the split is empty")
-  for one, other in itertools.combinations(split.parts, 2):
-    if {one, other} != _MAY_SHARE:
-      pair = {one: split.parts[one], other: split.parts[other]}
-      _check_apart(pair, "speaker", speakers, speakers, dialogues)
-      _check_apart(pair, "recording", fingerprints, speakers, dialogues)
-  return _format(split, labels, speakers, dialogues)
+  for pair in itertools.combinations(split.parts, 2):
+    if set(pair) != _MAY_SHARE:
+      for what, values in (("speaker", speakers), ("recording", fingerprints)):
+        _check_apart(split, pair, what, values, speakers, dialogues)
+  names = sorted(set(labels.tolist()) - {""})
+  table = [["part", "utterances", "dialogues", "speakers", *names, "no label"]]
+  for part, rows in split.parts.items():
+    counts = Counter(labels[rows].tolist())
+    who = sorted(set(speakers[rows].tolist()))
+    numbers = len(rows), len(set(dialogues[rows].tolist()))
+    people = f"{len(who)}: {' '.join(who)}"
+    labelled = (counts[name] for name in (*names, ""))
+    table.append([part, *map(str, numbers), people, *map(str, labelled)])
+  return markdown.table(table, num_names=len(table[0]))
 
 
-def _check_apart(
-  pair: dict[str, np.ndarray],
-  what: str,
-  values: np.ndarray,
-  speakers: np.ndarray,
-  dialogues: np.ndarray,
-) -> None:
+def _check_apart(split, pair, what, values, speakers, dialogues) -> None:
   """Refuses a value that rows of both parts have."""
-  one, other = (set(values[rows].tolist()) for rows in pair.values())
+  one, other = (set(values[split.parts[part]].tolist()) for part in pair)
   shared = sorted((one & other) - {""})
   if not shared:
     return
   places = []
-  for part, rows in pair.items():
-    row = rows[values[rows] == shared[0]][0]
+  for part in pair:
+    row = next(row for row in split.parts[part] if values[row] == shared[0])
     places.append(
       f"the {part} part (row {row}: speaker {speakers[row]}, dialogue "
       f"{dialogues[row]})"
     )
   raise UserError(
-    f"the same {what} is in {places[0]} and in {places[1]}, {len(shared)} such "
-    "in all; split or clean the data so that each is in one part only"
+    f"the same {what} is in {' and in '.join(places)}, {len(shared)} such in "
+    "all; split or clean the data so that each is in one part only"
   )
-
-
-def _format(
-  split: Split, labels: np.ndarray, speakers: np.ndarray, dialogues: np.ndarray
-) -> str:
-  names = sorted(set(labels.tolist()) - {""})
-  rows = [["part", "utterances", "dialogues", "speakers", *names, "no label"]]
-  for part, index in split.parts.items():
-    counts = Counter(labels[index].tolist())
-    who = sorted(set(speakers[index].tolist()))
-    rows.append(
-      [
-        part,
-        str(len(index)),
-        str(len(set(dialogues[index].tolist()))),
-        f"{len(who)}: {' '.join(who)}",
-        *(str(counts[name]) for name in (*names, "")),
-      ]
-    )
-  return markdown.table(rows, num_names=len(rows[0]))

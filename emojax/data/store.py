@@ -37,21 +37,19 @@ class Writer:
   """Takes rows [n, ...] of one shape and type, in any order."""
 
   def __init__(self, file: int):
-    """Writes to an open file, at first nothing."""
     self._file = file
     self.num_rows = 0
-    self.shape: tuple[int, ...] | None = None
-    self.dtype: np.dtype | None = None
+    self.kind: tuple[tuple[int, ...], np.dtype] | None = None
 
   def put(self, start: int, rows: np.ndarray) -> None:
     """Puts rows [n, ...] where row `start` and the next ones belong."""
-    if self.shape is None:
-      self.shape, self.dtype = rows.shape[1:], rows.dtype
-    if (rows.shape[1:], rows.dtype) != (self.shape, self.dtype):
-      raise ValueError(f"{rows.dtype} {rows.shape} among {self.shape}")
+    kind = rows.shape[1:], rows.dtype
+    self.kind = self.kind or kind
+    if kind != self.kind:
+      raise ValueError(f"rows of {kind} among those of {self.kind}")
     content = np.ascontiguousarray(rows).view(np.uint8).reshape(-1).data
     # Not through a map: there a full disk would kill the process.
-    place = start * (len(content) // len(rows)) if len(rows) else 0
+    place = start * rows[:1].nbytes
     if os.pwrite(self._file, content, place) < len(content):
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     self.num_rows = max(self.num_rows, start + len(rows))
@@ -63,15 +61,10 @@ class Writer:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Store:
-  """What `open_or_create` gives; small to copy to other processes.
-
-  Attributes:
-    folder: of the store.
-    arrays: the small ones, by name.
-  """
+  """What `open_or_create` gives; small to copy to other processes."""
 
   folder: pathlib.Path
-  arrays: Mapping[str, np.ndarray] = dataclasses.field(repr=False)
+  arrays: Mapping[str, np.ndarray] = dataclasses.field(repr=False)  # The small.
 
   @functools.cached_property
   def values(self) -> np.ndarray:
@@ -95,7 +88,6 @@ class Sequences(Sequence):
   """Sequences [T, ...] that lie one after the other in a store, by index."""
 
   def __init__(self, store: Store, lengths: Sequence[int]):
-    """Takes T of each sequence."""
     self.lengths = np.asarray(lengths)
     self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
     self._store = store
@@ -125,11 +117,8 @@ def open_or_create(
   if not (folder / _INDEX).exists():
     with files.explained(folder):
       _create(folder, compute)
-  arrays = {
-    name: values
-    for name, values in _index(folder).items()
-    if name not in (_SHAPE, _TYPE)
-  }
+  arrays = _index(folder)
+  del arrays[_SHAPE], arrays[_TYPE]
   store = Store(folder, arrays)
   _ = store.values  # Says now what is damaged.
   return store
@@ -143,8 +132,8 @@ def _create(folder: pathlib.Path, compute) -> None:
     with open(work / _VALUES, "wb") as file:
       writer = Writer(file.fileno())
       arrays = compute(writer)
-    shape = (writer.num_rows, *writer.shape)
-    described = {_SHAPE: np.array(shape), _TYPE: np.array(str(writer.dtype))}
+    shape, dtype = writer.kind
+    described = {_SHAPE: [writer.num_rows, *shape], _TYPE: str(dtype)}
     _save(work / _INDEX, np.savez, **arrays, **described)
     try:
       work.rename(folder)
@@ -173,20 +162,12 @@ def _damaged(path: pathlib.Path, why: str) -> UserError:
 
 @dataclasses.dataclass(frozen=True)
 class Vectors:
-  """float32 [D], one file for each content, by its digest.
-
-  Attributes:
-    folder: where they are kept.
-  """
+  """float32 [D], one file for each content, by its digest."""
 
   folder: pathlib.Path
 
   def make(self) -> None:
-    """Makes the folder.
-
-    Raises:
-      UserError: it can not be there.
-    """
+    """Makes the folder; a `UserError` says why it can not be there."""
     with files.explained(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -200,11 +181,7 @@ class Vectors:
     return vector if is_vector else None
 
   def put(self, digest: str, vector: np.ndarray) -> None:
-    """Keeps a vector, whole or not at all.
-
-    Raises:
-      UserError: no room on the disk.
-    """
+    """Keeps a vector, whole or not at all; a `UserError` on a full disk."""
     with files.whole(self._path(digest)) as temporary:
       _save(temporary, np.save, vector)
 

@@ -1,6 +1,7 @@
 """Feature tables: what a study trains on, as one `.npz` file."""
 
 import dataclasses
+import hashlib
 import os
 import zipfile
 import zlib
@@ -10,15 +11,12 @@ import numpy as np
 
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import normalise_session
-from emojax.data import splits
 from emojax.errors import UserError
 from emojax.runtime import files
 
 MODALITIES = ("audio", "text")
-_REQUIRED, _OPTIONAL = (
-  ("label", "speaker", "dialogue", "turn"),
-  ("session", "corpus"),
-)
+_REQUIRED = ("label", "speaker", "dialogue", "turn")
+_WRITTEN = (*_REQUIRED, "session", "corpus")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +84,7 @@ def dialogues(table: FeatureTable) -> list[np.ndarray]:
 
 
 def validate(table: FeatureTable, where: str | os.PathLike) -> None:
-  """Checks the contract of `FeatureTable`.
-
-  Args:
-    table: the table.
-    where: the file it comes from or goes to, for the error.
+  """Checks the contract of `FeatureTable`; `where` is its file.
 
   Raises:
     UserError: wrong shapes, a value that is no number, an empty speaker.
@@ -132,10 +126,7 @@ def save(path: str | os.PathLike, table: FeatureTable) -> None:
     UserError: the table breaks its contract, or the disk is full.
   """
   validate(table, path)
-  arrays = {
-    name: np.asarray(getattr(table, name), str)
-    for name in (*_REQUIRED, *_OPTIONAL)
-  }
+  arrays = {name: np.asarray(getattr(table, name), str) for name in _WRITTEN}
   arrays["turn"] = np.asarray(table.turn, np.int64)
   # An open file, not a name: `savez` appends `.npz` to names that lack it.
   with files.whole(path) as temporary, open(temporary, "wb") as file:
@@ -160,28 +151,37 @@ def load(path: str | os.PathLike) -> FeatureTable:
       f"speaker, dialogue, turn, session, and audio or text; this one has "
       f"{', '.join(arrays) or 'none of them'}"
     )
-  texts = {
-    name: _strings(arrays[name], name, path)
-    for name in (*_REQUIRED, *_OPTIONAL)
-    if name in arrays and name != "turn"
+  converted = {
+    name: _CONVERSIONS.get(name, _strings)(array, f"{path}: {name} has type")
+    for name, array in arrays.items()
   }
-  texts.setdefault("session", np.full(texts["label"].shape, ""))
-  table = FeatureTable(
-    features={
-      name: _floats(arrays[name], name, path)
-      for name in MODALITIES
-      if name in arrays
-    },
-    turn=_integers(arrays["turn"], "turn", path),
-    **texts,
-  )
+  converted.setdefault("session", np.full(converted["label"].shape, ""))
+  features = {n: converted.pop(n) for n in MODALITIES if n in converted}
+  table = FeatureTable(features, **converted)
   validate(table, path)
   return dataclasses.replace(
     table,
     label=_translate(table.label, lambda one: canonical(one, f"{path}: label")),
     session=_translate(table.session, normalise_session),
-    fingerprint=np.array(splits.row_fingerprints(table.features)),
+    fingerprint=_fingerprints(table.features),
   )
+
+
+def _fingerprints(features: dict[str, np.ndarray]) -> np.ndarray:
+  """One name for the same features of a row; '' where they tell nothing.
+
+  Two people may say the same words, so rows without audio (none in the table,
+  or all zeros) are not taken for copies of each other.
+  """
+  if "audio" not in features:
+    return np.full(len(features["text"]), "")
+  # Adding zero gives -0.0 the bytes of 0.0.
+  rows = zip(*(features[name] + 0.0 for name in sorted(features)), strict=True)
+  digests = [
+    hashlib.sha256(b"".join(map(np.ndarray.tobytes, row))) for row in rows
+  ]
+  heard = features["audio"].any(axis=1)
+  return np.where(heard, [digest.hexdigest() for digest in digests], "")
 
 
 def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -192,13 +192,11 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
       held = {member.removesuffix(".npy") for member in archive.namelist()}
     with np.load(path, allow_pickle=False) as stored:
-      for name in (*MODALITIES, *_REQUIRED, *_OPTIONAL):
+      for name in (*MODALITIES, *_WRITTEN):
         if name in held:
           arrays[name] = stored[name]
-  except FileNotFoundError as error:
-    raise UserError(
-      f"{path}: no such file; expected a feature table"
-    ) from error
+  except FileNotFoundError:
+    raise UserError(f"{path}: no such file; expected a feature table") from None
   except ValueError as error:
     raise UserError(
       f"{path}: {name} is no plain array ({error}); save strings with "
@@ -211,9 +209,7 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
   return arrays
 
 
-def _strings(
-  array: np.ndarray, name: str, where: str | os.PathLike
-) -> np.ndarray:
+def _strings(array: np.ndarray, has_type: str) -> np.ndarray:
   """Brings text, bytes or whole numbers to strings without blank edges."""
   if array.dtype.kind == "S":
     try:
@@ -221,36 +217,31 @@ def _strings(
     except UnicodeDecodeError:
       array = np.strings.decode(array, "latin-1")
   elif array.dtype.kind != "U":
-    array = _integers(array, name, where).astype(str)
+    array = _integers(array, has_type, "strings").astype(str)
   return np.strings.strip(array)
 
 
-def _integers(
-  array: np.ndarray, name: str, where: str | os.PathLike
-) -> np.ndarray:
+def _integers(array, has_type, expected="whole numbers") -> np.ndarray:
   """Brings whole numbers of any type to int64."""
-  if array.dtype.kind in "iu":
-    return array.astype(np.int64)
-  if (
+  is_whole = array.dtype.kind in "iu" or (
     array.dtype.kind == "f"
     and np.isfinite(array).all()
     and (array == np.rint(array)).all()
-  ):
-    return array.astype(np.int64)
-  expected = "whole numbers" if name == "turn" else "strings"
-  raise UserError(
-    f"{where}: {name} has type {array.dtype}; expected {expected}"
   )
+  if not is_whole:
+    raise UserError(f"{has_type} {array.dtype}; expected {expected}")
+  return array.astype(np.int64)
 
 
-def _floats(
-  array: np.ndarray, name: str, where: str | os.PathLike
-) -> np.ndarray:
+def _floats(array: np.ndarray, has_type: str) -> np.ndarray:
   """Brings numbers to float32; what is too large becomes infinite."""
   if array.dtype.kind not in "fiu":
-    raise UserError(f"{where}: {name} has type {array.dtype}; expected float32")
+    raise UserError(f"{has_type} {array.dtype}; expected float32")
   with np.errstate(over="ignore"):
     return array.astype(np.float32)
+
+
+_CONVERSIONS = {"turn": _integers, **dict.fromkeys(MODALITIES, _floats)}
 
 
 def _translate(array: np.ndarray, function: Callable[[str], str]) -> np.ndarray:

@@ -6,20 +6,21 @@ values, no download. `bert`: the mean token of a BERT or RoBERTa encoder.
 """
 
 import hashlib
-import logging
+import importlib
 import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from emojax.audio import io
 from emojax.data.store import Vectors
 from emojax.errors import UserError
 
 HASHED_WORDS = 1024
 NAMES = ("hashing", "bert", "elmo")
+_MODULES = {"bert": "text", "elmo": "elmo"}
 _BATCH_SIZE = 32
-_log = logging.getLogger(__name__)
 
 
 def extract(
@@ -35,11 +36,11 @@ def extract(
   content of the encoder's files, batch by batch.
 
   Args:
-    texts: '' where there is none; its features are zeros.
+    texts: '' where there is none.
     name: one of `NAMES`.
     encoder: a folder or, for `bert`, a hub id; `hashing` has none.
     revision: of the hub's repository; '' is its main branch.
-    cache_dir: folder of the cache; made if it is missing.
+    cache_dir: made if it is missing.
 
   Raises:
     UserError: no encoder where one is needed, or one that does not load.
@@ -55,7 +56,11 @@ def extract(
       f"config.data.text_features = {name!r}: name its weights in "
       f"config.data.text_encoder ({example})"
     )
-  folder = _folder(name, encoder, revision)
+  folder = pathlib.Path(encoder).expanduser()
+  if name == "bert":
+    from emojax.weights import hub
+
+    folder = hub.folder(encoder, revision or None)
   kept = Vectors(
     pathlib.Path(cache_dir, f"{name}-{_content_hash(folder)[:16]}")
   )
@@ -64,7 +69,11 @@ def extract(
   pending = [text for text, vector in vectors.items() if vector is None]
   if pending:
     kept.make()
-    for rows, found in _run(name, folder, pending):
+    # Only here: it starts JAX and transformers, and the workers of the audio
+    # features import this module too.
+    module = importlib.import_module(f"emojax.encoders.{_MODULES[name]}")
+    encoder = module.load(str(folder))
+    for rows, found in module.vectors(encoder, pending, _BATCH_SIZE):
       for row, vector in zip(rows, found, strict=True):
         vectors[pending[row]] = vector
         kept.put(digests[pending[row]], vector)
@@ -95,33 +104,10 @@ def commit(name: str, encoder: str) -> str:
   return hub.revision_of(hub.folder(encoder))
 
 
-def _folder(name: str, encoder: str, revision: str) -> pathlib.Path:
-  if name == "elmo":
-    return pathlib.Path(encoder).expanduser()
-  from emojax.weights import hub
-
-  return hub.folder(encoder, revision or None)
-
-
-def _run(name: str, folder: pathlib.Path, texts: Sequence[str]):
-  """Yields rows of `texts` and their vectors, as they are computed."""
-  # Imported when they are needed: they start JAX and transformers, and the
-  # workers of the audio features import this module too.
-  if name == "elmo":
-    from emojax.encoders import elmo
-
-    return elmo.vectors(elmo.load(folder), texts, _BATCH_SIZE)
-  from emojax.encoders import text
-
-  return text.vectors(text.load(str(folder)), texts, _BATCH_SIZE)
-
-
 def _content_hash(folder: pathlib.Path) -> str:
   """SHA-256 over the names and the content of an encoder's files."""
   total = hashlib.sha256()
   for path in sorted(folder.glob("*")):
     if path.is_file():
-      with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-      total.update(f"{path.name}\0{digest}\0".encode())
+      total.update(f"{path.name}\0{io.content_hash(path)}\0".encode())
   return total.hexdigest()

@@ -295,7 +295,7 @@ def test_sessions_of_several_corpora_are_those_of_each():
     (list("1122334444"), "123", "no session 5"),
     (list("1122334455"), "1235", "another one for the test"),
     (list("1122334455"), "", "name labelled sessions"),
-    ([""] * 10, "1234", "the data have no sessions"),
+    ([""] * 10, "1234", "no session 1, 2, 3, 4, 5; there are none"),
   ],
 )
 def test_sessions_that_are_not_there(sessions, labelled, why):
@@ -446,18 +446,3 @@ def test_an_empty_part():
   split = splits.Split({"labelled": np.arange(5), "test": np.arange(0)})
   with pytest.raises(UserError, match="test part of the split is empty"):
     splits.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)
-
-
-def test_identical_rows_have_one_fingerprint():
-  audio = np.array([[1, 2], [0, 0], [1, 2], [-0.0, 0], [1, 3]], np.float32)
-  text = np.ones((5, 1), np.float32)
-  a, none, b, silent, c = splits.row_fingerprints(
-    {"audio": audio, "text": text}
-  )
-  assert a == b != c
-  assert none == silent == ""
-  # The same words with another voice are not the same recording.
-  assert splits.row_fingerprints({"text": text}) == [""] * 5
-  other = np.arange(5, dtype=np.float32)[:, np.newaxis]
-  told_apart = splits.row_fingerprints({"audio": audio, "text": other})
-  assert len(set(told_apart)) == 4

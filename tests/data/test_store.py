@@ -68,7 +68,7 @@ def test_rows_of_another_shape_are_a_mistake(tmp_path):
     writer.append(np.zeros((1, 2)))
     writer.append(np.zeros((1, 3)))
 
-  with pytest.raises(ValueError, match=r"\(1, 3\) among \(2,\)"):
+  with pytest.raises(ValueError, match=r"\(3,\).* among .*\(2,\)"):
     store.open_or_create(tmp_path / "store", compute)
   assert not list(tmp_path.iterdir())
 
