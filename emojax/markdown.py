@@ -1,8 +1,13 @@
 """Tables and figures as text: fractions 0..1 are printed in percent."""
 
+from __future__ import annotations
+
+import typing
 from collections.abc import Sequence
 
-from emojax.summary import Estimate, Interval
+if typing.TYPE_CHECKING:
+  # Prediction prints a table, too, and has no use for SciPy's statistics.
+  from emojax.summary import Estimate, Interval
 
 NOTHING = "–"
 

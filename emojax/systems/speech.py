@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 
-from emojax import encoders, summary
+from emojax import encoders
 from emojax.audio import io
 from emojax.encoders import Encoder
 from emojax.errors import UserError
@@ -202,25 +202,30 @@ def load(run: pathlib.Path) -> tuple[SpeechSystem, Any]:
   Raises:
     UserError: no finished run, one of another study, or a damaged one.
   """
-  if summary.read(run).study != STUDY:
+  if not (run / "summary.json").exists():
     raise UserError(
-      f"{run}: a run of another study, which has no speech emotion classifier; "
-      "name a run of configs/speech.py"
+      f"{run}: no finished run (it has no summary.json); train it first, with "
+      "launch.py --config=configs/speech.py"
     )
   folder = run / _FOLDER
+  for name in (_DESCRIPTION, _WEIGHTS):
+    if not (folder / name).exists():
+      raise UserError(
+        f"{folder / name}: no such file; name the folder of a finished run of "
+        "configs/speech.py"
+      )
   try:
-    text = (folder / _DESCRIPTION).read_text(encoding="utf-8")
-    fields = json.loads(text)
-    del fields["study"]
+    fields = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    if (study := fields.pop("study")) != STUDY:
+      raise UserError(
+        f"{run}: a run of another study ({study}), which has no speech emotion "
+        "classifier; name a run of configs/speech.py"
+      )
     system = SpeechSystem.from_json(fields)
     if not (system.temperature > 0 and system.window_seconds > 0):
       raise ValueError("temperature and window_seconds have to be above 0")
     system.model()  # Finds what is missing or of another type.
     params = tensors.load(folder / _WEIGHTS)
-  except FileNotFoundError as error:
-    raise UserError(
-      f"{error.filename}: no such file; train the run again"
-    ) from error
   except (
     AttributeError,
     ValueError,

@@ -16,7 +16,9 @@ import soxr
 from scipy import special
 
 from emojax.audio import io
+from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech_config import SpeechConfig
+from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.errors import UserError
 from emojax.inference import predict, sources
 from emojax.runtime import tensors
@@ -25,8 +27,8 @@ from emojax.systems import speech
 RATE = 16_000
 WINDOW = 1.0
 ENCODERS = {
-  "log_mel": speech.log_mel_encoder((4,)),
-  "wav2vec2": speech.speech_encoder(
+  "log_mel": LogMel((4,)),
+  "wav2vec2": Wav2Vec2(
     SpeechConfig(
       hidden_size=16,
       num_hidden_layers=1,
@@ -47,8 +49,6 @@ def make_system(encoder: str) -> speech.SpeechSystem:
   return speech.SpeechSystem(
     ENCODERS[encoder],
     classes=("angry", "neutral", "sad"),
-    sample_rate=RATE,
-    normalise=encoder == "wav2vec2",
     window_seconds=WINDOW,
     pooling="attention",
     weigh_layers=False,
@@ -65,9 +65,9 @@ def make_run(folder, encoder="log_mel"):
     jax.random.key(0), np.zeros((1, RATE)), np.array([RATE])
   )
   (folder / "model").mkdir(parents=True)
-  for name, write in speech.files("model", system, variables["params"]).items():
+  for name, write in speech.files(system, variables["params"]).items():
     write(folder / name)
-  (folder / "summary.json").write_text(json.dumps({"study": "speech"}))
+  (folder / "summary.json").touch()
   return folder
 
 
@@ -109,21 +109,19 @@ def voice(seconds, seed, rate=RATE):
 
 def direct(run, windows):
   """Logits of single clips, one by one and without padding."""
-  system, params = speech.load(run / "model")
+  system, params = speech.load(run)
 
   @jax.jit
   def logits(samples_S):
-    audio_1xS = speech.to_float(samples_S[None])
     lengths_1 = np.array([len(samples_S)])
-    if system.normalise:
-      audio_1xS = speech.normalise(audio_1xS, lengths_1)
+    audio_1xS = system.prepare(samples_S[None], lengths_1)
     return system.model().apply({"params": params}, audio_1xS, lengths_1)[0][0]
 
   return np.array([logits(samples) for samples in windows])
 
 
 def probabilities(run, logits_C):
-  system, _ = speech.load(run / "model")
+  system, _ = speech.load(run)
   return special.softmax(logits_C / system.temperature)
 
 
@@ -261,7 +259,9 @@ def damage(run, what):
     (run / "summary.json").unlink()
     (run / "model" / description).unlink()
   elif what == "dann":
-    (run / "summary.json").write_text(json.dumps({"title": "DANN", "rows": []}))
+    (run / "model" / description).write_text(json.dumps({"study": "dann"}))
+  elif what == "no description":
+    (run / "model" / description).unlink()
   elif what == "cut":
     weights.write_bytes(weights.read_bytes()[:-100])
   elif what == "weights of another model":
@@ -288,11 +288,12 @@ def damage(run, what):
   [
     ("missing", "no finished run"),
     ("dann", "a run of another study"),
+    ("no description", "system.json: no such file; name"),
     ("cut", "damaged"),
     ("weights of another model", "do not match"),
     ("weights missing", "do not match"),
     ("nan", "damaged"),
-    ("no weights", "no such file"),
+    ("no weights", "weights.safetensors: no such file"),
     ("description", "damaged"),
   ],
 )
@@ -318,7 +319,7 @@ def test_long_windows_make_smaller_batches(run, monkeypatch):
     return in_batches(pieces, sizes, rows)
 
   monkeypatch.setattr(predict, "in_batches", spy)
-  system, params = speech.load(run / "model")
+  system, params = speech.load(run)
   for seconds in (1.0, 20.0, 500.0):
     long = dataclasses.replace(system, window_seconds=seconds)
     list(predict.classify(long, params, []))
@@ -327,7 +328,8 @@ def test_long_windows_make_smaller_batches(run, monkeypatch):
 
 _NOT_LOADED = (
   "clu", "emojax.loop", "emojax.trainers", "grain", "matplotlib", "opensmile",
-  "optax", "orbax", "sklearn", "tensorflow_datasets", "torch", "transformers",
+  "optax", "orbax", "sklearn", "tensorflow", "tensorflow_datasets", "torch",
+  "transformers",
 )  # fmt: skip
 
 

@@ -1,14 +1,20 @@
 """Pooling and classifier against PyTorch, and what padding must not change."""
 
+import json
+
 import chex
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from emojax.encoders.log_mel import LogMelEncoder, num_frames
+from emojax import encoders
+from emojax.encoders.interface import normalise
+from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech_config import SpeechConfig
+from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.models.pooling import AttentionPooling, MeanPooling
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.systems import speech
@@ -28,8 +34,8 @@ TINY = SpeechConfig(
   mask_time_prob=0.0,
 )
 ENCODERS = {
-  "wav2vec2": speech.speech_encoder(TINY),
-  "log_mel": speech.log_mel_encoder((4, 4)),
+  "wav2vec2": Wav2Vec2(TINY),
+  "log_mel": LogMel((4, 4)),
 }
 
 
@@ -37,8 +43,6 @@ def make_system(name, **changes):
   fields = {
     "encoder": ENCODERS[name],
     "classes": ("angry", "happy", "sad"),
-    "sample_rate": 16_000,
-    "normalise": True,
     "window_seconds": 1.0,
     "pooling": "attention",
     "weigh_layers": False,
@@ -115,7 +119,7 @@ def test_padding_and_batch_mates_change_nothing(encoder, weigh_layers):
 
   @jax.jit
   def classify(audio, lengths):
-    audio = speech.normalise(audio, lengths)
+    audio = system.prepare(audio, lengths)
     return model.apply(variables, audio, lengths)[0]
 
   together = classify(audio, lengths)
@@ -130,7 +134,7 @@ def test_normalise_is_the_preprocessors():
     3 + rng.normal(size=900),
     rng.normal(size=500),
   )
-  found = speech.normalise(jnp.asarray(audio), jnp.array([900, 500]))
+  found = normalise(jnp.asarray(audio), jnp.array([900, 500]))
   for row, length, clip in zip(found, (900, 500), audio, strict=True):
     clip = clip[:length]
     expected = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-7)
@@ -138,25 +142,55 @@ def test_normalise_is_the_preprocessors():
     np.testing.assert_array_equal(row[length:], 0)
 
 
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_what_an_encoder_says_of_itself(name):
+  encoder = ENCODERS[name]
+  module = encoder.module(jnp.float32)
+  shortest = encoder.min_samples
+  longer = shortest + 3 * encoder.samples_per_frame
+  assert encoder.num_frames(longer) == encoder.num_frames(shortest) + 3
+  audio, lengths = jnp.ones((1, longer)), jnp.array([longer])
+  outputs, variables = jax.eval_shape(
+    lambda: module.init_with_output(jax.random.key(0), audio, lengths)
+  )
+  chex.assert_shape(outputs["mask"], (1, encoder.num_frames(longer)))
+  flat = flax.traverse_util.flatten_dict(variables["params"])
+  layers = {encoder.layer_of(path) for path in flat} - {None}
+  assert layers == set(range(encoder.num_layers))
+  assert encoders.from_json(json.loads(json.dumps(encoder.to_json()))) == (
+    encoder
+  )
+  assert encoder.masks == (name == "wav2vec2")
+
+
+def test_names_of_encoders():
+  assert encoders.names() == ["log_mel", "small"]
+  with pytest.raises(ValueError, match="there is an encoder called 'small'"):
+    encoders.register("small", LogMel(), "another one")
+  with pytest.raises(ValueError, match="no encoder 'unknown'"):
+    encoders.from_json({"kind": "unknown"})
+
+
 def test_frames_of_the_log_mel_encoder():
-  encoder = LogMelEncoder((4, 4, 4))
+  encoder = LogMel((4, 4, 4))
+  module = encoder.module(jnp.float32)
   for samples in (1280, 1279, 4000, 4001):
     audio = jnp.zeros((1, samples))
     lengths = jnp.array([samples])
     outputs, _ = jax.eval_shape(
-      lambda audio, lengths: encoder.init_with_output(
+      lambda audio, lengths: module.init_with_output(
         jax.random.key(0), audio, lengths
       ),
       audio,
       lengths,
     )
-    chex.assert_shape(outputs["mask"], (1, num_frames(samples, 3)))
+    chex.assert_shape(outputs["mask"], (1, encoder.num_frames(samples)))
 
 
 def test_published_head_of_a_base_model():
   system = make_system(
     "wav2vec2",
-    encoder=speech.speech_encoder(SpeechConfig(mask_time_prob=0.0)),
+    encoder=Wav2Vec2(SpeechConfig(mask_time_prob=0.0)),
     classes=tuple("abcdefgh"),
     hidden=256,
   )
@@ -179,12 +213,13 @@ def test_description_survives_json(tmp_path):
   model = system.model()
   audio, lengths = jnp.ones((1, 3200)), jnp.array([3200])
   params = jax.jit(model.init)(jax.random.key(0), audio, lengths)["params"]
-  for name, write in speech.files("model", system, params).items():
+  (tmp_path / "summary.json").touch()
+  for name, write in speech.files(system, params).items():
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     write(path)
-  again, read = speech.load(tmp_path / "model")
-  assert again == SpeechSystem.from_json(again.to_json())
+  again, read = speech.load(tmp_path)
+  assert again == system
   assert (again.temperature, again.classes) == (1.5, system.classes)
   chex.assert_trees_all_equal(read, jax.device_get(params))
   assert isinstance(again.model(), SpeechClassifier)
