@@ -13,6 +13,7 @@ import fcntl
 import itertools
 import json
 import logging
+import operator
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,12 +98,7 @@ class Grid:
   """The runs of a study in its work folder."""
 
   def __init__(self, workdir: pathlib.Path, config: ml_collections.ConfigDict):
-    """Nothing is written before the first training.
-
-    Args:
-      workdir: of the study.
-      config: the whole config; `config.checkpoint_every` is in rounds.
-    """
+    """Of a whole config; nothing is written before the first training."""
     self.workdir = workdir
     self._config = config
 
@@ -111,14 +107,7 @@ class Grid:
   ) -> Outcome:
     """Trains a run to its end, unless it has come there already.
 
-    Args:
-      run: names the folder.
-      study: whose `summarize` gives a `Result`.
-      num_rounds: see `loop.run`.
-      unit: what a round is called.
-
-    Raises:
-      UserError, SystemExit: see `loop.run`.
+    `study.summarize` gives a `Result`; all else is as in `loop.run`.
     """
     folder = self._folder(run)
     if not (folder / _FIGURES).exists():
@@ -141,14 +130,8 @@ class Grid:
   ) -> tuple[loop.State, loop.History]:
     """`loop.run` in a folder of the study, which is claimed for its config."""
     _claim(self.workdir, self._config)
-    return loop.run(
-      study,
-      folder,
-      num_rounds,
-      self._config.checkpoint_every,
-      description,
-      unit,
-    )
+    every = self._config.checkpoint_every
+    return loop.run(study, folder, num_rounds, every, description, unit)
 
   def _folder(self, run: Run) -> pathlib.Path:
     parts = (run.setting, run.system, f"seed-{run.seed}")
@@ -159,21 +142,14 @@ def grid(
   settings: Sequence[str], systems: Sequence[str], num_seeds: int
 ) -> list[Run]:
   """All combinations, seeds last."""
-  return [
-    Run(*combination)
-    for combination in itertools.product(settings, systems, range(num_seeds))
-  ]
+  combinations = itertools.product(settings, systems, range(num_seeds))
+  return list(itertools.starmap(Run, combinations))
 
 
 def positions(runs: Sequence[Run], **fields: Any) -> np.ndarray:
   """Where those runs stand on a run axis that have these fields, int [r]."""
-  return np.array(
-    [
-      index
-      for index, run in enumerate(runs)
-      if all(getattr(run, name) == value for name, value in fields.items())
-    ],
-    int,
+  return np.flatnonzero(
+    [all(getattr(run, k) == v for k, v in fields.items()) for run in runs]
   )
 
 
@@ -183,9 +159,8 @@ def by_row(
   """Outcomes by (setting, system), in the order in which they come."""
   rows: dict[tuple[str, str], list[Outcome]] = {}
   for outcome in outcomes:
-    rows.setdefault((outcome.run.setting, outcome.run.system), []).append(
-      outcome
-    )
+    row = outcome.run.setting, outcome.run.system
+    rows.setdefault(row, []).append(outcome)
   return rows
 
 
@@ -221,20 +196,19 @@ def complete(
       half-written, and the same command goes on.
   """
   workdir = pathlib.Path(workdir)
-  if is_finished(workdir, config):
-    return summaries.read(workdir)
-  with _locked(workdir), loop.on_stop(_stop):
-    if is_finished(workdir, config):
-      return summaries.read(workdir)  # By the process that had the lock.
-    summary, results = study(Grid(workdir, config))
-    _claim(workdir, config)
-    for name, write in results.items():
-      with files.whole(workdir / name) as path:
-        write(path)
-    # The summary comes last: its presence says that the folder is finished.
-    with files.whole(workdir / summaries.FILE) as path:
-      summaries.write(path, summary)
-    return summary
+  if not is_finished(workdir, config):
+    with _locked(workdir), loop.on_stop(_stop):
+      # The process that had the lock may have come to the end.
+      if not is_finished(workdir, config):
+        summary, results = study(Grid(workdir, config))
+        _claim(workdir, config)
+        for name, write in results.items():
+          with files.whole(workdir / name) as path:
+            write(path)
+        # Last: its presence says that the folder is finished.
+        with files.whole(workdir / summaries.FILE) as path:
+          summaries.write(path, summary)
+  return summaries.read(workdir)
 
 
 def settle(
@@ -250,22 +224,16 @@ def settle(
 
   Args:
     workdir: the study's folder; it need not be there yet.
-    config: stays as it is.
+    config: stays as it is; what is returned has the field.
     field: its dotted name; it is open where it is ''.
     find: gives its value today.
-
-  Returns:
-    The config with the field.
   """
   config = config.copy_and_resolve_references()
-  *parents, name = field.split(".")
-  part = config
-  for parent in parents:
-    part = part[parent]
-  if part[name]:
+  if operator.attrgetter(field)(config):
     return config
   kept = _claimed(pathlib.Path(workdir))
-  part[name] = find() if kept is None else kept.get(f"config.{field}", "")
+  value = find() if kept is None else kept.get(f"config.{field}", "")
+  config.update_from_flattened_dict({field: value})
   return config
 
 
@@ -282,7 +250,7 @@ def is_finished(
   theirs = _claimed(workdir)
   if theirs is None:
     return False
-  ours = dict(_flatten(_plain(config)))
+  ours = dict(_flatten(json.loads(config.to_json())))
   for name in sorted(ours.keys() | theirs.keys()):
     here, there = ours.get(name, "nothing"), theirs.get(name, "nothing")
     if here != there:
@@ -295,19 +263,14 @@ def is_finished(
 
 def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Makes the folder this config's own."""
-  path = workdir / _CONFIG
-  if not path.exists():
-    with files.whole(path) as temporary:
-      text = json.dumps(_plain(config), indent=2)
-      temporary.write_text(text + "\n", encoding="utf-8")
+  if not (workdir / _CONFIG).exists():
+    with files.whole(workdir / _CONFIG) as path:
+      text = config.to_json(sort_keys=True, indent=2)
+      path.write_text(text + "\n", encoding="utf-8")
 
 
 def _claimed(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """The fields of the config that the folder belongs to, if any.
-
-  Raises:
-    UserError: they can not be read.
-  """
+  """The fields of the config that the folder belongs to, if any."""
   path = workdir / _CONFIG
   if not path.exists():
     return None
@@ -331,9 +294,6 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
 
   The system takes the lock from a process that ends, however it ends. Folders
   that are made here and in which nothing was written are removed again.
-
-  Raises:
-    UserError: another process is in it, or the folder can not be there.
   """
   made = [p for p in (workdir, *workdir.parents) if not p.exists()]
   with files.explained(workdir):
@@ -354,28 +314,24 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
 def _lock(workdir: pathlib.Path) -> IO[str]:
   """The file that is locked, open."""
   path = workdir / _LOCK
-  while True:
-    lock = path.open("a", encoding="utf-8")
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-        return lock
-    except FileNotFoundError:
-      pass  # Its owner has just come to the end.
-    except BlockingIOError as error:
-      lock.close()
-      raise UserError(
-        f"{workdir} is in use by another process: wait for it, or choose "
-        "another --workdir"
-      ) from error
-    except OSError as error:
-      if error.errno not in _LOCKLESS:
-        raise
-      _LOG.warning(
-        "%s is on a disk without locks: let no other process use it", workdir
-      )
-      return lock
+  lock = path.open("a", encoding="utf-8")
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    is_ours = os.path.samestat(os.fstat(lock.fileno()), path.stat())
+  except (BlockingIOError, FileNotFoundError):
+    is_ours = False
+  except OSError as error:
+    if error.errno not in _LOCKLESS:
+      raise
+    _LOG.warning("%s: a disk without locks; use it by one process", workdir)
+    is_ours = True
+  if not is_ours:
     lock.close()
+    raise UserError(
+      f"{workdir} is in use by another process: wait for it, or choose "
+      "another --workdir"
+    )
+  return lock
 
 
 def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:
@@ -403,11 +359,6 @@ def _read(run: Run, folder: pathlib.Path) -> Outcome:
       f"{folder} is damaged ({error}): remove it and run the same command again"
     ) from error
   return Outcome(run, figures, outputs, history, folder)
-
-
-def _plain(config: ml_collections.ConfigDict) -> dict:
-  """The config as JSON gives it back."""
-  return json.loads(config.to_json(sort_keys=True))
 
 
 def _flatten(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
