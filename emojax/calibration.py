@@ -65,29 +65,8 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
   return float(1 / optimize.brentq(slope, 1 / _HIGHEST, 1 / _LOWEST))
 
 
-def expected_calibration_error(
-  probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15
-) -> float:
-  """Mean gap between confidence and accuracy, each bin weighted by its count.
-
-  Guo et al. 2017, Eq. (3).
-
-  Args:
-    probabilities: `[N, C]`.
-    labels: `[N]`, class indices.
-    num_bins: M.
-
-  Returns:
-    A fraction, 0..1.
-
-  Raises:
-    ValueError: as in `temperature`.
-  """
-  return error_of(reliability(probabilities, labels, num_bins))
-
-
-def error_of(bins: Reliability) -> float:
-  """The expected calibration error, 0..1, of predictions already in bins."""
+def expected_calibration_error(bins: Reliability) -> float:
+  """Mean gap of confidence and accuracy, weighted by count: Guo, Eq. (3)."""
   gap_M = np.abs(bins.accuracy - bins.confidence)
   return float(np.nansum(bins.count * gap_M) / bins.count.sum())
 
@@ -97,13 +76,8 @@ def reliability(
 ) -> Reliability:
   """What a reliability diagram shows: Guo et al. 2017, Eqs. (1) and (2).
 
-  Args:
-    probabilities: `[N, C]`.
-    labels: `[N]`, class indices.
-    num_bins: M; bin m holds the confidences above m / M, up to (m + 1) / M.
-
-  Raises:
-    ValueError: as in `temperature`.
+  Of probabilities `[N, C]` and labels `[N]`; raises as `temperature` does. Bin
+  m of M holds the confidences above m / M, up to (m + 1) / M.
   """
   probabilities_NxC, labels_N = _checked(probabilities, labels)
   confidence_N = probabilities_NxC.max(axis=1)

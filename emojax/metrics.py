@@ -10,6 +10,7 @@ and are the same in NumPy and, under `jax.jit` too, in JAX. They are NaN where
 the matrix is empty: there is no accuracy over nothing.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -114,11 +115,11 @@ class _ConfusionCounts(metrics.Metric):
       labels: integer `[...]`; one outside 0..C-1 counts nowhere.
       mask: bool or 0/1 `[...]`, where an utterance counts; None for all.
     """
-    num_classes = logits.shape[-1]
-    predictions = logits.argmax(-1)
     # Zeros and ones: the product is exact in float32, and fast everywhere.
-    truth = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
-    predicted = jax.nn.one_hot(predictions, num_classes, dtype=jnp.float32)
+    truth, predicted = (
+      jax.nn.one_hot(classes, logits.shape[-1], dtype=jnp.float32)
+      for classes in (labels, logits.argmax(-1))
+    )
     if mask is not None:
       truth = jnp.where(jnp.asarray(mask, bool)[..., None], truth, 0.0)
     counts = jnp.einsum("...t,...p->tp", truth, predicted)
@@ -143,37 +144,22 @@ class ConfusionMatrix(_ConfusionCounts):
     return clu_values.Image(pixels[..., None])
 
 
-@flax.struct.dataclass
-class WeightedAccuracy(_ConfusionCounts):
-  """Overall accuracy: the field's WA."""
+def _of_counts(function: Callable[[Array], Array]) -> type[_ConfusionCounts]:
+  @flax.struct.dataclass
+  class OfCounts(_ConfusionCounts):
+    def compute(self) -> jax.Array:
+      return function(self.counts)
 
-  def compute(self) -> jax.Array:
-    return weighted_accuracy(self.counts)
-
-
-@flax.struct.dataclass
-class UnweightedAccuracy(_ConfusionCounts):
-  """Mean recall over the classes present in the truth: the field's UA."""
-
-  def compute(self) -> jax.Array:
-    return unweighted_accuracy(self.counts)
-
-
-@flax.struct.dataclass
-class MacroF1(_ConfusionCounts):
-  """Mean F1 over the classes present in the truth or the predictions."""
-
-  def compute(self) -> jax.Array:
-    return macro_f1(self.counts)
+  return OfCounts
 
 
 # Everything that is reported of a classifier, made from `logits`, `labels` and
 # `mask`, see `_ConfusionCounts`. One that was made under `jax.vmap` over runs
 # has counts [runs, C, C]: compute it under `jax.vmap`, too.
 ClassificationMetrics = metrics.Collection.create(
-  weighted_accuracy=WeightedAccuracy,
-  unweighted_accuracy=UnweightedAccuracy,
-  macro_f1=MacroF1,
+  weighted_accuracy=_of_counts(weighted_accuracy),
+  unweighted_accuracy=_of_counts(unweighted_accuracy),
+  macro_f1=_of_counts(macro_f1),
   confusion_matrix=ConfusionMatrix,
 )
 

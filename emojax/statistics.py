@@ -10,19 +10,14 @@ from scipy import stats
 _EXACT_RUNS = 20
 _RANDOM_SIGNS = 100_000
 
-
 Interval = tuple[float, float]
 
 
 def t_interval(values: ArrayLike) -> tuple[float, float, Interval | None]:
   """Mean, standard deviation and Student's 95 % t interval of the mean.
 
-  Args:
-    values: `[R]`, one for each run.
-
-  Returns:
-    Mean, standard deviation (with R - 1) and (low, high). One run has the
-    deviation 0 and no interval.
+  Of values `[R]`, one for each run, with R - 1. One run has the deviation 0 and
+  no interval.
 
   Raises:
     ValueError: there is no value.
@@ -38,18 +33,10 @@ def t_interval(values: ArrayLike) -> tuple[float, float, Interval | None]:
 
 
 def t_half_width(values: ArrayLike) -> np.ndarray:
-  """Half the width of the 95 % t interval of the mean over the first axis.
-
-  Args:
-    values: `[R, ...]`, R >= 2 runs.
-
-  Returns:
-    `[...]`, in the unit of the values.
-  """
+  """Half the 95 % t interval of the mean of R >= 2 runs, `[R, …] -> […]`."""
   values = np.asarray(values, np.float64)
-  num_runs = len(values)
-  quantile = stats.t.ppf(0.975, num_runs - 1)
-  return quantile * values.std(axis=0, ddof=1) / np.sqrt(num_runs)
+  quantile = stats.t.ppf(0.975, len(values) - 1)
+  return quantile * values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
 def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
@@ -95,16 +82,7 @@ def paired_difference(
 ) -> tuple[float, Interval | None, float]:
   """Mean of a - b over paired runs, its 95 % t interval, and a p-value.
 
-  Args:
-    a: `[R]`, run r shares its seed and data with run r of `b`.
-    b: `[R]`.
-
-  Returns:
-    The interval is None for a single run; the p-value is that of
-    `paired_permutation_test`.
-
-  Raises:
-    ValueError: the shapes differ, or there is no run.
+  The interval is None for a single run; all else, as `paired_permutation_test`.
   """
   mean, _, interval = t_interval(_differences(a, b))
   return mean, interval, paired_permutation_test(a, b)
@@ -113,15 +91,10 @@ def paired_difference(
 def welch(
   a: ArrayLike, b: ArrayLike
 ) -> tuple[float, Interval | None, float | None]:
-  """Welch's t-test of two samples, of two values or more each.
+  """mean(a) - mean(b), its 95 % interval and the p-value of Welch's t-test.
 
-  Args:
-    a: `[R]`.
-    b: `[S]`.
-
-  Returns:
-    mean(a) - mean(b), its 95 % interval and the two-sided p-value; neither
-    where no value differs from its sample's mean.
+  Of two samples `[R]` and `[S]`, of two values or more each; there is neither
+  interval nor p-value where no value differs from its sample's mean.
   """
   a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
   difference = float(a.mean() - b.mean())
@@ -152,21 +125,16 @@ def cluster_bootstrap(
   It is known to be too narrow with few clusters (below about ten).
 
   Args:
-    statistic: called with the resampled arrays of `data`, e.g. `np.mean` of
-      hits, or scikit-learn's `balanced_accuracy_score` of truth and prediction.
+    statistic: of the resampled arrays of `data`.
     clusters: `[N]`, the cluster of each item (its speaker).
     *data: arrays `[N, ...]`, resampled together.
     num_resamples: number of draws.
     seed: of the draws.
 
-  Returns:
-    (low, high), in the unit of the statistic.
-
   Raises:
     ValueError: fewer than two clusters, or arrays of other lengths.
   """
-  clusters_N = np.asarray(clusters)
-  arrays = [np.asarray(array) for array in data]
+  clusters_N, *arrays = map(np.asarray, (clusters, *data))
   if any(len(array) != len(clusters_N) for array in arrays):
     lengths = [len(clusters_N), *map(len, arrays)]
     raise ValueError(f"clusters and data differ in length: {lengths}")

@@ -85,7 +85,9 @@ def test_scaling_mends_the_calibration_and_keeps_the_predictions():
   t = calibration.temperature(logits_NxC[:1000], labels_N[:1000])
   before, after = (
     calibration.expected_calibration_error(
-      special.softmax(logits_NxC[1000:] / scale, axis=1), labels_N[1000:]
+      calibration.reliability(
+        special.softmax(logits_NxC[1000:] / scale, axis=1), labels_N[1000:]
+      )
     )
     for scale in (1.0, t)
   )
@@ -114,7 +116,7 @@ def test_error_agrees_with_a_loop(num_bins, num_clips):
   logits_NxC, labels_N = clips(num_clips, sharpness=3.0)
   probabilities_NxC = special.softmax(logits_NxC, axis=1)
   ours = calibration.expected_calibration_error(
-    probabilities_NxC, labels_N, num_bins
+    calibration.reliability(probabilities_NxC, labels_N, num_bins)
   )
   expected = error_of_a_loop(probabilities_NxC, labels_N, num_bins)
   assert ours == pytest.approx(expected, abs=1e-12)
@@ -126,7 +128,7 @@ def test_reliability_by_hand():
   np.testing.assert_array_equal(bins.count, [0, 1, 2, 1])
   np.testing.assert_allclose(bins.confidence, [np.nan, 0.5, 0.65, 1.0])
   np.testing.assert_allclose(bins.accuracy, [np.nan, 0.0, 0.5, 1.0])
-  assert calibration.error_of(bins) == pytest.approx(
+  assert calibration.expected_calibration_error(bins) == pytest.approx(
     (1 * 0.5 + 2 * 0.15 + 1 * 0.0) / 4
   )
 
@@ -142,10 +144,6 @@ def test_reliability_by_hand():
   ],
 )
 def test_what_is_no_set_of_predictions(scores, labels, why):
-  for function in (
-    calibration.temperature,
-    calibration.expected_calibration_error,
-    calibration.reliability,
-  ):
+  for function in (calibration.temperature, calibration.reliability):
     with pytest.raises(ValueError, match=why):
       function(scores, labels)

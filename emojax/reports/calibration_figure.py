@@ -59,7 +59,7 @@ def reliability_diagram(
     grid.T, probabilities.items(), strict=True
   ):
     bins = calibration.reliability(probabilities_NxC, labels_N, num_bins)
-    error = 100 * calibration.error_of(bins)
+    error = 100 * calibration.expected_calibration_error(bins)
     diagram.set_title(f"{caption}\nexpected calibration error {error:.1f} %")
     _draw(diagram, histogram, bins)
   grid[0, 0].set_ylabel("accuracy (%)")

@@ -187,7 +187,12 @@ def _figures(config, utterances, summary, history, points):
     ),
     "Weighted accuracy at the last epoch: mean and 95 % interval": (
       "comparison.png",
-      functools.partial(figures.comparison, summary=summary, metric=_CURVE),
+      functools.partial(
+        figures.comparison,
+        summaries={"": summary},
+        metric=_CURVE,
+        title=title,
+      ),
     ),
     f"Representations, first initialisation, {first}": (
       "representations.png",

@@ -1,4 +1,7 @@
-"""A study's figures, drawn without pyplot and its global state."""
+"""A study's figures, drawn without pyplot and its global state.
+
+`path` is that of the image, and its suffix the format; `title` is the figure's.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,17 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from emojax.reports import style
-from emojax.reports.tables import DEMO
 from emojax.statistics import t_half_width
 from emojax.summary import Estimate, Summary, history_name
 
-_RUN = {
-  "linestyle": "",
-  "marker": "o",
-  "markersize": 3,
-  "markeredgewidth": 0,
-  "alpha": 0.3,
-}
+_RUN = {"ls": "", "marker": "o", "markersize": 3, "mew": 0, "alpha": 0.3}
 _MEAN = {"marker": "o", "markersize": 4, "linewidth": 2}
 
 # Percent [runs, epochs] by setting and label.
@@ -26,12 +22,7 @@ Curves = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def curves(summary: Summary, history: Mapping[str, np.ndarray]) -> Curves:
-  """What `learning_curves` draws: percent [R, E] by setting and system.
-
-  Args:
-    summary: of the study; `summary.curve` says which metric.
-    history: arrays of `history.npz`, fractions.
-  """
+  """What `learning_curves` draws: `summary.curve` out of `history.npz`."""
   found: dict[str, dict[str, np.ndarray]] = {}
   for row in summary.rows:
     name = history_name(row.setting, row.system, summary.curve)
@@ -42,20 +33,10 @@ def curves(summary: Summary, history: Mapping[str, np.ndarray]) -> Curves:
 
 
 @matplotlib.rc_context(style.STYLE)
-def learning_curves(
-  path: str,
-  curves: Curves,
-  ylabel: str,
-  title: str,
-) -> None:
+def learning_curves(path: str, curves: Curves, ylabel: str, title: str) -> None:
   """Mean over runs and the 95 % t interval of the mean, one panel a setting.
 
-  Args:
-    path: of the image; its suffix is the format.
-    curves: `{setting: {system: [runs, epochs]}}`, in the unit of `ylabel`;
-      readable with up to six systems.
-    ylabel: with the unit.
-    title: of the figure.
+  Readable with up to six systems; `ylabel` has the unit of the curves.
   """
   figure, axes = style.panels(len(curves), 3.0, 2.4)
   systems = dict.fromkeys(name for panel in curves.values() for name in panel)
@@ -77,10 +58,8 @@ def learning_curves(
       # The steep first epochs would take up the whole height.
       settled = slice(len(epochs) // 10, None)
       # Of the runs: the interval of two of them may be wider than all there is.
-      extremes += [
-        values_RxE[:, settled].min(),
-        values_RxE[:, settled].max(),
-      ]
+      shown = values_RxE[:, settled]
+      extremes += [shown.min(), shown.max()]
   margin = 0.05 * (max(extremes) - min(extremes)) or 1.0
   axes[0].set_ylim(min(extremes) - margin, max(extremes) + margin)
   figure.supxlabel("epoch")
@@ -100,10 +79,8 @@ def confusion_matrices(
   """Percent of each true class, and the counts below in small print.
 
   Args:
-    path: of the image; its suffix is the format.
     matrices: `{system: [C, C]}` counts, true classes in rows.
     classes: C names.
-    title: of the figure.
   """
   size = 0.9 + 0.48 * len(classes)
   figure, axes = style.panels(len(matrices), size, size)
@@ -145,11 +122,9 @@ def projections(
   grey.
 
   Args:
-    path: of the image; its suffix is the format.
     points: `{system: [N, 2]}`, the same N utterances for all.
     speakers_N: their speakers.
     emotions_N: their emotions; an empty name is unlabelled.
-    title: of the figure.
   """
   figure = style.new_figure(2.6 * len(points) + 1.5, 5.4)
   grid = figure.subplots(2, len(points), squeeze=False)
@@ -182,58 +157,27 @@ def projections(
 
 
 @matplotlib.rc_context({**style.STYLE, "axes.grid.axis": "x"})
-def comparison(path: str, summary: Summary, metric: str) -> None:
-  """Means with their 95 % intervals, and the runs as faint dots.
-
-  Args:
-    path: of the image; its suffix is the format.
-    summary: of the study.
-    metric: of the rows; those without it are left out.
-  """
-  rows = [row for row in summary.rows if metric in row.metrics]
-  settings = list(dict.fromkeys(row.setting for row in rows))
-  found = {row.system for row in rows}
-  systems = [system for system in summary.systems if system.id in found]
-  places = {system.id: place for place, system in enumerate(systems)}
-  width = 2.6 if len(settings) > 1 else 5.0
-  figure, axes = style.panels(len(settings), width, 0.6 + 0.28 * len(systems))
-  panels = dict(zip(settings, axes, strict=True))
-  for row in rows:
-    place = places[row.system]
-    colour = style.line_style(place)["color"]
-    _draw_estimate(panels[row.setting], place, row.metrics[metric], colour)
-  for setting, ax in panels.items():
-    _name_estimates(ax, setting, [system.label for system in systems])
-  figure.supxlabel(f"{metric.replace('_', ' ')} (%)")
-  mean = Line2D([], [], color=style.QUIET, label="mean, 95 % interval", **_MEAN)
-  single = Line2D([], [], color=style.QUIET, label="single runs", **_RUN)
-  style.add_legend(figure, [mean, single])
-  demo = f", {DEMO}" if summary.demo else ""
-  style.save(figure, path, summary.title + demo)
-
-
-@matplotlib.rc_context({**style.STYLE, "axes.grid.axis": "x"})
-def compared_runs(
+def comparison(
   path: str, summaries: Mapping[str, Summary], metric: str, title: str
 ) -> None:
-  """The same of several runs: systems of one name are next to each other.
+  """Means with their 95 % intervals, and single runs as faint dots.
 
-  One panel for each setting, and a colour for each run.
+  One panel a setting. Of one study, a colour is a system; of several, a colour
+  is a study, and systems of one label are next to each other.
 
   Args:
-    path: of the image; its suffix is the format.
-    summaries: by the run's name.
+    summaries: by what the study is called beside others.
     metric: of the rows; those without it are left out.
-    title: of the figure.
   """
   panels: dict[str, dict[str, list]] = {}
   for number, summary in enumerate(summaries.values()):
-    colour = style.line_style(number)["color"]
+    ids = [system.id for system in summary.systems]
     for row in summary.rows:
       if metric in row.metrics:
+        index = number if len(summaries) > 1 else ids.index(row.system)
         panel = panels.setdefault(row.setting, {})
         values = panel.setdefault(summary.label(row.system), [])
-        values.append((row.metrics[metric], colour))
+        values.append((row.metrics[metric], style.line_style(index)["color"]))
   heights = [sum(map(len, panel.values())) for panel in panels.values()]
   height = 0.28 * sum(heights) + 0.4 * len(panels) + 0.7
   figure = style.new_figure(6.0, height)
@@ -241,16 +185,23 @@ def compared_runs(
     len(panels), 1, sharex=True, squeeze=False, height_ratios=heights
   )
   for ax, (setting, panel) in zip(grid[:, 0], panels.items(), strict=True):
-    lines = [(name, *value) for name, of in panel.items() for value in of]
+    lines = [(label, *value) for label, of in panel.items() for value in of]
     for place, (_, value, colour) in enumerate(lines):
       _draw_estimate(ax, place, value, colour)
-    _name_estimates(ax, setting, [name for name, *_ in lines])
+    ax.set_title(setting)
+    ax.set_yticks(range(len(lines)), [label for label, *_ in lines])
+    ax.set_ylim(len(lines) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines.left.set_visible(False)
   figure.supxlabel(f"{metric.replace('_', ' ')} (%)")
+  means = {"mean, 95 % interval": style.QUIET}
+  if len(summaries) > 1:
+    means = {n: style.line_style(i)["color"] for i, n in enumerate(summaries)}
   handles = [
-    Line2D([], [], color=style.line_style(r)["color"], label=name, **_MEAN)
-    for r, name in enumerate(summaries)
+    Line2D([], [], color=colour, label=label, **_MEAN)
+    for label, colour in means.items()
   ]
-  single = Line2D([], [], color=style.QUIET, label="single trainings", **_RUN)
+  single = Line2D([], [], color=style.QUIET, label="single runs", **_RUN)
   style.add_legend(figure, [*handles, single])
   style.save(figure, path, title)
 
@@ -262,14 +213,6 @@ def _draw_estimate(ax: Axes, place: int, value: Estimate, colour: str) -> None:
     low, high = 100 * np.asarray(value.ci95)
     ax.plot([low, high], [place, place], color=colour, linewidth=2)
   ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)
-
-
-def _name_estimates(ax: Axes, title: str, names: Sequence[str]) -> None:
-  ax.set_title(title)
-  ax.set_yticks(range(len(names)), names)
-  ax.set_ylim(len(names) - 0.5, -0.5)
-  ax.tick_params(axis="y", length=0)
-  ax.spines.left.set_visible(False)
 
 
 def _scatter(

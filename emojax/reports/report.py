@@ -78,7 +78,7 @@ def report(
   drawn = ["comparison.png"]
   with files.whole(output / drawn[0]) as path:
     shown = {run.name: run.summary for run in runs}
-    figures.compared_runs(str(path), shown, metric, title)
+    figures.comparison(str(path), shown, metric, title)
   if curves:
     drawn.append("learning_curves.png")
     with files.whole(output / drawn[1]) as path:

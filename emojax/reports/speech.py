@@ -135,7 +135,9 @@ def _of_study(summary, history, confusions, title) -> Iterator[_Shown]:
   )
   yield _Shown(
     "comparison.png",
-    lambda path: figures.comparison(path, summary, "unweighted_accuracy"),
+    lambda path: figures.comparison(
+      path, {"": summary}, "unweighted_accuracy", title
+    ),
     "Unweighted accuracy on the test part: mean and 95 % interval",
   )
   for number, (setting, matrices) in enumerate(confusions.items(), start=1):

@@ -14,24 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-_SYSTEM_COLOURS = (
-  "#0072B2",
-  "#D55E00",
-  "#009E73",
-  "#CC79A7",
-  "#E69F00",
-  "#56B4E9",
-)
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 _CATEGORY_COLOURS = (
-  "#332288",
-  "#CC6677",
-  "#117733",
-  "#88CCEE",
-  "#882255",
-  "#999933",
-  "#44AA99",
-  "#AA4499",
+  *("#332288", "#CC6677", "#117733", "#88CCEE"),
+  *("#882255", "#999933", "#44AA99", "#AA4499"),
 )
 _MARKERS = ("o", "^", "s")
 _MAX_CATEGORIES = len(_CATEGORY_COLOURS) * len(_MARKERS)
@@ -102,10 +89,10 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 def line_style(index: int) -> dict[str, Any]:
   """Colour and line of a system; after six, colours come with other lines."""
-  num_colours = len(_SYSTEM_COLOURS)
+  num_colours = len(_COLOURS)
   line = (index + index // num_colours) % len(_LINE_STYLES)
   return {
-    "color": _SYSTEM_COLOURS[index % num_colours],
+    "color": _COLOURS[index % num_colours],
     "linestyle": _LINE_STYLES[line],
   }
 

@@ -367,7 +367,7 @@ class Training:
     logits_UxC, labels_U = outputs["test_logits"], outputs["test_labels"]
     errors = {
       name: calibration.expected_calibration_error(
-        special.softmax(logits_UxC / t, axis=1), labels_U
+        calibration.reliability(special.softmax(logits_UxC / t, 1), labels_U)
       )
       for name, t in (("before", 1.0), ("after", temperature))
     }

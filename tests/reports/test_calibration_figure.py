@@ -30,9 +30,7 @@ def test_reliability_diagram(tmp_path, drawn):
     (before, after), histograms, panels.items(), strict=True
   ):
     bins = calibration.reliability(probabilities_NxC, labels_N, 10)
-    error = calibration.expected_calibration_error(
-      probabilities_NxC, labels_N, 10
-    )
+    error = calibration.expected_calibration_error(bins)
     assert ax.get_title() == (
       f"{caption}\nexpected calibration error {100 * error:.1f} %"
     )

@@ -129,7 +129,6 @@ def test_projections(path, drawn, num_speakers, num_grey):
 
 def test_comparison(path, drawn, make_summary):
   summary = make_summary(
-    demo=True,
     rows=(
       Row("few", "c1", {"macro_f1": Estimate.of([0.6, 0.7])}),
       Row("few", "svm", {"macro_f1": Estimate.of([0.5])}),
@@ -137,9 +136,9 @@ def test_comparison(path, drawn, make_summary):
       Row("many", "dann", {"weighted_accuracy": Estimate.of([0.8])}),
     ),
   )
-  figures.comparison(path, summary, "macro_f1")
+  figures.comparison(path, {"": summary}, "macro_f1", "A study")
   (figure,) = drawn
-  assert figure.get_suptitle() == "A study, demo corpus (synthetic)"
+  assert figure.get_suptitle() == "A study"
   assert figure.get_supxlabel() == "macro f1 (%)"
   few, many = visible_axes(figure)
   names = [label.get_text() for label in few.get_yticklabels()]
@@ -153,6 +152,11 @@ def test_comparison(path, drawn, make_summary):
   np.testing.assert_allclose(mean, [[65, 0]])
   np.testing.assert_allclose(svm, [[50, 1]])
   assert len(many.lines) == 3
+  assert [line.get_color() for line in few.lines[2:]] == [
+    style.line_style(place)["color"] for place in (0, 2)
+  ]
+  (legend,) = figure.legends
+  assert labels(legend) == ["mean, 95 % interval", "single runs"]
 
 
 def test_systems_of_several_runs_are_next_to_each_other(
@@ -170,7 +174,7 @@ def test_systems_of_several_runs_are_next_to_each_other(
       rows=(row("s", "c1", 0.7, 0.8), row("t", "c1", 0.1, 0.2))
     ),
   }
-  figures.compared_runs(path, summaries, "macro_f1", "A study")
+  figures.comparison(path, summaries, "macro_f1", "A study")
   with Image.open(path) as image:
     assert image.width > 500
   (figure,) = drawn
@@ -191,5 +195,5 @@ def test_systems_of_several_runs_are_next_to_each_other(
   np.testing.assert_allclose(interval.get_xdata(), [100 * low, 100 * high])
   (legend,) = figure.legends
   texts = [text.get_text() for text in legend.get_texts()]
-  assert texts == ["one", "two", "single trainings"]
+  assert texts == ["one", "two", "single runs"]
   assert colors.same_color(legend.legend_handles[1].get_color(), theirs)
