@@ -36,7 +36,7 @@ class Study:
   """What a trainer gives the loop.
 
   Attributes:
-    init: `() -> state`, deterministic.
+    init: `() -> state`.
     round: `(state, round) -> (state, record)`: an epoch, or a fixed number of
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
@@ -75,8 +75,7 @@ def run(
     folder: receives TensorBoard events and `checkpoints/`.
     num_rounds: rounds to run.
     checkpoint_every: rounds between two checkpoints.
-    description: stands before the progress bar.
-    unit: what a round is called there.
+    description, unit: of the progress bar.
 
   Returns:
     The last state, and every record, stacked over rounds.
@@ -126,11 +125,9 @@ def run(
 def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
   """Tells `handle` of the signals that ask the job to stop.
 
-  A second signal of the same kind ends the process at once. In a thread that
-  is not the main one signals stay what they are.
-
-  Args:
-    handle: is called with the signal's number; may raise.
+  It gets the signal's number, and may raise. A second signal of the same kind
+  ends the process at once. In other threads than the main one signals stay what
+  they are.
   """
   if threading.current_thread() is not threading.main_thread():
     yield

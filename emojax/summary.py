@@ -74,7 +74,6 @@ class Row:
   """One system in one setting.
 
   Attributes:
-    setting: its name.
     system: the `System.id`.
     metrics: estimates by metric.
     oracle: the same at each run's best epoch on the test part: a bound, never
@@ -97,9 +96,7 @@ class Comparison:
   """One metric of system a minus that of system b, run by run.
 
   Attributes:
-    setting: of both.
     a, b: the `System.id`s.
-    metric: which.
     difference: of the means.
     ci95: its interval; None for one pair.
     p_value: two-sided, not corrected for the number of comparisons.
@@ -122,21 +119,16 @@ class Summary:
 
   Attributes:
     study: the trainer: `dann`, `speech`, `rlps`, …
-    title: of the report.
     demo: whether the data are synthetic.
     classes: names of the emotions.
     selection: which epoch the figures are of, `LAST_EPOCH` or `BEST_EPOCH`.
     metrics: what is printed, in this order.
     systems: in the order of the tables.
-    rows: every system in every setting.
-    comparisons: between systems of a setting.
     runs: figures of each single run, with `setting`, `system` and `seed`.
     details: what this study alone has.
     curve: the metric of the learning curves; `history.npz` has it as
       `SETTING/SYSTEM/CURVE`, [R, E].
     test_digest: equal for the same test examples; '' where unknown.
-    versions: of packages.
-    device: that it ran on.
     date: of the end, ISO 8601.
   """
 
@@ -259,21 +251,15 @@ def compare(
       out where a setting lacks one of them.
     names: the metrics, left out where one of the two lacks them.
   """
-  found = {(row.setting, row.system): row for row in rows}
+  found = {(row.setting, row.system): row.metrics for row in rows}
   settings = dict.fromkeys(row.setting for row in rows)
   comparisons = []
   for setting, (a, b), name in itertools.product(settings, pairs, names):
-    sides = [found.get((setting, system)) for system in (a, b)]
-    if any(side is None or name not in side.metrics for side in sides):
-      continue
-    values = (side.metrics[name].runs for side in sides)
-    comparisons.append(
-      Comparison(
-        *(setting, a, b, name),
-        *statistics.paired_difference(*values),
-        SIGN_FLIPS,
-      )
-    )
+    sides = [found.get((setting, system), {}).get(name) for system in (a, b)]
+    if None not in sides:
+      figures = statistics.paired_difference(*(side.runs for side in sides))
+      one = Comparison(setting, a, b, name, *figures, SIGN_FLIPS)
+      comparisons.append(one)
   return tuple(comparisons)
 
 
@@ -308,61 +294,52 @@ def read(folder: pathlib.Path) -> Summary:
       f"{folder} is no folder of a finished run: it has no {FILE}"
     ) from error
   except ValueError as error:
-    raise UserError(
-      f"{path} is damaged ({error}): remove it and run the training again"
-    ) from error
-  version = content.get("schema") if isinstance(content, dict) else None
+    raise _damaged(path, error) from error
+  version = content.pop("schema", None) if isinstance(content, dict) else None
   if version != SCHEMA:
     raise UserError(
       f"{path} is of another version of emojax (schema {version}, here "
       f"{SCHEMA}): train again in another --workdir"
     )
   try:
-    return _parse({k: v for k, v in content.items() if k != "schema"})
+    return _parse(content)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UserError(
-      f"{path} is damaged ({error!r}): remove it and run the training again"
-    ) from error
+    raise _damaged(path, error) from error
 
 
-def _parse(content: Mapping[str, Any]) -> Summary:
-  return Summary(
-    **{
-      **content,
-      "classes": tuple(content["classes"]),
-      "metrics": tuple(content["metrics"]),
-      "systems": tuple(System(**one) for one in content["systems"]),
-      "rows": tuple(_parse_row(one) for one in content["rows"]),
-      "comparisons": tuple(
-        Comparison(**{**one, "ci95": _pair(one["ci95"])})
-        for one in content["comparisons"]
-      ),
-      "runs": tuple(content["runs"]),
-    }
+def _damaged(path: pathlib.Path, error: Exception) -> UserError:
+  return UserError(
+    f"{path} is damaged ({error!r}): remove it and run the training again"
   )
 
 
-def _parse_row(content: Mapping[str, Any]) -> Row:
-  def estimates(figures):
-    return {name: value and _parse_estimate(value) for name, value in figures}
+def _parse(content: dict[str, Any]) -> Summary:
+  for name in ("classes", "metrics", "runs"):
+    content[name] = tuple(content[name])
+  content["systems"] = tuple(System(**one) for one in content["systems"])
+  content["rows"] = tuple(_parse_row(**one) for one in content["rows"])
+  content["comparisons"] = tuple(
+    Comparison(**{**one, "ci95": _pair(one["ci95"])})
+    for one in content["comparisons"]
+  )
+  return Summary(**content)
+
+
+def _parse_row(setting, system, metrics, oracle, groups) -> Row:
+  def estimates(group):
+    return {k: value and _parse_estimate(**value) for k, value in group.items()}
 
   return Row(
-    content["setting"],
-    content["system"],
-    estimates(content["metrics"].items()),
-    estimates(content["oracle"].items()),
-    {n: estimates(group.items()) for n, group in content["groups"].items()},
+    setting,
+    system,
+    estimates(metrics),
+    estimates(oracle),
+    {name: estimates(group) for name, group in groups.items()},
   )
 
 
-def _parse_estimate(content: Mapping[str, Any]) -> Estimate:
-  return Estimate(
-    content["mean"],
-    content["std"],
-    _pair(content["ci95"]),
-    tuple(content["runs"]),
-    _pair(content["ci95_speakers"]),
-  )
+def _parse_estimate(mean, std, ci95, runs, ci95_speakers) -> Estimate:
+  return Estimate(mean, std, _pair(ci95), tuple(runs), _pair(ci95_speakers))
 
 
 def _pair(values: Sequence[float] | None) -> Interval:

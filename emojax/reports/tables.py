@@ -6,11 +6,12 @@ recalls of classes, a setting is a table of the classes and all metrics, as
 papers on faces print it. Best means are bold.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from emojax import markdown
-from emojax.summary import Comparison, Estimate, Summary
+from emojax.summary import Comparison, Estimate, Row, Summary
 
 # {setting: {system id: {metric: fraction, or group: {name: fraction}}}}
 Published = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -66,21 +67,17 @@ _TERMINAL = {
 def report(
   summary: Summary,
   figures: Mapping[str, str],
-  published: Published | None,
+  published: Published,
   notes: Sequence[str],
 ) -> str:
-  """The whole of `report.md`.
+  """The whole of `report.md`; its first line says if the data are synthetic.
 
   Args:
     summary: of any study.
     figures: `{caption: file}`, the file relative to the report.
     published: the paper's numbers, where the study reproduces a table.
     notes: paragraphs that say how to read it, in Markdown.
-
-  Returns:
-    Markdown; its first line says if the corpus is the synthetic demo.
   """
-  published = published or {}
   sections = [f"**{DEMO}**"] if summary.demo else []
   sections += [f"# {summary.title}", *notes]
   sections += ["## Results", results_tables(summary, published)]
@@ -103,23 +100,15 @@ def report(
   return "\n\n".join(sections) + "\n"
 
 
-def results_tables(summary: Summary, published: Published | None = None) -> str:
+def results_tables(summary: Summary, published: Published) -> str:
   """The metrics of every system in every setting, the published under ours.
 
-  Args:
-    summary: of any study.
-    published: as above; its systems without a row of ours come last.
-
-  Returns:
-    Markdown. Bold is the best mean of ours in a setting, at the precision that
-    is printed.
+  Bold is the best mean of ours in a setting, at the precision that is printed.
   """
   if any(CLASS_RECALL in row.groups for row in summary.rows):
-    tables = _by_setting(summary, published or {})
+    tables = _by_setting(summary, published)
   else:
-    tables = _by_metric(
-      summary, published or {}, summary.metrics, "metrics", bold=True
-    )
+    tables = _by_metric(summary, published, summary.metrics, bold=True)
   meanings = [_MEANINGS[m] for m in summary.metrics if m in _MEANINGS]
   legend = f"{_runs(summary)} Bold: the best mean of a setting."
   if published:
@@ -127,11 +116,11 @@ def results_tables(summary: Summary, published: Published | None = None) -> str:
   return "\n\n".join([*tables, " ".join([legend, *meanings])])
 
 
-def further_tables(summary: Summary, published: Published | None = None) -> str:
+def further_tables(summary: Summary, published: Published) -> str:
   """What rows have beside the study's metrics, such as the speaker probe."""
   names = list(dict.fromkeys(n for row in summary.rows for n in row.metrics))
   names = [name for name in names if name not in summary.metrics]
-  tables = _by_metric(summary, published or {}, names, "metrics")
+  tables = _by_metric(summary, published, names)
   meanings = [_MEANINGS[name] for name in names if name in _MEANINGS]
   return "\n\n".join([*tables, *meanings])
 
@@ -139,19 +128,14 @@ def further_tables(summary: Summary, published: Published | None = None) -> str:
 def oracle_tables(summary: Summary) -> str:
   """The best epoch on the test set, which nobody could have chosen."""
   tables = _by_metric(summary, {}, summary.metrics, "oracle")
-  return "\n\n".join(
-    [
-      "Each run's best epoch **chosen on the test set itself**. These numbers "
-      "are not results: they only bound what a better stopping rule could "
-      "have given.",
-      *tables,
-    ]
+  what = (
+    "Each run's best epoch **chosen on the test set itself**. These numbers "
+    "are not results: they only bound what a better stopping rule could give."
   )
+  return "\n\n".join([what, *tables])
 
 
-def group_tables(
-  summary: Summary, group: str, published: Published | None = None
-) -> str:
+def group_tables(summary: Summary, group: str, published: Published) -> str:
   """One group of figures, such as `retention`; settings alike share a table."""
   settings: dict[tuple[str, ...], list[str]] = {}
   for setting in summary.settings:
@@ -161,16 +145,12 @@ def group_tables(
       settings.setdefault(tuple(names), []).append(setting)
   tables = []
   for names, alike in settings.items():
-    lines = [
-      [setting, *line]
-      for setting in alike
-      for line in _lines(
-        summary, published or {}, [(setting, group, name) for name in names]
-      )
-    ]
     titles = [_TITLES.get(name, markdown.title(name)) for name in names]
-    header = ["Setting", "System", *titles]
-    tables.append(markdown.table([header, *lines], num_names=2))
+    table = [["Setting", "System", *titles]]
+    for setting in alike:
+      cells = [(setting, group, name) for name in names]
+      table += [[setting, *line] for line in _lines(summary, published, cells)]
+    tables.append(markdown.table(table, num_names=2))
   return "\n\n".join(tables)
 
 
@@ -199,39 +179,27 @@ def comparisons_tables(
       if one.test == test
     ]
     tables += [markdown.table([header, *body], num_names=3), f"Test: {test}."]
-  return "\n\n".join(
-    [
-      *tables,
-      "Differences in percentage points, the first minus the second; p is not "
-      "corrected for the number of comparisons.",
-    ]
+  what = (
+    "Differences in percentage points, the first minus the second; p is not "
+    "corrected for the number of comparisons."
   )
+  return "\n\n".join([*tables, what])
 
 
 def terminal_table(summary: Summary) -> str:
   """The results in plain text, for the end of a training."""
   columns = [("metrics", metric) for metric in summary.metrics]
-  columns += [
-    column
-    for column in _TERMINAL
-    if any(
-      _ours(summary, row.system, (row.setting, *column)) for row in summary.rows
-    )
-  ]
+  columns += [c for c in _TERMINAL if any(_ours(r, *c) for r in summary.rows)]
   titles = [
     _TERMINAL.get(column) or _TITLES.get(column[1], markdown.title(column[1]))
     for column in columns
   ]
   table = [["", "", *titles]]
-  last_setting = None
-  for row in summary.rows:
-    cells = [
-      markdown.estimate(_ours(summary, row.system, (row.setting, *column)))
-      for column in columns
-    ]
-    setting = row.setting if row.setting != last_setting else ""
-    last_setting = row.setting
-    table.append([setting, summary.label(row.system), *cells])
+  for setting in summary.settings:
+    rows = [row for row in summary.rows if row.setting == setting]
+    for name, row in itertools.zip_longest([setting], rows, fillvalue=""):
+      cells = [markdown.estimate(_ours(row, *column)) for column in columns]
+      table.append([name, summary.label(row.system), *cells])
   title = f"{DEMO}: {summary.title}" if summary.demo else summary.title
   lines = markdown.plain_table(table, num_names=len(table[0]))
   return f"{title} (%)\n{lines}"
@@ -241,7 +209,7 @@ def _by_metric(
   summary: Summary,
   published: Published,
   names: Iterable[str],
-  part: str,
+  part: str = "metrics",
   bold: bool = False,
 ) -> list[str]:
   """A table for each metric, systems by settings."""
@@ -276,8 +244,12 @@ def _lines(
 ) -> list[list[str]]:
   """A line for each system that has any of the cells, published under ours."""
   systems = dict.fromkeys(system.id for system in summary.systems)
+  systems |= dict.fromkeys(row.system for row in summary.rows)
   systems |= dict.fromkeys(s for rows in published.values() for s in rows)
-  ours = {s: [_ours(summary, s, cell) for cell in cells] for s in systems}
+  ours = {
+    system: [_ours(summary.row(setting, system), *of) for setting, *of in cells]
+    for system in systems
+  }
   best = [
     max((markdown.percent(v.mean) for v in column if v), key=float, default="")
     for column in zip(*ours.values(), strict=True)
@@ -303,9 +275,7 @@ def _lines(
   return lines
 
 
-def _ours(summary: Summary, system: str, cell: Cell) -> Estimate | None:
-  setting, part, name = cell
-  row = summary.row(setting, system)
+def _ours(row: Row | None, part: str, name: str) -> Estimate | None:
   if row is None:
     return None
   parts = {"metrics": row.metrics, "oracle": row.oracle, **row.groups}
@@ -326,8 +296,7 @@ def _runs(summary: Summary) -> str:
   several = " or ".join(str(count) for count in sorted(counts) if count > 1)
   if not several:
     return f"One run each, {summary.selection}."
-  single = "; without ±, a single run" if 1 in counts else ""
+  end = "; without ±, a single run." if 1 in counts else "."
   return (
-    f"Mean ± standard deviation over {several} runs, {summary.selection}"
-    f"{single}."
+    f"Mean ± standard deviation over {several} runs, {summary.selection}{end}"
   )

@@ -129,7 +129,7 @@ def replaced(summary: Summary, place: int, one: Row) -> Summary:
 
 
 def test_results_are_percent_with_the_best_in_bold(summary):
-  text = tables.results_tables(summary)
+  text = tables.results_tables(summary, {})
   expected = [
     ["System", "few", "many"],
     ["C1", "**71.0 ± 1.4**", "72.0 ± 2.8"],
@@ -144,14 +144,14 @@ def test_results_are_percent_with_the_best_in_bold(summary):
 def test_what_prints_the_same_is_equally_bold(summary):
   summary = replaced(summary, 1, row("few", "dann", 0.7001, 0.7201))
   (_, first, second, _) = table_after(
-    tables.results_tables(summary), "### Macro F1 (%)"
+    tables.results_tables(summary, {}), "### Macro F1 (%)"
   )
   assert first[1] == second[1] == "**71.0 ± 1.4**"
 
 
 def test_the_best_is_the_largest_number_not_the_last_word(summary):
   summary = replaced(summary, 0, row("few", "c1", 0.09, 0.09))
-  table = table_after(tables.results_tables(summary), "### Macro F1 (%)")
+  table = table_after(tables.results_tables(summary, {}), "### Macro F1 (%)")
   assert table[1][1] == "9.0 ± 0.0"
   assert table[2][1] == "**62.0 ± 2.8**"
 
@@ -179,8 +179,14 @@ def test_published_numbers_stand_below_ours(summary):
   assert ", published" not in text.split("### Macro F1")[1]
 
 
+def test_a_system_that_nobody_has_listed_is_shown(summary):
+  summary = replaced(summary, 1, row("few", "a new one", 0.5))
+  table = table_after(tables.results_tables(summary, {}), "### Macro F1 (%)")
+  assert ["a new one", "50.0", "–"] in table
+
+
 def test_oracle_is_apart_and_says_what_it_is(summary):
-  assert "90.0" not in tables.results_tables(summary)
+  assert "90.0" not in tables.results_tables(summary, {})
   text = tables.oracle_tables(summary)
   assert "not results" in text and "**chosen on the test set" in text
   assert table_after(text, "### Oracle: Macro F1 (%)") == [
@@ -211,7 +217,7 @@ def test_each_test_has_a_table(summary):
 
 
 def test_speaker_probe_leaves_out_what_has_none(summary):
-  text = tables.further_tables(summary)
+  text = tables.further_tables(summary, {})
   assert table_after(text, "### Speaker probe (%)") == [
     ["System", "few", "many"],
     ["C1", "–", "90.0 ± 0.0"],
@@ -222,13 +228,13 @@ def test_speaker_probe_leaves_out_what_has_none(summary):
 
 def test_report_has_everything(summary):
   figures = {"Learning curves": "curves.png"}
-  report = tables.report(summary, figures, None, ["First.", "Second."])
+  report = tables.report(summary, figures, {}, ["First.", "Second."])
   assert report.startswith("# A study\n\nFirst.\n\nSecond.\n\n## Results")
   assert tables.DEMO not in report
   for part in (
-    tables.results_tables(summary),
+    tables.results_tables(summary, {}),
     tables.comparisons_tables(summary.comparisons, summary.label),
-    tables.further_tables(summary),
+    tables.further_tables(summary, {}),
     tables.oracle_tables(summary),
     "![Learning curves](curves.png)",
     "1 x cpu; emojax 0.1.0, jax 0.10.2",
@@ -238,7 +244,7 @@ def test_report_has_everything(summary):
 
 def test_report_of_the_demo_says_so_first(summary):
   summary = dataclasses.replace(summary, demo=True)
-  report = tables.report(summary, {}, None, [])
+  report = tables.report(summary, {}, {}, [])
   assert "demo corpus (synthetic)" in report.splitlines()[0]
   assert "demo corpus (synthetic)" in tables.terminal_table(summary)
 
@@ -253,7 +259,7 @@ def test_report_leaves_out_what_is_not_there(make_summary):
 
 def test_pipes_do_not_break_a_table(summary):
   summary = replaced(summary, 0, row("a|b", "c1", 0.5))
-  assert r" a\|b |" in tables.results_tables(summary)
+  assert r" a\|b |" in tables.results_tables(summary, {})
 
 
 def test_a_table_of_narrow_columns_has_a_rule_of_three():
@@ -321,13 +327,13 @@ def test_settings_of_the_same_groups_share_a_table(selection):
   retention = kinds(all=1, full=1, half=1, none=1)
   last = faces_row(CLEAN, "rlps", 0.65, retention=retention)
   (table,) = all_tables(
-    tables.group_tables(replaced(selection, 3, last), "retention")
+    tables.group_tables(replaced(selection, 3, last), "retention", {})
   )
   assert [line[0] for line in table[1:]] == [NOISY, CLEAN]
 
 
 def test_retention_of_classes_is_a_table_for_itself(selection):
-  (table,) = all_tables(tables.group_tables(selection, "class_retention"))
+  (table,) = all_tables(tables.group_tables(selection, "class_retention", {}))
   assert table == [
     ["Setting", "System", "Angry", "Sad"],
     [NOISY, "DCNN+RLPS", "20.0 ± 0.0", "90.0 ± 0.0"],
@@ -338,7 +344,7 @@ def test_what_is_undefined_of_a_group_is_a_dash(selection):
   detection = {**selection.rows[1].groups["noise_detection"], "precision": None}
   one = faces_row(NOISY, "rlps", 0.6, noise_detection=detection)
   (table,) = all_tables(
-    tables.group_tables(replaced(selection, 1, one), "noise_detection")
+    tables.group_tables(replaced(selection, 1, one), "noise_detection", {})
   )
   assert table == [
     ["Setting", "System", "AUC", "Precision", "Recall", "Removed"],
@@ -362,7 +368,7 @@ def test_report_has_a_section_for_each_group(selection):
 
 def test_a_group_that_nobody_knows_has_a_section_too(selection):
   one = faces_row(NOISY, "rlps", 0.6, of_moons=kinds(full=0.5))
-  report = tables.report(replaced(selection, 1, one), {}, None, [])
+  report = tables.report(replaced(selection, 1, one), {}, {}, [])
   assert table_after(report, "## Of moons") == [
     ["Setting", "System", "Full"],
     [NOISY, "DCNN+RLPS", "50.0 ± 0.0"],
