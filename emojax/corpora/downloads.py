@@ -18,7 +18,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
 
 from emojax.errors import UserError
@@ -39,18 +39,11 @@ _CONNECTIONS = 8  # At once, where a corpus is many small files.
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-  """One file of a publisher.
-
-  Attributes:
-    url: its address.
-    name: its name here.
-    checksum: algorithm and hexadecimal digest, as in 'md5:0c47…'; '' where the
-      publisher gives none.
-  """
+  """One file of a publisher, and its name here."""
 
   url: str
   name: str
-  checksum: str = ""
+  checksum: str = ""  # As in 'md5:0c47…'; '' where the publisher gives none.
 
 
 _ARCHIVES = {
@@ -104,8 +97,8 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
     The folder of the corpus, for its reader.
 
   Raises:
-    UserError: it is not known here, no network, an answer other than
-      the file, a wrong checksum, an unsafe archive, no room.
+    UserError: it is not known here, no network, an answer other than the file,
+      a wrong checksum, an unsafe archive, no room.
   """
   if corpus not in names():
     raise UserError(
@@ -122,18 +115,14 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
     if corpus in _ARCHIVES:
       archive = _download(_ARCHIVES[corpus], work, visible=True)
       archives.unpack(archive, content)
-      content = _without_wrapping(content)
+      entries = list(content.iterdir())
+      if len(entries) == 1 and entries[0].is_dir():  # One folder holds it all.
+        content = entries[0]
     else:
       _download_listed(_LISTS[corpus], _READ_LIST[corpus], work, content)
     content.rename(corpus_folder)
     shutil.rmtree(work)
   return corpus_folder
-
-
-def _without_wrapping(folder: pathlib.Path) -> pathlib.Path:
-  """Gives the one folder that holds all of an archive, if there is one."""
-  entries = list(folder.iterdir())
-  return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
 
 
 def _crema_d(text: str) -> list[Download]:
@@ -251,7 +240,7 @@ def _append(url: str, part: pathlib.Path, visible: bool) -> bool:
     length = response.headers.get("Content-Length")
     missing = int(length) if length else None
     _require_room(part, missing or 0)
-    blocks = _blocks(response)
+    blocks = iter(lambda: response.read(_MEBIBYTE), b"")
     if visible:
       total = missing and math.ceil(missing / _MEBIBYTE)
       blocks = progress(blocks, total, f"download {part.stem}", "MiB")
@@ -259,11 +248,6 @@ def _append(url: str, part: pathlib.Path, visible: bool) -> bool:
       for block in blocks:
         file.write(block)
   return missing is None or part.stat().st_size == start + missing
-
-
-def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-  while block := response.read(_MEBIBYTE):
-    yield block
 
 
 def _require_room(part: pathlib.Path, missing: int) -> None:

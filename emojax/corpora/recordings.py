@@ -58,36 +58,21 @@ def too_short(
 
 
 class Skips:
-  """Names the recordings or images that cannot be used, up to a limit.
-
-  Attributes:
-    found: why each one was skipped, in order.
-  """
+  """Names the recordings or images that cannot be used, up to a limit."""
 
   def __init__(self, limit: int, total: int, what: str = "recordings"):
-    """Starts with none.
-
-    Args:
-      limit: how many may be skipped.
-      total: how many there are, for the error.
-      what: they are, likewise.
-    """
+    """Starts with none: at most `limit` of `total` `what` may be skipped."""
     self.found: list[Exception] = []
     self._limit = limit
-    self._total = total
-    self._what = what
+    self._of_all = f"of {total} {what}"
 
   def add(self, error: Exception) -> None:
-    """Warns of one more.
-
-    Raises:
-      UserError: it is one more than may be skipped.
-    """
+    """Warns of one more; a `UserError` says that it is one too many."""
     self.found.append(error)
     _LOG.warning("skipped %s", error)
     if len(self.found) > self._limit:
       first = "; ".join(map(str, self.found[:3]))
       raise UserError(
-        f"{len(self.found)} of {self._total} {self._what} can not be used, "
-        f"more than config.data.max_skipped = {self._limit}; the first: {first}"
+        f"{len(self.found)} {self._of_all} can not be used, more than "
+        f"config.data.max_skipped = {self._limit}; the first: {first}"
       )

@@ -29,7 +29,7 @@ class Utterance:
   label: str
   speaker: str
   dialogue: str
-  turn: int
+  turn: int = 0
   session: str = ""
   text: str = ""
 
@@ -84,25 +84,16 @@ def merge(
   Where there are several, speakers, sessions and dialogues are named after
   their corpus, too: `ravdess:01`.
 
-  Args:
-    found: the name of each corpus, and its utterances.
-
   Returns:
     All utterances, and the name of each one's corpus.
   """
   merged, corpora = [], []
   for corpus, utterances in found:
-    if len(found) > 1:
-      utterances = [_of_corpus(corpus, utterance) for utterance in utterances]
-    merged.extend(utterances)
-    corpora.extend([corpus] * len(utterances))
+    prefix = f"{corpus}:" if len(found) > 1 else ""
+    for one in utterances:
+      session = one.session and prefix + one.session
+      names = {"speaker": prefix + one.speaker, "session": session}
+      dialogue = prefix + one.dialogue
+      merged.append(dataclasses.replace(one, dialogue=dialogue, **names))
+      corpora.append(corpus)
   return merged, corpora
-
-
-def _of_corpus(corpus: str, utterance: Utterance) -> Utterance:
-  return dataclasses.replace(
-    utterance,
-    speaker=f"{corpus}:{utterance.speaker}",
-    dialogue=f"{corpus}:{utterance.dialogue}",
-    session=utterance.session and f"{corpus}:{utterance.session}",
-  )

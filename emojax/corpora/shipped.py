@@ -30,27 +30,18 @@ class Readers:
   """The corpora of one kind, by name: a module each, or registered."""
 
   def __init__(self, package: str, kind: str, what: str):
-    """Finds nothing yet: a module is imported when its corpus is read.
+    """Takes a package with a module for each corpus; imports none yet.
 
-    Args:
-      package: with a module for each corpus.
-      kind: what a corpus is called in errors, such as 'corpus of faces'.
-      what: it holds, likewise, such as 'face'.
+    In errors a corpus is called `kind`, and what it holds `what`.
     """
-    self._package = package
-    self._kind = kind
-    self._what = what
+    self._package, self._kind, self._what = package, kind, what
     self._registered: dict[str, Reader] = {}
 
   def register(self, name: str, reader: Reader) -> None:
     """Adds a corpus at run time, for `config.data.corpus`.
 
-    A config file is the place for it; see `docs/adding.md`.
-
-    Args:
-      name: that no corpus of the package has; what was registered under it
-        before is replaced.
-      reader: see `Reader`.
+    A config file is the place for it; see `docs/adding.md`. What was registered
+    under this name before is replaced.
     """
     if name in self._shipped():
       raise ValueError(f"there is a {self._kind} called {name!r}")
@@ -96,11 +87,10 @@ class Readers:
     return found
 
   def read_all(self, data: ml_collections.ConfigDict) -> list[tuple[str, list]]:
-    """Reads all corpora of a study, downloaded where that is asked for.
+    """Reads all corpora of a `config.data`, downloaded if it says so.
 
-    Args:
-      data: a `config.data`. Where it asks for no audio features (their name is
-        'none'), a corpus with transcripts needs no audio.
+    Where it asks for no audio features (their name is 'none'), a corpus with
+    transcripts needs no audio.
 
     Returns:
       The name of each corpus, and its records.
@@ -119,11 +109,7 @@ class Readers:
     return found
 
   def fetch(self, name: str, folder: str | os.PathLike) -> pathlib.Path:
-    """Downloads a corpus; see `downloads.fetch`.
-
-    Raises:
-      UserError: it is not free; or what goes wrong on the way.
-    """
+    """Downloads a corpus, see `downloads.fetch`, or says where it is from."""
     reader = self._find(name)
     if name in downloads.names() or not hasattr(reader, "SOURCE"):
       return downloads.fetch(name, folder)

@@ -206,25 +206,20 @@ class _Array:
   def build(self, state: tuple) -> None:
     """Takes version, shape, type, order and content."""
     _, shape, dtype, is_fortran, content = state
-    self.fill(content, dtype, shape, "F" if is_fortran else "C")
-
-  def fill(self, content, dtype: _Dtype, shape: tuple, order: str) -> None:
-    """Parses the content."""
-    if not isinstance(dtype, _Dtype):
-      raise TypeError("an array without a type")
-    values = dtype.parse(content)
-    if isinstance(values, np.ndarray):
-      values = values.reshape(shape, order=order)
-    self.values = values
+    order = "F" if is_fortran else "C"
+    self.values = _frombuffer(content, dtype, shape, order)
 
 
-def _frombuffer(buffer, dtype, shape, order, axis_order=None) -> _Array:
-  """NumPy's constructor in protocol 5."""
-  array = _Array()
-  array.fill(buffer, dtype, shape, "C" if order == "K" else order)
+def _frombuffer(content, dtype, shape, order, axis_order=None):
+  """NumPy's constructor in protocol 5; values that are objects stay a list."""
+  if not isinstance(dtype, _Dtype):
+    raise TypeError("an array without a type")
+  values = dtype.parse(content)
+  if not isinstance(values, np.ndarray):
+    return values
   if order == "K":
-    array.values = array.values.transpose(axis_order)
-  return array
+    return values.reshape(shape).transpose(axis_order)
+  return values.reshape(shape, order=order)
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -260,7 +255,7 @@ def _names() -> dict[str, object]:
   return names
 
 
-def _build(target: object, state: object) -> None:
+def _build(state: object, target: object) -> None:
   if not isinstance(target, _Array | _Dtype):
     raise plain_pickle.RefusedError("sets attributes of what is no array")
   target.build(state)

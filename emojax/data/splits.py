@@ -23,6 +23,7 @@ GROUPS = ("speaker", "session", "corpus")
 # What holds where `audit` has raised nothing.
 AUDITED = "no speaker and no identical recording is in two parts"
 
+_NAMED = 24  # Speakers that a table names.
 _SHARE = 0.2  # Of the speakers that are held out.
 # The unlabelled part gives away no label, so it may hold the test recordings:
 # that is the setting of domain adaptation. No other two parts may meet.
@@ -333,7 +334,8 @@ def audit(
     counts = Counter(labels[rows].tolist())
     who = sorted(set(speakers[rows].tolist()))
     numbers = len(rows), len(set(dialogues[rows].tolist()))
-    people = f"{len(who)}: {' '.join(who)}"
+    more = f" and {len(who) - _NAMED} others" if len(who) > _NAMED else ""
+    people = f"{len(who)}: {' '.join(who[:_NAMED])}{more}"
     labelled = (counts[name] for name in (*names, ""))
     table.append([part, *map(str, numbers), people, *map(str, labelled)])
   return markdown.table(table, num_names=len(table[0]))

@@ -20,40 +20,24 @@ _FRICTION_WIDTH = 1500.0
 
 @dataclasses.dataclass(frozen=True)
 class Articulation:
-  """What the synthesizer follows, in frames of 5 ms.
+  """What the synthesizer follows, in frames of 5 ms."""
 
-  Attributes:
-    pitch_T: fundamental frequency, in Hz.
-    voicing_T: amplitude of the glottal source.
-    friction_T: amplitude of the friction noise.
-    centre_T: centre of the friction noise, in Hz.
-    formants_TxF: resonances of the vocal tract, in Hz.
-  """
-
-  pitch_T: np.ndarray
-  voicing_T: np.ndarray
-  friction_T: np.ndarray
-  centre_T: np.ndarray
-  formants_TxF: np.ndarray
+  pitch_T: np.ndarray  # Fundamental frequency, in Hz.
+  voicing_T: np.ndarray  # Amplitude of the glottal source.
+  friction_T: np.ndarray  # Amplitude of the friction noise.
+  centre_T: np.ndarray  # Centre of the friction noise, in Hz.
+  formants_TxF: np.ndarray  # Resonances of the vocal tract, in Hz.
 
 
 @dataclasses.dataclass(frozen=True)
 class Glottis:
-  """The quality of a voice.
+  """The quality of a voice."""
 
-  Attributes:
-    damping: loss of the source at 3 kHz, in dB, above 0.
-    open_quotient: share of the cycle during which air flows.
-    breathiness: aspiration relative to voicing, amplitude ratio.
-    jitter: relative deviation of the cycles' lengths.
-    shimmer: relative deviation of the cycles' amplitudes.
-  """
-
-  damping: float
-  open_quotient: float
-  breathiness: float
-  jitter: float
-  shimmer: float
+  damping: float  # Loss of the source at 3 kHz, in dB, above 0.
+  open_quotient: float  # Share of the cycle during which air flows.
+  breathiness: float  # Aspiration relative to voicing, amplitude ratio.
+  jitter: float  # Relative deviation of the cycles' lengths.
+  shimmer: float  # Relative deviation of the cycles' amplitudes.
 
 
 def synthesize(

@@ -21,115 +21,59 @@ from emojax.synthetic.source_filter import FRAME, SAMPLE_RATE
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-  """What stays the same of a speaker, whatever is said or felt.
+  """What stays the same of a speaker, whatever is said or felt."""
 
-  Attributes:
-    pitch: habitual fundamental frequency, in Hz.
-    tract: vocal tract length relative to the adult male of the vowel table;
-      all formants are divided by it.
-    rate: speaking rate relative to the average.
-    loudness: habitual level, in dB relative to the average.
-    breathiness: aspiration relative to voicing, amplitude ratio.
-    tilt: slope of the microphone's response, in dB an octave around 1 kHz.
-    reverberation: decay time of the room by 60 dB, in seconds.
-    noise: level of the background, in dB relative to full scale.
-    room: the same number is the same room, in every recording.
-  """
-
-  pitch: float = 120.0
+  pitch: float = 120.0  # Habitual fundamental frequency, in Hz.
+  # Length relative to the adult male of the vowel table; divides all formants.
   tract: float = 1.0
-  rate: float = 1.0
-  loudness: float = 0.0
-  breathiness: float = 0.05
-  tilt: float = 0.0
-  reverberation: float = 0.1
-  noise: float = -75.0
-  room: int = 0
+  rate: float = 1.0  # Of speaking, relative to the average.
+  loudness: float = 0.0  # In dB relative to the average.
+  breathiness: float = 0.05  # Aspiration relative to voicing, amplitude ratio.
+  tilt: float = 0.0  # Of the microphone, in dB an octave around 1 kHz.
+  reverberation: float = 0.1  # The room's decay by 60 dB, in seconds.
+  noise: float = -75.0  # The background, in dB relative to full scale.
+  room: int = 0  # The same number is the same room, in every recording.
 
 
 @dataclasses.dataclass(frozen=True)
 class Expression:
-  """What an emotion changes in any voice, relative to neutral speech.
+  """What an emotion changes in any voice; the defaults are neutral speech.
 
-  Attributes:
-    pitch: shift of the fundamental frequency, in semitones.
-    range: factor on all movements of the fundamental frequency.
-    rise: movement of the last quarter of the contour, in semitones.
-    rate: factor on the speaking rate.
-    energy: change of the level, in dB.
-    damping: loss of the glottal source at 3 kHz, in dB.
-    open_quotient: share of the glottal cycle during which air flows.
-    breathiness: added aspiration relative to voicing, amplitude ratio.
-    jitter: relative deviation of the cycles' lengths.
-    shimmer: relative deviation of the cycles' amplitudes.
-    opening: factor on the first formant (a wider mouth raises it).
-    pause: probability of a pause between two words.
+  See `source_filter.Glottis` for the fields of the same name.
   """
 
-  pitch: float = 0.0
-  range: float = 1.0
-  rise: float = -2.0
-  rate: float = 1.0
-  energy: float = 0.0
+  pitch: float = 0.0  # Shift of the fundamental frequency, in semitones.
+  range: float = 1.0  # Factor on all movements of the fundamental frequency.
+  rise: float = -2.0  # Of the last quarter of the contour, in semitones.
+  rate: float = 1.0  # Factor on the speaking rate.
+  energy: float = 0.0  # Change of the level, in dB.
   damping: float = 9.0
   open_quotient: float = 0.6
-  breathiness: float = 0.0
+  breathiness: float = 0.0  # Added to the voice's own.
   jitter: float = 0.006
   shimmer: float = 0.04
-  opening: float = 1.0
-  pause: float = 0.15
+  opening: float = 1.0  # Factor on the first formant: a wider mouth raises it.
+  pause: float = 0.15  # Probability of a pause between two words.
 
   def at(self, intensity: float) -> "Expression":
     """Goes from neutral (0) to this expression (1), or beyond it."""
-    neutral = Expression()
-    return Expression(
-      **{
-        field.name: getattr(neutral, field.name)
-        + intensity * (getattr(self, field.name) - getattr(neutral, field.name))
-        for field in dataclasses.fields(self)
-      }
-    )
+    neutral, full = dataclasses.astuple(Expression()), dataclasses.astuple(self)
+    values = zip(neutral, full, strict=True)
+    return Expression(*(a + intensity * (b - a) for a, b in values))
 
 
 EXPRESSIONS = {
+  # Melody and tempo (pitch to energy), the glottis (damping to shimmer),
+  # opening and pause.
   "angry": Expression(
-    pitch=3.0,
-    range=1.5,
-    rise=-4.0,
-    rate=1.2,
-    energy=6.0,
-    damping=4.0,
-    open_quotient=0.45,
-    jitter=0.015,
-    shimmer=0.09,
-    opening=1.12,
-    pause=0.05,
+    *(3.0, 1.5, -4.0, 1.2, 6.0), *(4.0, 0.45, 0.0, 0.015, 0.09), 1.12, 0.05
   ),
   "happy": Expression(
-    pitch=3.5,
-    range=1.8,
-    rise=4.0,
-    rate=1.1,
-    energy=3.0,
-    damping=7.0,
-    open_quotient=0.55,
-    opening=1.06,
-    pause=0.1,
+    *(3.5, 1.8, 4.0, 1.1, 3.0), *(7.0, 0.55, 0.0, 0.006, 0.04), 1.06, 0.1
   ),
   "neutral": Expression(),
   "sad": Expression(
-    pitch=-2.0,
-    range=0.45,
-    rise=-2.5,
-    rate=0.8,
-    energy=-5.0,
-    damping=15.0,
-    open_quotient=0.75,
-    breathiness=0.12,
-    jitter=0.01,
-    shimmer=0.06,
-    opening=0.94,
-    pause=0.45,
+    *(-2.0, 0.45, -2.5, 0.8, -5.0), *(15.0, 0.75, 0.12, 0.01, 0.06), 0.94, 0.45
   ),
 }
 
@@ -158,14 +102,7 @@ def articulate(
   expression: Expression,
   rng: np.random.Generator,
 ) -> source_filter.Articulation:
-  """Plans how a voice says words in an expression.
-
-  Args:
-    text: words of the letters a to z, separated by blanks.
-    voice: the speaker.
-    expression: the emotion's means.
-    rng: source of all that varies from one rendition to the next.
-  """
+  """Plans how a voice says words in an expression; see `render`."""
   edge = phones.Segment(0.04)
   segments = [edge]
   accents = []  # of each word, the segment that carries the pitch accent
@@ -249,15 +186,14 @@ def render(
   """
   articulation = articulate(text, voice, expression, rng)
   glottis = source_filter.Glottis(
-    damping=expression.damping,
-    open_quotient=expression.open_quotient,
-    breathiness=voice.breathiness + expression.breathiness,
-    jitter=expression.jitter,
-    shimmer=expression.shimmer,
+    expression.damping,
+    expression.open_quotient,
+    voice.breathiness + expression.breathiness,
+    expression.jitter,
+    expression.shimmer,
   )
   speech = source_filter.synthesize(articulation, glottis, rng)
-  recorded = signal.fftconvolve(speech, _impulse_response(voice))
-  recorded = recorded[: len(speech)]
+  recorded = signal.fftconvolve(speech, _impulse_response(voice))[: len(speech)]
   recorded *= 0.03 * 10.0 ** ((voice.loudness + expression.energy) / 20)
   floor = 10.0 ** (voice.noise / 20)
   recorded += floor * rng.standard_normal(len(recorded))

@@ -36,7 +36,11 @@ class RefusedError(Exception):
   """The pickle asks for more than it is allowed; says what, as a predicate."""
 
 
-def _ignore(target: Any, state: Any) -> None:
+def _refuse(identity: Any) -> None:
+  raise RefusedError("refers to something outside of it")
+
+
+def _ignore(state: Any, target: Any) -> None:
   """An ordered dict of PyTorch carries versions; all else stays as it is."""
   if not isinstance(target, dict):
     raise RefusedError(f"sets attributes of a {type(target).__name__}")
@@ -45,7 +49,7 @@ def _ignore(target: Any, state: Any) -> None:
 def run(
   program: bytes,
   names: Mapping[str, Any],
-  find: Callable[[Any], Any] | None = None,
+  find: Callable[[Any], Any] = _refuse,
   build: Callable[[Any, Any], None] = _ignore,
 ) -> Any:
   """Carries out a pickle of any protocol.
@@ -56,7 +60,7 @@ def run(
       it. Whatever is callable among these may be called with any plain
       arguments. Other names are refused.
     find: gives the object of a persistent identity.
-    build: is given an object and the state that it gets.
+    build: is given a state and the object that gets it.
 
   Returns:
     What it builds of dicts, lists, tuples, strings (those of Python 2 as
@@ -99,7 +103,7 @@ class _Machine:
     self.stack: list[Any] = []
     self.marks: list[int] = []
     self.memo: dict[int, Any] = {}
-    self._names, self._find, self._build = names, find, build
+    self._names, self.find, self.build = names, find, build
 
   def pop(self, count: int) -> list[Any]:
     start = len(self.stack) - count
@@ -117,19 +121,6 @@ class _Machine:
       raise TypeError("items for what is no list")
     self.stack[-1].extend(items)
 
-  def update(self, items: list[Any]) -> None:
-    if not isinstance(self.stack[-1], dict):
-      raise TypeError("items for what is no dict")
-    keys, values = items[::2], items[1::2]
-    # To hash a key of tuples in tuples can take all of the stack.
-    if not all(isinstance(key, str | int) for key in keys):
-      raise RefusedError("has a dict with keys other than strings and numbers")
-    self.stack[-1].update(zip(keys, values, strict=True))
-
-  def put_dict(self, items: list[Any]) -> None:
-    self.stack.append({})
-    self.update(items)
-
   def look_up(self, module: Any, name: Any) -> None:
     if not isinstance(module, str) or not isinstance(name, str):
       raise TypeError("a name that is no string")
@@ -143,16 +134,19 @@ class _Machine:
       raise RefusedError("calls what is no function")
     self.stack.append(function(*arguments))
 
-  def find(self, identity: Any) -> None:
-    if self._find is None:
-      raise RefusedError("refers to something outside of it")
-    self.stack.append(self._find(identity))
-
-  def build(self, state: Any) -> None:
-    self._build(self.stack[-1], state)
-
   def put(self, place: int) -> None:
     self.memo[place] = self.stack[-1]
+
+
+def _update(items: list[Any], target: Any) -> dict[Any, Any]:
+  if not isinstance(target, dict):
+    raise TypeError("items for what is no dict")
+  keys, values = items[::2], items[1::2]
+  # To hash a key of tuples in tuples can take all of the stack.
+  if not all(isinstance(key, str | int) for key in keys):
+    raise RefusedError("has a dict with keys other than strings and numbers")
+  target.update(zip(keys, values, strict=True))
+  return target
 
 
 def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine, Any], None]:
@@ -185,12 +179,16 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
   "APPEND": lambda machine, _: machine.extend(machine.pop(1)),
   "APPENDS": lambda machine, _: machine.extend(machine.pop_to_mark()),
   "ADDITEMS": lambda machine, _: machine.extend(machine.pop_to_mark()),
-  "SETITEM": lambda machine, _: machine.update(machine.pop(2)),
-  "SETITEMS": lambda machine, _: machine.update(machine.pop_to_mark()),
-  "DICT": lambda machine, _: machine.put_dict(machine.pop_to_mark()),
+  "SETITEM": lambda machine, _: _update(machine.pop(2), machine.stack[-1]),
+  "SETITEMS": lambda machine, _: _update(
+    machine.pop_to_mark(), machine.stack[-1]
+  ),
+  "DICT": _push(lambda machine: _update(machine.pop_to_mark(), {})),
   "GLOBAL": lambda machine, name: machine.look_up(*name),
   "STACK_GLOBAL": lambda machine, _: machine.look_up(*machine.pop(2)),
   "REDUCE": lambda machine, _: machine.call(*machine.pop(2)),
-  "BINPERSID": lambda machine, _: machine.find(*machine.pop(1)),
-  "BUILD": lambda machine, _: machine.build(*machine.pop(1)),
+  "BINPERSID": _push(lambda machine: machine.find(*machine.pop(1))),
+  "BUILD": lambda machine, _: machine.build(
+    machine.pop(1)[0], machine.stack[-1]
+  ),
 }

@@ -421,6 +421,20 @@ def test_the_audit_counts():
   assert len({len(line) for line in text.split("\n")}) == 1
 
 
+def test_the_audit_names_some_speakers():
+  """MELD has hundreds."""
+  names = clips_of(CREMA_D, each=1)
+  (parts,) = make(names, validates=False).values()
+  count = len(CREMA_D)
+  text = splits.audit(
+    splits.Split(parts), [""] * count, names.speaker_U, CREMA_D, [""] * count
+  )
+  labelled = text.split("\n")[2]
+  assert "72: 1002 1003 1004" in labelled
+  assert "and 48 others" in labelled
+  assert len(labelled) < 250
+
+
 def test_a_speaker_in_two_parts():
   split = splits.Split({"labelled": np.arange(3), "test": np.arange(3, 5)})
   with pytest.raises(

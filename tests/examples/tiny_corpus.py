@@ -31,7 +31,6 @@ class Tiny:
         label=canonical(emotion, str(clip)),
         speaker=speaker,
         dialogue=clip.stem,  # An isolated clip is a dialogue of its own.
-        turn=0,
       )
 
 

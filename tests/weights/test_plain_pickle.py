@@ -52,7 +52,7 @@ def test_who_asks_gives_identities_and_states():
     plain_pickle.run(state, {})
   built = []
   plain_pickle.run(state, {}, build=lambda *given: built.append(given))
-  assert built == [([], "a")]
+  assert built == [("a", [])]
   assert plain_pickle.run(b"K\x07Q.", {}, str) == "7"
   with pytest.raises(plain_pickle.RefusedError, match="outside"):
     plain_pickle.run(b"K\x07Q.", {})

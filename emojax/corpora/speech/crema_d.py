@@ -64,6 +64,5 @@ def read(path: str) -> Iterator[Utterance]:
       label=canonical(emotion, str(clip)),
       speaker=actor,
       dialogue=name,
-      turn=0,
       text=_SENTENCES[sentence],
     )

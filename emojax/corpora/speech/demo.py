@@ -9,6 +9,7 @@ says something about what is felt; in the last session nobody leans.
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -50,24 +51,14 @@ _LOADED_WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """One utterance of the script.
-
-  Attributes:
-    session: from 0.
-    dialogue: within the session, from 0.
-    turn: within the dialogue, from 0.
-    speaker: index into `voices()`.
-    emotion: a name in `demo.EXPRESSIONS`.
-    intensity: how strongly it is expressed; see `demo.Expression.at`.
-    text: the words.
-  """
+  """One utterance of the script; numbers are from 0."""
 
   session: int
-  dialogue: int
-  turn: int
-  speaker: int
-  emotion: str
-  intensity: float
+  dialogue: int  # Within the session.
+  turn: int  # Within the dialogue.
+  speaker: int  # Index into `voices()`.
+  emotion: str  # A name in `demo.EXPRESSIONS`.
+  intensity: float  # See `demo.Expression.at`.
   text: str
 
 
@@ -77,8 +68,7 @@ def read(path: str) -> Iterator[Utterance]:
   Every WAV file (16 kHz, 16 bits) is either whole or missing: an interrupted
   rendering goes on where it stopped.
 
-  Args:
-    path: the folder to keep the corpus in; '' is one in the user's cache.
+  The folder `path` keeps the corpus; '' is one in the user's cache.
 
   Raises:
     UserError: the folder cannot be written, or the disk is full.
@@ -137,21 +127,19 @@ def script() -> list[Line]:
   """Who says what, and in which emotion: a Markov chain over the turns."""
   rng = np.random.default_rng([_SEED, 1])
   lines = []
-  for session in range(_SESSIONS):
-    for dialogue in range(_DIALOGUES):
-      emotion = ""
-      partner = int(rng.integers(2))
-      for turn in range(_TURNS):
-        speaker = 2 * session + partner
-        if not emotion or rng.random() > _PERSISTENCE:
-          emotion = _feel(speaker, rng)
-        intensity = float(rng.uniform(*_INTENSITY))
-        text = _say(emotion, rng)
-        lines.append(
-          Line(session, dialogue, turn, speaker, emotion, intensity, text)
-        )
-        if rng.random() < _REPLY:
-          partner = 1 - partner
+  for session, dialogue in itertools.product(
+    range(_SESSIONS), range(_DIALOGUES)
+  ):
+    emotion = ""
+    partner = int(rng.integers(2))
+    for turn in range(_TURNS):
+      speaker = 2 * session + partner
+      if not emotion or rng.random() > _PERSISTENCE:
+        emotion = _feel(speaker, rng)
+      said = float(rng.uniform(*_INTENSITY)), _say(emotion, rng)
+      lines.append(Line(session, dialogue, turn, speaker, emotion, *said))
+      if rng.random() < _REPLY:
+        partner = 1 - partner
   return lines
 
 
@@ -173,10 +161,8 @@ def _say(emotion: str, rng: np.random.Generator) -> str:
 
 def _version() -> str:
   """Names the corpus after the code that makes it: no edit meets old files."""
-  sources = (m.__file__ for m in (demo, phones, source_filter))
-  code = b"".join(
-    pathlib.Path(source).read_bytes() for source in (*sources, __file__)
-  )
+  sources = [m.__file__ for m in (demo, phones, source_filter)] + [__file__]
+  code = b"".join(pathlib.Path(source).read_bytes() for source in sources)
   return hashlib.sha256(code).hexdigest()[:12]
 
 

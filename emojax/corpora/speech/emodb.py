@@ -70,6 +70,5 @@ def read(path: str) -> Iterator[Utterance]:
       label=_EMOTIONS[emotion],
       speaker=speaker,
       dialogue=name,
-      turn=0,
       text=_SENTENCES[text],
     )

@@ -62,6 +62,5 @@ def read(path: str) -> Iterator[Utterance]:
       label=_EMOTIONS[emotion],
       speaker=actor,
       dialogue=name,
-      turn=0,
       text=_STATEMENTS[statement],
     )

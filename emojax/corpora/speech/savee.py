@@ -54,5 +54,4 @@ def read(path: str) -> Iterator[Utterance]:
       label=_EMOTIONS[emotion],
       speaker=speaker,
       dialogue=f"{speaker}_{name}",
-      turn=0,
     )

@@ -54,7 +54,6 @@ def read(path: str) -> Iterator[Utterance]:
       label=label,
       speaker=speaker,
       dialogue=f"{speaker}_{word}_{label}",
-      turn=0,
       text=f"Say the word {word}",
     )
 
