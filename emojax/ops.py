@@ -19,15 +19,9 @@ def gradient_reversal(x, scale):
   return x
 
 
-def _gradient_reversal_forward(x, scale):
-  return x, scale
-
-
-def _gradient_reversal_backward(scale, grad):
+def _backward(scale, grad):
   scale = jnp.asarray(scale)
   return -scale.astype(grad.dtype) * grad, jnp.zeros_like(scale)
 
 
-gradient_reversal.defvjp(
-  _gradient_reversal_forward, _gradient_reversal_backward
-)
+gradient_reversal.defvjp(lambda x, scale: (x, scale), _backward)

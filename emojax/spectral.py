@@ -26,10 +26,7 @@ def num_frames(num_samples, hop: int):
 def stft(audio_BxS: jax.Array, fft: int, hop: int) -> jax.Array:
   """Short-time Fourier transform: complex64 [B, T, F].
 
-  Args:
-    audio_BxS: float32.
-    fft: samples of a frame, even.
-    hop: samples from a frame to the next, at most `fft // 2`.
+  Frames are `fft` samples long (even), `hop` (at most `fft // 2`) apart.
   """
   size, num_samples = audio_BxS.shape
   frames = num_frames(num_samples, hop)
@@ -56,23 +53,17 @@ def istft(
   Source: Griffin & Lim 1984, "Signal estimation from modified short-time
   Fourier transform", Eq. (6).
 
-  Args:
-    spectrum_BxTxF: complex64.
-    hop: samples from a frame to the next.
-    num_samples: samples to return, S.
-    frames_B: frames of each clip; those behind are not looked at. None: all.
+  Of each clip only `frames_B` frames are looked at; None: all.
   """
   _, num_spectra, num_bins = spectrum_BxTxF.shape
   fft = 2 * (num_bins - 1)
   window = _window(fft)
   frames = jnp.fft.irfft(spectrum_BxTxF, fft) * window[None, None]
-  weights = jnp.square(window)[None, None]
-  if frames_B is None:
-    weights = jnp.broadcast_to(weights, (1, num_spectra, fft))
-  else:
-    exists = jnp.arange(num_spectra)[None] < frames_B[:, None]
-    frames = jnp.where(exists[..., None], frames, 0)
-    weights = exists[..., None] * weights
+  weights = jnp.broadcast_to(jnp.square(window), (1, num_spectra, fft))
+  if frames_B is not None:
+    exists = jnp.arange(num_spectra)[None, :, None] < frames_B[:, None, None]
+    frames = jnp.where(exists, frames, 0)
+    weights = exists * weights
   audio, weight = (_overlap_add(x, hop) for x in (frames, weights))
   tiny = jnp.finfo(jnp.float32).tiny
   audio = audio / jnp.where(weight > tiny, weight, 1)

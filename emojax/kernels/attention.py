@@ -23,20 +23,18 @@ def attend(
   """Scaled dot-product attention (Vaswani et al. 2017, Eq. 1).
 
   Args:
-    query_BxTxHxD: queries, unscaled.
-    key_BxSxHxD: keys.
-    value_BxSxHxD: values.
+    query_BxTxHxD, key_BxSxHxD, value_BxSxHxD: the queries unscaled.
     mask_BxS: true where a key may be attended to; None: everywhere.
     bias_BxHxTxS: added to the scaled scores.
     dropout_rate: share of the attention weights that is dropped.
-    dropout_key: randomness of the dropout; None: nothing is dropped.
+    dropout_key: None: nothing is dropped.
 
   Returns:
     [B, T, H, D] in the type of the query. Softmax in float32.
   """
   drops = dropout_key is not None and dropout_rate > 0
+  mask = None if mask_BxS is None else mask_BxS[:, None, None, :]
   if not drops and _cudnn_takes(query_BxTxHxD):
-    mask = None if mask_BxS is None else mask_BxS[:, None, None, :]
     return jax.nn.dot_product_attention(
       query_BxTxHxD,
       key_BxSxHxD,
@@ -55,8 +53,8 @@ def attend(
   scores = jnp.matmul(query, key, preferred_element_type=jnp.float32)
   if bias_BxHxTxS is not None:
     scores += bias_BxHxTxS
-  if mask_BxS is not None:
-    scores = jnp.where(mask_BxS[:, None, None, :], scores, _EXCLUDED)
+  if mask is not None:
+    scores = jnp.where(mask, scores, _EXCLUDED)
   highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
   weights = jnp.exp(scores - highest)
   total = weights.sum(axis=-1, keepdims=True)
@@ -71,11 +69,9 @@ def attend(
 
 def _cudnn_takes(query: jax.Array) -> bool:
   """Its flash attention: half precision, heads of at most 128 units."""
-  half = query.dtype in (jnp.bfloat16, jnp.float16)
-  size = query.shape[-1]
-  return (
-    jax.default_backend() == "gpu" and half and size <= 128 and size % 8 == 0
-  )
+  is_half = query.dtype in (jnp.bfloat16, jnp.float16)
+  is_gpu = jax.default_backend() == "gpu"
+  return is_gpu and is_half and query.shape[-1] in range(8, 129, 8)
 
 
 @jax.custom_vjp
@@ -89,11 +85,8 @@ def segment_attention(query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT):
   output x gradient (Dao et al. 2022, "FlashAttention", Appendix B).
 
   Args:
-    query_AxBxTxD, key_AxBxTxD, value_AxBxTxD: float32.
+    query_AxBxTxD, key_AxBxTxD, value_AxBxTxD: float32, and so is the result.
     segment_BxT: int32, 0 for padding, else the segment within the row.
-
-  Returns:
-    float32 [A, B, T, D].
   """
   return _attention_forward(
     query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT

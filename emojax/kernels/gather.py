@@ -16,13 +16,10 @@ def gather_rows(x_NxD, source, target):
   the gradient is the gather by the inverse index.
 
   Args:
-    x_NxD: array of N rows.
-    source: int32 array of M row numbers in [0, N]; no number below N twice.
+    x_NxD: N rows.
+    source: int32 [M], row numbers in [0, N]; no number below N twice.
     target: int32 [N], the inverse: the place of each row in `source`, or M
       where the row is not used.
-
-  Returns:
-    [M, D].
   """
   return _take_rows(x_NxD, source)
 
@@ -54,12 +51,7 @@ def _take_rows_of_runs(axis_size, in_batched, x, index):
   return taken.reshape(axis_size, -1, width), True
 
 
-def _gather_rows_forward(x_NxD, source, target):
-  return _take_rows(x_NxD, source), target
-
-
-def _gather_rows_backward(target, grad_MxD):
-  return _take_rows(grad_MxD, target), None, None
-
-
-gather_rows.defvjp(_gather_rows_forward, _gather_rows_backward)
+gather_rows.defvjp(
+  lambda x_NxD, source, target: (_take_rows(x_NxD, source), target),
+  lambda target, grad_MxD: (_take_rows(grad_MxD, target), None, None),
+)

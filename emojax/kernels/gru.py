@@ -25,16 +25,15 @@ def gru(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG):
   Args:
     inputs_TxExBxG: float32 input products, bias added, in order of time.
     keep_TxExB: float32, 1 where the state is carried over, else 0.
-    kernel_ExHxG: recurrent kernels.
-    bias_ExG: recurrent biases.
+    kernel_ExHxG, bias_ExG: the recurrent ones.
 
   Returns:
     float32 [T, E, B, H], the state after each position.
   """
-  return _gru_forward(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG)[0]
+  return _forward(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG)[0]
 
 
-def _gru_forward(inputs, keep, kernel, bias):
+def _forward(inputs, keep, kernel, bias):
   num_units = kernel.shape[1]
 
   def step(state, position):
@@ -55,7 +54,7 @@ def _gru_forward(inputs, keep, kernel, bias):
   return states, (saved, keep, kernel)
 
 
-def _gru_backward(residuals, grad_TxExBxH):
+def _backward(residuals, grad_TxExBxH):
   saved, keep, kernel = residuals
 
   def step(carry, position):
@@ -80,4 +79,4 @@ def _gru_backward(residuals, grad_TxExBxH):
   return d_inputs, None, d_kernel, d_a.sum((0, 2))
 
 
-gru.defvjp(_gru_forward, _gru_backward)
+gru.defvjp(_forward, _backward)

@@ -29,10 +29,6 @@ def _rows_by_kernel(x_NxK, kernel_KxM):
   )[0]
 
 
-def _forward(x_NxK, kernel_KxM):
-  return _rows_by_kernel(x_NxK, kernel_KxM), (x_NxK, kernel_KxM)
-
-
 def _backward(saved, gradient_NxM):
   # Here XLA's own products are the faster ones, as they need no transposes;
   # the barrier keeps it from making them a part of slower fusions.
@@ -46,4 +42,6 @@ def _backward(saved, gradient_NxM):
   )
 
 
-_rows_by_kernel.defvjp(_forward, _backward)
+_rows_by_kernel.defvjp(
+  lambda *operands: (_rows_by_kernel(*operands), operands), _backward
+)

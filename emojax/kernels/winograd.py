@@ -10,7 +10,6 @@ Letters in names: B images, H and W pixels, C channels in, K channels out, T
 tiles, P points of a transformed tile.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -21,17 +20,11 @@ FEWEST_CHANNELS = 32  # With fewer it gains nothing.
 
 
 class Transforms(NamedTuple):
-  """Of tiles in one dimension: A^T, G, B^T of Lavin & Gray, Eq. (8).
+  """Of tiles in one dimension: A^T, G, B^T of Lavin & Gray, Eq. (8)."""
 
-  Attributes:
-    output: points to pixels of the output.
-    kernel: the three weights to points.
-    input: pixels of the input to points.
-  """
-
-  output: np.ndarray
-  kernel: np.ndarray
-  input: np.ndarray
+  output: np.ndarray  # Points to pixels of the output.
+  kernel: np.ndarray  # The three weights to points.
+  input: np.ndarray  # Pixels of the input to points.
 
 
 # By the pixels of an output tile's side. The inputs overlap by two.
@@ -75,10 +68,12 @@ def conv_general_dilated(
 
   The kernel is 3 x 3, the stride 1, and the padding 1 on every side.
 
-  Returns:
-    [B, H, W, K]. Rounding is that of float32, times about ten.
+  Rounding is that of float32, times about ten.
   """
-  plain = functools.partial(_plain, args=args, kwargs=kwargs)
+
+  def plain(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, *args, **kwargs)
+
   is_float32 = x_BxHxWxC.dtype == kernel_3x3xCxK.dtype == jnp.float32
   if not is_float32 or x_BxHxWxC.shape[-1] < FEWEST_CHANNELS:
     return plain(x_BxHxWxC, kernel_3x3xCxK)
@@ -118,24 +113,14 @@ def _backward(saved, gradient_BxHxWxK):
   tiles = tiles.reshape(
     batch, height // side, side, width // side, side, channels
   ).transpose(2, 4, 0, 1, 3, 5)
-  tiles = tiles.reshape(side, side, -1, channels)
-  gradient_PxTxK = _transform(transforms.output.T, tiles)
+  tiles_QxTxK = tiles.reshape(side * side, -1, channels)
+  gradient_PxTxK = _transform(transforms.output.T, tiles_QxTxK)
   gradient_PxCxK = jnp.einsum("ptc,ptk->pck", input_PxTxC, gradient_PxTxK)
-  points = len(transforms.input)
-  gradient_3x3xCxK = _transform(
-    transforms.kernel.T,
-    gradient_PxCxK.reshape(points, points, *gradient_PxCxK.shape[1:]),
-  ).reshape(kernel_3x3xCxK.shape)
-  return gradient_BxHxWxC, gradient_3x3xCxK
+  gradient_9xCxK = _transform(transforms.kernel.T, gradient_PxCxK)
+  return gradient_BxHxWxC, gradient_9xCxK.reshape(kernel_3x3xCxK.shape)
 
 
 convolution.defvjp(_forward, _backward)
-
-
-def _plain(x_BxHxWxC, kernel_3x3xCxK, args, kwargs):
-  return jax.lax.conv_general_dilated(
-    x_BxHxWxC, kernel_3x3xCxK, *args, **kwargs
-  )
 
 
 def _best(height: int, width: int) -> Transforms:
@@ -147,11 +132,10 @@ def _best(height: int, width: int) -> Transforms:
   return _TRANSFORMS[min(_TRANSFORMS, key=products)]
 
 
-def _transform(matrix_QxR, x_RxRxTxC):
-  """Transforms both axes of tiles: [Q * Q, T, C]."""
-  both = np.kron(matrix_QxR, matrix_QxR).astype(np.float32)
-  x = x_RxRxTxC.reshape(both.shape[1], -1)
-  return (both @ x).reshape(len(both), *x_RxRxTxC.shape[2:])
+def _transform(matrix, x):
+  """Transforms both axes of tiles, which are flattened, or the first two."""
+  both = np.kron(matrix, matrix).astype(np.float32)
+  return (both @ x.reshape(both.shape[1], -1)).reshape(len(both), *x.shape[-2:])
 
 
 def _to_points(transforms, x_BxHxWxC):
@@ -167,19 +151,15 @@ def _to_points(transforms, x_BxHxWxC):
     for top in range(points)
     for left in range(points)
   ]
-  tiles = jnp.stack(tiles).reshape(points, points, -1, channels)
-  return _transform(transforms.input, tiles)
+  return _transform(transforms.input, jnp.stack(tiles))
 
 
 def _to_pixels(transforms, output_PxTxK, shape):
   """The inverse transform, and the tiles side by side."""
-  side, points = transforms.output.shape
+  side = len(transforms.output)
   batch, height, width = shape
   channels = output_PxTxK.shape[-1]
-  tiles = _transform(
-    transforms.output,
-    output_PxTxK.reshape(points, points, *output_PxTxK.shape[1:]),
-  )
+  tiles = _transform(transforms.output, output_PxTxK)
   rows, columns = -(-height // side), -(-width // side)
   tiles = tiles.reshape(side, side, batch, rows, columns, channels)
   image = tiles.transpose(2, 3, 0, 4, 1, 5)
