@@ -1,6 +1,9 @@
 """What all tests share: strict numerics, real data, an isolated cache."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Programs of a few steps: XLA takes longer to optimise them than they run, and
 # longer to compile with its new emitters of kernels than with the old ones. It
@@ -12,6 +15,12 @@ _QUICK_TO_COMPILE = (
 os.environ["XLA_FLAGS"] = (
   f"{os.environ.get('XLA_FLAGS', '')} {_QUICK_TO_COMPILE}"
 )
+# What one test has compiled serves the others, the other workers and the
+# processes that tests start. The first process makes the folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], True)
 
 import pathlib  # noqa: E402
 import signal  # noqa: E402
@@ -21,9 +30,6 @@ from collections.abc import Callable, Iterator  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from jax.experimental.compilation_cache import (  # noqa: E402
-  compilation_cache,
-)
 
 from emojax import loop  # noqa: E402
 from emojax.data.table import FeatureTable  # noqa: E402
@@ -54,18 +60,8 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory) -> Iterator[None]:
-  """Keeps what is compiled for the other tests of a module."""
-  folder = str(tmp_path_factory.mktemp("compiled"))
-  try:
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    compilation_cache.reset_cache()
-    yield
-  finally:
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    compilation_cache.reset_cache()
+def compiled_once() -> None:
+  """Every program is; see above."""
 
 
 @pytest.fixture
