@@ -229,15 +229,24 @@ def _encode(text: str, encoding: str) -> bytes:
   return text.encode("latin-1")
 
 
+def _make_dict(items: object = None) -> dict:
+  """Python 2 gives an ordered dict its items; others are filled afterwards."""
+  made = {}
+  for key, value in items if isinstance(items, list) else ():
+    if not isinstance(key, str | int):
+      raise TypeError("keys other than strings and numbers")
+    made[key] = value
+  return made
+
+
 def _names() -> dict[str, object]:
   """What a pickle may name, and what stands for it here."""
   names: dict[str, object] = {
     "numpy.ndarray": None,  # Named, but only `_reconstruct` makes one.
     "numpy.dtype": _Dtype,
     "_codecs.encode": _encode,
-    # Made empty and filled afterwards.
-    "collections.OrderedDict": dict,
-    "collections.defaultdict": lambda factory: {},
+    "collections.OrderedDict": _make_dict,
+    "collections.defaultdict": _make_dict,
   }
   for core in ("numpy.core", "numpy._core"):  # NumPy 2 has moved it
     names[f"{core}.multiarray._reconstruct"] = lambda kind, shape, code: (

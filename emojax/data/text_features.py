@@ -6,7 +6,6 @@ values, no download. `bert`: the mean token of a BERT or RoBERTa encoder.
 """
 
 import hashlib
-import importlib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from emojax.errors import UserError
 
 HASHED_WORDS = 1024
 NAMES = ("hashing", "bert", "elmo")
-_MODULES = {"bert": "text", "elmo": "elmo"}
 _BATCH_SIZE = 32
 
 
@@ -71,7 +69,10 @@ def extract(
     kept.make()
     # Only here: it starts JAX and transformers, and the workers of the audio
     # features import this module too.
-    module = importlib.import_module(f"emojax.encoders.{_MODULES[name]}")
+    from emojax.encoders import elmo
+    from emojax.encoders import text as bert
+
+    module = {"bert": bert, "elmo": elmo}[name]
     encoder = module.load(str(folder))
     for rows, found in module.vectors(encoder, pending, _BATCH_SIZE):
       for row, vector in zip(rows, found, strict=True):

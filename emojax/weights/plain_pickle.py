@@ -13,22 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 # What puts its argument on the stack.
-_LITERALS = frozenset(
-  (
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
-    *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-  )
+_LITERALS = (
+  *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+  *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+  *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+  *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
 # What damaged bytes do to a stack machine, and to the functions that it calls.
 DAMAGE = (
-  ArithmeticError,
-  AttributeError,
-  LookupError,
-  MemoryError,
-  TypeError,
-  ValueError,
+  *(ArithmeticError, AttributeError, LookupError, MemoryError),
+  *(TypeError, ValueError),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from emojax.data import import_table
 from emojax.data import table as tables
 from emojax.errors import UserError
+from emojax.weights import plain_pickle
 
 DIALOGUES = {"Ses01F_impro01": 3, "Ses05M_script01_1b": 2}
 
@@ -276,6 +277,9 @@ _DEEP = 250_000
 _TUPLES = b")" + b"\x85" * _DEEP
 _NESTED = {
   "key": b"}" + _TUPLES + b"K\x01s",
+  "ordered": (
+    b"ccollections\nOrderedDict\n(](" + b"](" + _TUPLES + b"K\x01eetR"
+  ),
   "set": b"c__builtin__\nset\n(](" + _TUPLES + b"etR",
   "tuples": b"](" + _TUPLES + b"K\x01K\x02e",
   "lists": b"](K\x01K\x02" + b"]" * _DEEP + b"a" * (_DEEP - 1) + b"e",
@@ -299,6 +303,13 @@ def test_deep_nesting_is_one_line(tmp_path, name, field):
   assert len(str(caught.value)) < 500
   if name == "key":
     assert "refused, nothing of it was run" in str(caught.value)
+
+
+def test_ordered_dictionaries_of_python_2():
+  items = b"(](](U\x01aK\x01e](U\x01bK\x02eetR."
+  program = b"ccollections\nOrderedDict\n" + items
+  names = import_table._names()
+  assert plain_pickle.run(program, names) == {"a": 1, "b": 2}
 
 
 def test_dictionaries_with_a_default(tmp_path):
