@@ -122,6 +122,16 @@ class State:
   best: Best
 
 
+def optimizer(
+  config: ml_collections.ConfigDict,
+) -> optax.GradientTransformation:
+  """The classifier's, from `config.optimizer`."""
+  return optimizers.sgd(
+    *(config.optimizer.learning_rate, config.optimizer.momentum),
+    *(config.optimizer.weight_decay, config.optimizer.clip_value),
+  )
+
+
 def classifier_epoch(
   config: ml_collections.ConfigDict,
   examples: fit.Examples,
@@ -152,12 +162,12 @@ def classifier_epoch(
   times = max(0, epoch - config.optimizer.decay_start)
   times //= config.optimizer.decay_every
   rate = config.optimizer.learning_rate * config.optimizer.decay_rate**times
-  optimizer = optimizers.with_learning_rate(
-    learner.optimizer, examples.place(np.float32(rate))
+  learner = learner.replace(
+    optimizer=optimizers.with_learning_rate(
+      learner.optimizer, examples.place(np.float32(rate))
+    )
   )
-  return examples.epoch(
-    learner.replace(optimizer=optimizer), rows_n, _key(key, Use.STEP, epoch)
-  )
+  return examples.epoch(learner, rows_n, _key(key, Use.STEP, epoch))
 
 
 def validate(examples: fit.Examples, variables: Any) -> loop.Record:
@@ -496,11 +506,9 @@ def _setting(
   data: NoisyDataset,
 ) -> list[runs.Outcome]:
   """All initialisations and systems, from one pretrained classifier each."""
-  tx = optimizers.sgd(
-    *(config.optimizer.learning_rate, config.optimizer.momentum),
-    *(config.optimizer.weight_decay, config.optimizer.clip_value),
+  examples = fit.Examples(
+    classifier, data.parts, optimizer(config), config.batch_size
   )
-  examples = fit.Examples(classifier, data.parts, tx, config.batch_size)
   selectors = {
     name: SelectorTraining(config, data, examples, SYSTEMS[name])
     for name in config.systems
@@ -582,9 +590,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
   noise.check(config)
   classifiers.check(config)
   if config.model.classifier == classifiers.SPEECH:
-    checks.choice(config, "split.method", splits.METHODS)
     if "intercepted" in config.data.noise:
       raise UserError("config.data.noise: intercepted noise is of images")
+    checks.choice(config, "split.method", splits.METHODS)
+    checks.choice(config, "split.group", splits.GROUPS)
   elif config.split.method != "official":
     raise UserError(
       f"config.split.method = {config.split.method!r}: corpora of faces come "

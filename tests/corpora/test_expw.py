@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import rlps
 from emojax.corpora import faces, images
-from emojax.data import face_store as store
+from emojax.data.faces import prepare
 from emojax.errors import UserError
 
 
@@ -56,19 +57,21 @@ def test_the_box_is_cut_out(tmp_path):
   np.testing.assert_array_equal(cut, pixels[10:80, 20:60])
 
 
-def test_a_box_outside_the_image_is_counted(tmp_path):
+def test_a_box_outside_the_image_is_counted(tmp_path, caplog):
   boxes = ["10 20 60 80", "-5 -5 200 200", "100 20 160 80"]
   lines = [f"a.png {i} {box} 3.5 {i}" for i, box in enumerate(boxes)]
   folder = _corpus(tmp_path, lines) / "data" / "image" / "origin"
   Image.new("RGB", (90, 100)).save(folder / "a.png")
-  form = (tmp_path / "store", (64, 64), 3)
-  table, (error,) = store.prepare("expw", str(tmp_path), *form, 1)
+  assert {face.confidence for face in faces.read("expw", tmp_path)} == {3.5}
+  data = rlps.get_config("expw").data
+  data.path, data.image_size, data.max_skipped = str(tmp_path), (64, 64), 1
+  table = prepare(data, tmp_path / "store")
   assert table.name.tolist() == ["a.png 0", "a.png 1"]
-  np.testing.assert_allclose(table.confidence, 3.5)
-  assert "nothing in the box left 20, top 100" in str(error)
-  assert "of face a.png 2" in str(error)
+  assert "nothing in the box left 20, top 100" in caplog.text
+  assert "of face a.png 2" in caplog.text
+  data.max_skipped = 0
   with pytest.raises(UserError, match="1 of 3 images can not be used"):
-    store.prepare("expw", str(tmp_path), *form, 0)
+    prepare(data, tmp_path / "store")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import collections
 import numpy as np
 import pytest
 
+from configs import rlps
 from emojax.corpora import faces, images
-from emojax.data import face_store as store
+from emojax.data.faces import prepare
 from emojax.errors import UserError
 
 SIZES = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
@@ -89,15 +90,15 @@ def test_damaged_pixels_are_named(tmp_path, pixels, why):
   assert str(caught.value).startswith(f"{table}, image fer0000000: ")
 
 
-def test_a_damaged_row_is_counted(tmp_path):
+def test_a_damaged_row_is_counted(tmp_path, caplog):
   whole = _text(np.full((48, 48), 9))
   rows = [f"0,{whole},Training", "0,1 2,Training", f"3,{whole},PublicTest"]
   _write(tmp_path / "fer2013.csv", rows)
-  table, (error,) = store.prepare(
-    "fer2013", str(tmp_path), tmp_path / "store", (48, 48), 1, 1
-  )
+  data = rlps.get_config("fer2013").data
+  data.path, data.max_skipped = str(tmp_path), 1
+  table = prepare(data, tmp_path / "store")
   assert table.name.tolist() == ["fer0000000", "fer0000002"]
-  assert "image fer0000001: 2 pixels" in str(error)
+  assert "image fer0000001: 2 pixels" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 import hashlib
 import logging
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from configs import rlps as rlps_config
+from emojax.corpora import faces as registry
 from emojax.corpora import images, labels
-from emojax.data import face_store as store
+from emojax.corpora.faces import image_folder
+from emojax.data import faces
 from emojax.errors import UserError
 
 NAMES = [
@@ -36,11 +40,17 @@ def _save(path, pixels):
   Image.fromarray(pixels).save(path, compress_level=0)
 
 
-def _prepare(tmp_path, max_skipped=0, size=(12, 10), channels=1):
-  return store.prepare(
-    "image_folder",
-    *(str(tmp_path / "mine"), tmp_path / "data", size, channels, max_skipped),
-  )
+def _config(path, **changes):
+  data = rlps_config.get_config().data
+  data.corpus, data.path = "image_folder", str(path)
+  data.image_size, data.max_skipped = (12, 10), 0
+  data.update(changes)
+  return data
+
+
+def _prepare(tmp_path, **changes):
+  data = _config(tmp_path / "mine", **changes)
+  return faces.prepare(data, tmp_path / "data")
 
 
 def _rest(tmp_path):
@@ -48,8 +58,8 @@ def _rest(tmp_path):
 
 
 def test_every_face_as_it_is(corpus, tmp_path):
-  table, skipped = _prepare(tmp_path)
-  assert (len(table), skipped) == (16, [])
+  table = _prepare(tmp_path)
+  assert len(table) == 16
   assert table.images.shape == (16, 12, 10, 1)
   assert table.images.dtype == np.uint8
   assert table.name.tolist() == NAMES
@@ -60,15 +70,14 @@ def test_every_face_as_it_is(corpus, tmp_path):
     part = ("train", "validation", "test")[table.part[i]]
     assert name.startswith(f"{part}/{table.label[i]}/")
   assert table.votes.shape == (16, 0)
-  assert np.isnan(table.confidence).all()
   with pytest.raises(ValueError, match="read-only"):
     table.images[0] = 0
 
 
 def test_decoded_once(corpus, tmp_path, monkeypatch):
-  first, _ = _prepare(tmp_path)
+  first = _prepare(tmp_path)
   monkeypatch.setattr(images, "load", None)
-  again, _ = _prepare(tmp_path)
+  again = _prepare(tmp_path)
   for name, values in vars(first).items():
     np.testing.assert_array_equal(getattr(again, name), values)
 
@@ -76,10 +85,10 @@ def test_decoded_once(corpus, tmp_path, monkeypatch):
 def test_what_changes_is_decoded_anew(corpus, tmp_path):
   _prepare(tmp_path)
   _save(tmp_path / "mine" / NAMES[3], np.full((12, 10), 7, np.uint8))
-  table, _ = _prepare(tmp_path)
+  table = _prepare(tmp_path)
   assert (table.images[3] == 7).all()
-  assert _prepare(tmp_path, channels=3)[0].images.shape == (16, 12, 10, 3)
-  assert _prepare(tmp_path, size=(6, 5))[0].images.shape == (16, 6, 5, 1)
+  assert _prepare(tmp_path, channels=3).images.shape == (16, 12, 10, 3)
+  assert _prepare(tmp_path, image_size=(6, 5)).images.shape == (16, 6, 5, 1)
 
 
 def test_unusable_images_are_named_each_time(corpus, tmp_path, caplog):
@@ -87,9 +96,8 @@ def test_unusable_images_are_named_each_time(corpus, tmp_path, caplog):
     (tmp_path / "mine" / name).write_bytes(b"no image")
   for _ in range(2):
     caplog.clear()
-    table, skipped = _prepare(tmp_path, max_skipped=2)
+    table = _prepare(tmp_path, max_skipped=2)
     paths = [str(tmp_path / "mine" / name) for name in (NAMES[1], NAMES[6])]
-    assert [error.path for error in skipped] == paths
     assert caplog.messages == [f"skipped {p}: not an image" for p in paths]
     kept = [name for i, name in enumerate(NAMES) if i not in (1, 6)]
     assert table.name.tolist() == kept
@@ -97,7 +105,7 @@ def test_unusable_images_are_named_each_time(corpus, tmp_path, caplog):
       np.testing.assert_array_equal(table.images[i, ..., 0], corpus[name])
     # The limit holds for what is decoded already, too.
     with pytest.raises(
-      UserError, match=r"2 of 16 images .* max_skipped = 1; .*1\.png: not an"
+      UserError, match=r"2 of 16 images .*max_skipped = 1; .*1\.png: not an"
     ):
       _prepare(tmp_path, max_skipped=1)
 
@@ -130,20 +138,15 @@ def test_an_interruption_leaves_nothing(corpus, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
       _prepare(tmp_path)
   assert not _rest(tmp_path)
-  assert len(_prepare(tmp_path)[0]) == 16
+  assert len(_prepare(tmp_path)) == 16
 
 
 def test_a_damaged_store_says_so(corpus, tmp_path):
   _prepare(tmp_path)
-  (pixels,) = (tmp_path / "data").glob("*.pixels")
+  (pixels,) = (tmp_path / "data").rglob("*.bin")
   pixels.write_bytes(pixels.read_bytes()[:-1])
-  with pytest.raises(UserError, match=r"damaged, .* remove .*\.npz"):
+  with pytest.raises(UserError, match=r"damaged .*; remove its folder"):
     _prepare(tmp_path)
-  (index,) = (tmp_path / "data").glob("*.npz")
-  for content in (index.read_bytes()[:-40], b"", b"something else"):
-    index.write_bytes(content)
-    with pytest.raises(UserError, match=r"\.npz: damaged .*; remove it"):
-      _prepare(tmp_path)
 
 
 def test_the_same_image_in_two_parts(corpus, tmp_path, caplog):
@@ -151,8 +154,8 @@ def test_the_same_image_in_two_parts(corpus, tmp_path, caplog):
   # In two parts, and with another label; within one part, it is no matter.
   _save(mine / "test" / "happy" / "0.png", corpus["train/sad/2.png"])
   _save(mine / "train" / "happy" / "0.png", corpus["train/happy/1.png"])
-  table, _ = _prepare(tmp_path)
-  (rows,) = store.duplicates(table)
+  table = _prepare(tmp_path)
+  (rows,) = faces.duplicates(table)
   assert table.name[rows].tolist() == ["train/sad/2.png", "test/happy/0.png"]
   assert caplog.messages == [
     "image_folder: 1 images are in more than one part, pixel for pixel; "
@@ -161,14 +164,14 @@ def test_the_same_image_in_two_parts(corpus, tmp_path, caplog):
 
 
 def test_no_image_in_two_parts(corpus, tmp_path, caplog):
-  assert store.duplicates(_prepare(tmp_path)[0]) == []
+  assert faces.duplicates(_prepare(tmp_path)) == []
   assert not caplog.messages
 
 
 def test_rows_of_each_part(corpus, tmp_path):
-  table, _ = _prepare(tmp_path)
+  table = _prepare(tmp_path)
   _, index = labels.parse_classes("sad,happy")
-  parts = store.split(table, labels.class_index(table.label, index))
+  parts = faces.split(table, labels.class_index(table.label, index))
   assert {k: v.tolist() for k, v in parts.items()} == {
     "train": list(range(8)),
     "validation": list(range(8, 12)),
@@ -177,27 +180,26 @@ def test_rows_of_each_part(corpus, tmp_path):
 
 
 def test_a_part_or_a_class_without_faces(corpus, tmp_path):
-  table, _ = _prepare(tmp_path)
+  table = _prepare(tmp_path)
   class_N = np.where(table.part == 1, -2, 0)
   with pytest.raises(UserError, match="the validation part has no face"):
-    store.split(table, class_N)
+    faces.split(table, class_N)
   happy = table.label == "happy"
   class_N = np.where(happy & (table.part == 0), -2, happy)
   with pytest.raises(UserError, match="train part has no face that is happy"):
-    store.split(table, class_N)
+    faces.split(table, class_N)
 
 
 def test_faces_without_a_majority_are_counted(real_data, tmp_path, caplog):
-  table, _ = store.prepare(
-    "ferplus", str(real_data / "ferplus"), tmp_path, (48, 48), 1, 0
-  )
+  data = _config(real_data / "ferplus", corpus="ferplus", image_size=(48, 48))
+  table = faces.prepare(data, tmp_path)
   assert table.votes.shape == (1600, 10)
   _, index = labels.parse_classes(
     "angry,disgust,fearful,happy,sad,surprised,neutral"
   )
   class_N = labels.class_index(table.label, index)
   caplog.set_level(logging.INFO)
-  parts = store.split(table, class_N)
+  parts = faces.split(table, class_N)
   train = table.label[table.part == 0]
   without, contempt = np.sum(train == ""), np.sum(train == "contempt")
   assert len(parts["train"]) == 1200 - without - contempt
@@ -205,3 +207,19 @@ def test_faces_without_a_majority_are_counted(real_data, tmp_path, caplog):
     f"train: {without} of 1200 faces without a label and {contempt} of labels "
     "that the study does not name are left out"
   )
+
+
+def test_two_corpora_are_one(corpus, tmp_path, monkeypatch):
+  """Each keeps its parts; names say of which corpus a face is."""
+  shutil.copytree(tmp_path / "mine", tmp_path / "other")
+  readers = registry._READERS._registered
+  monkeypatch.setitem(readers, "twin", image_folder)
+  data = _config(
+    f"{tmp_path / 'mine'},{tmp_path / 'other'}",
+    corpus="image_folder,twin",
+    labels="happy,sad",
+  )
+  table = faces.prepare(data, tmp_path / "data")
+  assert table.name[0] == f"image_folder:{NAMES[0]}"
+  assert table.name[16] == f"twin:{NAMES[0]}"
+  np.testing.assert_array_equal(table.images[:16], table.images[16:])

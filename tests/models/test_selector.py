@@ -1,11 +1,22 @@
 """The selection pass against a plain loop, and the policies' sizes."""
 
+import fractions
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
-from emojax.models.selector import LogisticPolicy, PolicyNetwork, select
+from emojax.models.selector import (
+  LogisticPolicy,
+  PolicyNetwork,
+  first_of,
+  observe,
+  select,
+  with_floor,
+)
 
 POLICIES = {
   "network": PolicyNetwork((8, 8, 4, 4)),
@@ -46,3 +57,61 @@ def test_five_layers():
   assert len(shapes) == 5
   assert shapes["layer_0"]["kernel"].shape == (256, 256)
   assert shapes["output"]["kernel"].shape == (32, 1)
+
+
+def test_what_the_policy_sees():
+  """Features of a root mean square of one; a silent one stays silent."""
+  rng = np.random.default_rng(0)
+  features = 9 * rng.random((7, 3), np.float32)
+  features[:, 1] = 0
+  logits = rng.normal(size=(7, 4)).astype(np.float32)
+  label = np.arange(7) % 4
+  found, probability = jax.jit(observe)(logits, features, label)
+  np.testing.assert_array_equal(found[:, 1], 0)
+  size = np.sqrt(np.mean(features**2, 0))
+  np.testing.assert_allclose(
+    found[:, ::2], (features / (size + 1e-9))[:, ::2], rtol=1e-5
+  )
+  expected = torch.tensor(logits).softmax(1).numpy()[np.arange(7), label]
+  np.testing.assert_allclose(probability, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 7])
+def test_the_first_are_retained(count):
+  score = np.array([0.3, 0.9, 0.1, 0.9, -0.2, 0.5, 0.3])
+  found = np.asarray(first_of(jnp.asarray(score), count))
+  # Of equals the first.
+  best = sorted(range(7), key=lambda i: (-score[i], i))[:count]
+  assert np.flatnonzero(found).tolist() == sorted(best)
+
+
+@pytest.mark.parametrize("floor", ["0.01", "0.1", "0.3", "0.7", "0.99"])
+def test_a_share_of_each_class_is_retained(floor):
+  rng = np.random.default_rng(0)
+  label = rng.permutation(np.repeat(np.arange(5), (50, 30, 10, 1, 0)))
+  probability = rng.random(len(label)).astype(np.float32)
+  # A class is retained, others mostly or entirely not.
+  threshold = np.array([0.0, 0.9, 0.5, 1.0, 1.0])
+  retained = probability >= threshold[label]
+  found = np.asarray(
+    jax.jit(with_floor, static_argnums=(3, 4))(
+      retained, probability, label, 5, float(floor)
+    )
+  )
+  assert found[retained].all()
+  for index in range(5):
+    rows = np.flatnonzero(label == index)
+    least = math.ceil(fractions.Fraction(floor) * len(rows))
+    assert found[rows].sum() == max(retained[rows].sum(), least)
+    back = rows[found[rows] & ~retained[rows]]
+    gone = rows[~found[rows]]
+    if len(back) and len(gone):
+      assert probability[back].min() >= probability[gone].max()
+
+
+def test_an_image_is_not_retained_for_another_class():
+  label = np.array([0, 0, 0, 1])
+  found = with_floor(
+    jnp.zeros(4, bool), jnp.array([0.4, 0.3, 0.2, 0.01]), label, 2, 0.3
+  )
+  assert found.tolist() == [True, False, False, True]

@@ -9,12 +9,10 @@ import jax
 import numpy as np
 
 from configs import rlps as rlps_config
+from emojax.data.noise import Part, as_it_is
 from emojax.models.image_classifiers import Dcnn
-from emojax.trainers.rlps import classifiers
-from emojax.trainers.rlps.fitting import Fitting
-from emojax.trainers.rlps.material import Part, as_it_is
-from emojax.trainers.rlps.strategies import SYSTEMS
-from emojax.trainers.rlps.training import Cleaning
+from emojax.systems import classifiers
+from emojax.trainers import fit, rlps
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -23,12 +21,12 @@ def two_epochs() -> dict[str, np.ndarray]:
   """What a pretraining epoch and two of the selector's come to."""
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (22, 16, 16, 1), np.uint8)
-  label = np.arange(22, dtype=np.int32)[:, None] % 3
-  part = Part(images, label)
-  material = as_it_is(
+  label = np.arange(22, dtype=np.int32) % 3
+  part = Part(images, np.arange(22), label)
+  data = as_it_is(
     classes=("a", "b", "c"),
     parts={"train": part, "validation": part, "test": part},
-    name_N=label[:, 0].astype(str),
+    name_N=label.astype(str),
     demo=True,
   )
   config = rlps_config.get_config()
@@ -37,21 +35,25 @@ def two_epochs() -> dict[str, np.ndarray]:
   config.batch_size = 8
   config.policy.widths, config.policy.batch_size = (8,), 8
   config.policy.pretraining_epochs = 2
-  model = Dcnn(3, (4,) * 6, hidden=5)
-  fitting = Fitting(config, classifiers.of_images("DCNN", model), material)
+  classifier = classifiers.of_images("DCNN", Dcnn(3, (4,) * 6, hidden=5))
+  examples = fit.Examples(
+    classifier, data.parts, rlps.optimizer(config), config.batch_size
+  )
   key = jax.random.key(0)
-  learner = fitting.learner(fitting.draw(key))
-  learner, _ = fitting.epoch(learner, np.ones(22, bool), key, 0)
+  learner = rlps.pretraining(config, examples, key).init()
+  learner, _ = rlps.classifier_epoch(
+    config, examples, learner, np.ones(22, bool), key, 0
+  )
   variables = jax.device_get(learner.variables)
-  cleaning = Cleaning(config, fitting, SYSTEMS["rlps"])
-  study = cleaning.study(key, variables, None, None)
+  training = rlps.SelectorTraining(config, data, examples, rlps.SYSTEMS["rlps"])
+  study = training.study(key, variables, [22] * 3)
   state, found = study.init(), {}
   for epoch in range(2):
     state, record = study.round(state, epoch)
     found |= {f"{name} {epoch}": value for name, value in record.items()}
   leaves = jax.tree.leaves((state.learner.variables, state.policy.params))
   found |= {f"weights {i}": values for i, values in enumerate(leaves)}
-  found |= {"features": state.features_NxD, "p": state.true_probability_N}
+  found |= {"features": state.features_NxD, "p": state.true_N}
   return jax.device_get(found)
 
 

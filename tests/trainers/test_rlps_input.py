@@ -9,8 +9,10 @@ from PIL import Image
 
 from configs import rlps as rlps_config
 from emojax.corpora.faces import ferplus
+from emojax.data import faces
 from emojax.errors import UserError
-from emojax.trainers.rlps import faces, study, train
+from emojax.trainers import rlps
+from emojax.trainers.rlps import train
 
 VARIANTS = ("demo", "ferplus", "fer2013", "rafdb", "expw")
 VARIANTS += ("noise_rafdb", "noise_expw", "speech")
@@ -53,11 +55,11 @@ def folder(tmp_path, cache):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_in_order(variant):
   config = rlps_config.get_config(variant)
-  study._check(config)
+  rlps._check(config)
   for rows in config.published.values():
     classes = config.data.labels.split(",")
     for name, row in rows.items():
-      assert name.split("+")[0] == config.model.classifier.upper()
+      assert name in rlps.SYSTEMS
       assert set(row.get("class_recall", classes)) == set(classes)
 
 
@@ -100,6 +102,20 @@ def test_an_unknown_variant_names_the_known_ones():
       {"model.classifier": "log_mel", "data.noise": ("intercepted",)},
       "intercepted noise is of images",
     ),
+    ({"split.method": "k_fold"}, "'k_fold': corpora of faces .* to official"),
+    ({"split.method": "offical"}, "'offical': .* set it to official"),
+    (
+      {"model.classifier": "log_mel", "split.method": "k_folds"},
+      "split.method = 'k_folds': there are shuffle, speakers, k_fold",
+    ),
+    (
+      {
+        "model.classifier": "log_mel",
+        "split.method": "leave_one_out",
+        "split.group": "speakers",
+      },
+      "split.group = 'speakers': there are speaker, session, corpus",
+    ),
     ({"data.corpus": "faces"}, "no such corpus.*ferplus"),
     ({"data.labels": "happy"}, "name at least two"),
     ({"data.labels": "happy,glad"}, "unknown label 'glad'"),
@@ -138,12 +154,12 @@ def test_unreadable_images(folder, tmp_path, caplog):
   refused(
     make_config(folder, **{"data.max_skipped": 0}),
     tmp_path,
-    r"1 of 12 images .* max_skipped = 0; .*happy/0\.png: not an image",
+    r"1 of 12 images .*max_skipped = 0; .*happy/0\.png: not an image",
   )
-  (material,) = faces.read(make_config(folder, **{"data.noise": ("none",)}))
+  data = faces.read(make_config(folder).data)
   assert "happy/0.png" in caplog.text
-  assert material.parts["train"].label_N.tolist() == [0, 1, 1]
-  assert len(material.name_N) == len(material.picture_N) == 3
+  assert data.parts["train"].label_N.tolist() == [0, 1, 1]
+  assert len(data.name_N) == len(data.train.inputs()) == 3
 
 
 def test_a_part_without_faces_of_the_study(folder, tmp_path):
@@ -187,13 +203,13 @@ def test_images_without_a_majority_are_left_out(voted, caplog):
     voted, **{"data.corpus": "ferplus", "data.noise": ("none",)}
   )
   with caplog.at_level(logging.INFO):
-    (material,) = faces.read(config)
+    data = faces.read(config.data)
   assert "train: 2 of 5 faces without a label" in caplog.text
   names = ["Traininghappy", "Trainingdoubtful", "Trainingsad"]
-  assert material.name_N.tolist() == names
+  assert data.name_N.tolist() == names
   # The votes say of which images one can not be sure.
-  assert material.kinds == ("agreed", "contested")
-  assert material.noisy_N.tolist() == [False, True, False]
+  assert data.kinds == ("agreed", "contested")
+  assert data.noisy_N.tolist() == [False, True, False]
 
 
 def test_images_of_another_size(voted, tmp_path):
@@ -215,5 +231,5 @@ def test_boxes_outside_the_image(tmp_path, cache):
   config.data.max_skipped = 0
   refused(config, tmp_path, "1 of 20 images .*nothing in the box .* 60 wide")
   config.data.max_skipped = 1
-  (material,) = faces.read(config)
-  assert sum(len(part.label_N) for part in material.parts.values()) == 19
+  data = faces.read(config.data)
+  assert sum(len(part.label_N) for part in data.parts.values()) == 19

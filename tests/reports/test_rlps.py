@@ -1,10 +1,10 @@
-"""Ranking and removal against scikit-learn, and where they are undefined."""
+"""Detection of noise against scikit-learn, and where it is undefined."""
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
-from emojax.reports import removal
+from emojax.reports import rlps
 
 
 @pytest.mark.parametrize("num_values", [3, 10_000])
@@ -16,7 +16,9 @@ def test_scikit_learn_agrees(seed, num_values):
   probability_N = np.clip(rng.normal(0.6 - 0.3 * noisy_N, 0.3), 0, 1)
   probability_N = np.rint(probability_N * num_values) / num_values
   retained_N = probability_N >= 0.5
-  assert removal.ranking(probability_N, retained_N, noisy_N) == pytest.approx(
+  assert rlps.noise_detection(
+    probability_N, retained_N, noisy_N
+  ) == pytest.approx(
     {
       "auc": metrics.roc_auc_score(noisy_N, -probability_N),
       "precision": metrics.precision_score(noisy_N, ~retained_N),
@@ -28,27 +30,29 @@ def test_scikit_learn_agrees(seed, num_values):
 
 
 def test_every_tie_counts_half():
-  result = removal.ranking(np.full(4, 0.9), np.ones(4), np.arange(4) < 1)
+  result = rlps.noise_detection(np.full(4, 0.9), np.ones(4), np.arange(4) < 1)
   assert result["auc"] == 0.5
 
 
 def test_noise_below_all_else_is_one():
   probability_N = np.asarray([0.1, 0.2, 0.8, 0.9])
   retained_N, noisy_N = probability_N > 0.5, probability_N < 0.5
-  result = removal.ranking(probability_N, retained_N, noisy_N)
+  result = rlps.noise_detection(probability_N, retained_N, noisy_N)
   expected = {"auc": 1.0, "precision": 1.0, "recall": 1.0, "removed": 0.5}
   assert result == expected
 
 
 def test_all_is_kept():
-  result = removal.ranking(np.arange(4), np.ones(4, bool), np.arange(4) < 2)
+  result = rlps.noise_detection(
+    np.arange(4), np.ones(4, bool), np.arange(4) < 2
+  )
   expected = {"auc": 1.0, "precision": None, "recall": 0.0, "removed": 0.0}
   assert result == expected
 
 
 @pytest.mark.parametrize(("all_noise", "found"), [(False, 0.0), (True, 1.0)])
 def test_all_is_noise_or_nothing(all_noise, found):
-  result = removal.ranking(
+  result = rlps.noise_detection(
     np.arange(4), np.arange(4) > 0, np.full(4, all_noise)
   )
   assert result["auc"] is None
@@ -61,7 +65,7 @@ def test_retention_of_groups():
   retained_N = np.asarray([1, 1, 0, 0, 1, 0])
   groups_N = np.asarray([2, 0, 0, 0, 2, 0], np.int8)
   names = ("full", "half", "none")
-  assert removal.retention(retained_N, groups_N, names) == {
+  assert rlps.retention(retained_N, groups_N, names) == {
     "full": 0.25,
     "none": 1.0,
   }

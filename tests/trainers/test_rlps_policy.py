@@ -9,29 +9,50 @@ import numpy as np
 import optax
 import pytest
 
+from emojax.models import selector
 from emojax.models.selector import (
   LogisticPolicy,
   PolicyNetwork,
   Selection,
   select,
 )
-from emojax.trainers.rlps import rewards
-from emojax.trainers.rlps.rewards import Policy
+from emojax.trainers import rlps
+from emojax.trainers.rlps import Policy, update_policy
+
+
+def probability_rewards(probability):
+  nobody = jnp.zeros(len(probability), bool)
+  return selector.rewards(selector.PROBABILITY, probability, nobody, 0.0)
 
 
 def test_a_reward_is_how_much_surer_than_in_the_mean():
-  found = rewards.probability_rewards(jnp.array([0.9, 0.5, 0.1, 0.3]))
+  found = probability_rewards(jnp.array([0.9, 0.5, 0.1, 0.3]))
   np.testing.assert_allclose(found, [0.45, 0.05, -0.35, -0.15], atol=1e-6)
 
 
 def test_rewards_sum_to_zero_and_stay_in_their_bounds():
   probability = np.random.default_rng(0).beta(0.3, 0.3, 500)
-  found = rewards.probability_rewards(jnp.asarray(probability))
+  found = probability_rewards(jnp.asarray(probability))
   assert float(found.sum()) == pytest.approx(0, abs=1e-4)
   assert float(jnp.abs(found).max()) < 1
   # Whatever all of them have in common does not count.
-  other = rewards.probability_rewards(jnp.asarray(0.5 * probability + 0.5))
+  other = probability_rewards(jnp.asarray(0.5 * probability + 0.5))
   np.testing.assert_allclose(other, 0.5 * found, atol=1e-6)
+
+
+def test_the_change_of_f1_is_everybodys_reward():
+  found = selector.rewards(
+    selector.F1, jnp.array([0.1, 0.9]), jnp.array([True, False]), -0.25
+  )
+  assert found.tolist() == [-0.25, -0.25]
+
+
+def test_only_those_that_learn_a_policy_have_a_reward():
+  kinds = (selector.PROBABILITY, selector.F1, selector.LIKELIHOOD)
+  for one in rlps.SYSTEMS.values():
+    learns = one.strategy == rlps.POLICY
+    assert learns == (one.reward in kinds)
+    assert learns == (one.policy in ("network", "logistic"))
 
 
 def test_likelihood_of_what_is_retained():
@@ -39,7 +60,7 @@ def test_likelihood_of_what_is_retained():
 
   def reward(*retained):
     return float(
-      rewards.likelihood_reward(probability, jnp.array(retained, bool))
+      selector.log_likelihood(probability, jnp.array(retained, bool))
     )
 
   assert reward(1, 1, 1) == pytest.approx(0, abs=1e-6)
@@ -48,7 +69,7 @@ def test_likelihood_of_what_is_retained():
   assert reward(1, 0, 0) == pytest.approx(np.log(2), rel=1e-5)
   assert reward(1, 1, 0) == pytest.approx(0.5 * np.log(2), rel=1e-5)
   assert reward(0, 0, 1) == pytest.approx(-np.log(2), rel=1e-5)
-  impossible = rewards.likelihood_reward(
+  impossible = selector.log_likelihood(
     jnp.array([0.0, 1.0]), jnp.array([True, False])
   )
   assert -10 < float(impossible) < -9
@@ -58,8 +79,8 @@ def test_likelihood_of_what_is_retained():
   ("removed_credit", "expected"),
   [(1.0, [0.2, -0.3, 0.4]), (0.0, [0.2, 0, 0.4]), (-1.0, [0.2, 0.3, 0.4])],
 )
-def test_credits(removed_credit, expected):
-  found = rewards.credits(
+def test_values_of_actions(removed_credit, expected):
+  found = selector.action_values(
     jnp.array([0.2, -0.3, 0.4]),
     jnp.array([True, False, True]),
     removed_credit,
@@ -94,19 +115,19 @@ def chances(probability):
   return jnp.prod(jnp.where(ACTIONS, probability, 1 - probability), -1)
 
 
-def expected_gradient(policy, params, passes, credit_of):
+def expected_gradient(policy, params, passes, value_of):
   """Of REINFORCE: minus that of the loss, over all pairs of actions.
 
   Args:
     policy, params, passes: from `two_images`.
-    credit_of: what each action of a pair is worth.
+    value_of: what each action of a pair is worth.
   """
   chance = chances(passes.probability_N)
 
   def objective(params):
-    credits = jnp.stack([credit_of(retained) for retained in ACTIONS])
-    losses = jax.vmap(rewards.policy_loss, in_axes=(None, None, 0, 0, 0))(
-      params, policy, passes.state_NxK, passes.retained_N, credits
+    values = jnp.stack([value_of(retained) for retained in ACTIONS])
+    losses = jax.vmap(selector.policy_loss, in_axes=(None, None, 0, 0, 0))(
+      params, policy, passes.state_NxK, passes.retained_N, values
     )
     # The loss is a mean, Eq. (4) a sum.
     return -2 * (chance * losses).sum()
@@ -148,7 +169,7 @@ def test_the_policy_gradient_is_the_closed_form():
   found = jax.jit(
     lambda removed_credit: expected_gradient(
       *(policy, params, passes),
-      lambda retained: rewards.credits(TWO, retained, removed_credit),
+      lambda retained: selector.action_values(TWO, retained, removed_credit),
     )
   )
   # Eq. (4) as printed says nothing at all.
@@ -162,7 +183,7 @@ def test_it_climbs_equation_3():
   policy, params, passes = two_images(features)
   found = expected_gradient(
     *(policy, params, passes),
-    lambda retained: rewards.credits(TWO, retained, 0.0),
+    lambda retained: selector.action_values(TWO, retained, 0.0),
   )
   expected = gradient_of_expectation(
     policy, params, features, lambda retained: (retained * TWO).sum()
@@ -175,7 +196,7 @@ def test_a_shared_reward_counts_for_every_action():
   policy, params, passes = two_images(features)
 
   def reward(retained):
-    return rewards.likelihood_reward(jnp.array([0.8, 0.3]), retained)
+    return selector.log_likelihood(jnp.array([0.8, 0.3]), retained)
 
   found = expected_gradient(
     *(policy, params, passes),
@@ -185,7 +206,7 @@ def test_a_shared_reward_counts_for_every_action():
   assert_same_gradient(found, expected)
 
 
-update = jax.jit(rewards.update, static_argnums=(0, 1, 6))
+update = jax.jit(update_policy, static_argnums=(0, 1, 6))
 
 
 def test_an_update_of_less_than_a_batch_is_one_step():
@@ -195,7 +216,7 @@ def test_an_update_of_less_than_a_batch_is_one_step():
   old = Policy(params, tx.init(params))
   one = Selection(*(values[2] for values in passes))
   new = update(tx, policy, old, one, jnp.asarray(TWO), jax.random.key(0), 128)
-  gradient = jax.jit(jax.grad(rewards.policy_loss), static_argnums=1)(
+  gradient = jax.jit(jax.grad(selector.policy_loss), static_argnums=1)(
     params, policy, one.state_NxK, one.retained_N, TWO
   )
   expected = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
@@ -242,9 +263,9 @@ def test_a_bandit_is_solved():
       jax.random.permutation(order_key, 96),
       jax.random.uniform(action_key, (96,)),
     )
-    credit = rewards.credits(reward, selection.retained_N, -1.0)
-    new = rewards.update(
-      tx, policy, policy_state, selection, credit, shuffle_key, 32
+    value = selector.action_values(reward, selection.retained_N, -1.0)
+    new = update_policy(
+      tx, policy, policy_state, selection, value, shuffle_key, 32
     )
     return new, selection.probability_N
 
