@@ -57,37 +57,9 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   # Share of each class that is retained at least; 0: as in the paper.
   config.retention_floor = 0.0
 
-  config.model = ml_collections.ConfigDict()
-  # dcnn: Fig. 3. vgg19: as for FER2013. log_mel: of speech clips.
-  config.model.classifier = "dcnn"
-  config.model.widths = (64, 128, 256, 256, 512, 512)  # Of DCNN.
-  config.model.hidden = 128  # Units of the first dense layer; not of vgg19.
-  config.model.dropout = 0.5  # Not of dcnn.
-  # Trains on random squares of this size, half of them mirrored, and tests on
-  # ten of them (the public VGG19: 44); 0: no augmentation, as in the paper.
-  config.model.crop = 0
-
-  # Stochastic gradient descent, as the public VGG19 has it.
-  config.optimizer = ml_collections.ConfigDict()
-  config.optimizer.learning_rate = 0.01
-  config.optimizer.momentum = 0.9
-  config.optimizer.weight_decay = 5e-4  # Added to the gradient.
-  config.optimizer.clip_value = 0.1  # Bound on each gradient; 0: none.
-  # From this epoch on (pretraining counts) the rate falls by a factor.
-  config.optimizer.decay_start = 80
-  config.optimizer.decay_every = 5
-  config.optimizer.decay_rate = 0.9
-
-  config.policy = ml_collections.ConfigDict()
-  # Of four dense layers; the fifth gives the probability. Not of sigmoid.
-  config.policy.widths = (256, 128, 64, 32)
-  config.policy.learning_rate = 1e-3  # Adam.
-  config.policy.batch_size = 128
-  config.policy.pretraining_epochs = 20  # With the pretrained classifier.
-  # What the reward of Eq. (2) is multiplied with where an image was removed.
-  # Eq. (4) as printed has 1, but the expectation of its gradient is zero; -1
-  # and 0 both climb Eq. (3). See `emojax.trainers.rlps.rewards.credits`.
-  config.policy.removed_credit = -1.0
+  config.model = _model()
+  config.optimizer = _optimizer()
+  config.policy = _policy()
 
   config.split.method = "official"
   config.data.labels = SEVEN
@@ -115,6 +87,49 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
     raise ValueError(f"no config {name!r}: {', '.join(variants)}")
   variants[name](config)
   return config
+
+
+def _model():
+  """The classifier."""
+  model = ml_collections.ConfigDict()
+  # dcnn: Fig. 3. vgg19: as for FER2013. log_mel: of speech clips.
+  model.classifier = "dcnn"
+  model.widths = (64, 128, 256, 256, 512, 512)  # Of DCNN.
+  model.hidden = 128  # Units of the first dense layer; not of vgg19.
+  model.dropout = 0.5  # Not of dcnn.
+  # Trains on random squares of this size, half of them mirrored, and tests on
+  # ten of them (the public VGG19: 44); 0: no augmentation, as in the paper.
+  model.crop = 0
+  return model
+
+
+def _optimizer():
+  """Stochastic gradient descent, as the public VGG19 has it."""
+  optimizer = ml_collections.ConfigDict()
+  optimizer.learning_rate = 0.01
+  optimizer.momentum = 0.9
+  optimizer.weight_decay = 5e-4  # Added to the gradient.
+  optimizer.clip_value = 0.1  # Bound on each gradient; 0: none.
+  # From this epoch on (pretraining counts) the rate falls by a factor.
+  optimizer.decay_start = 80
+  optimizer.decay_every = 5
+  optimizer.decay_rate = 0.9
+  return optimizer
+
+
+def _policy():
+  """The selector."""
+  policy = ml_collections.ConfigDict()
+  # Of four dense layers; the fifth gives the probability. Not of sigmoid.
+  policy.widths = (256, 128, 64, 32)
+  policy.learning_rate = 1e-3  # Adam.
+  policy.batch_size = 128
+  policy.pretraining_epochs = 20  # With the pretrained classifier.
+  # What the reward of Eq. (2) is multiplied with where an image was removed.
+  # Eq. (4) as printed has 1, but the expectation of its gradient is zero; -1
+  # and 0 both climb Eq. (3). See `models.selector.action_values`.
+  policy.removed_credit = -1.0
+  return policy
 
 
 def _demo(config):

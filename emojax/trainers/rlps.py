@@ -552,17 +552,17 @@ def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
 
 def _check(config: ml_collections.ConfigDict) -> None:
   """Values that would otherwise fail late, or not at all."""
+  checks.common(config)
   checks.positive(
     config,
-    *("num_replicates", "pretraining_epochs", "num_epochs", "batch_size"),
-    *("checkpoint_every", "optimizer.learning_rate", "optimizer.decay_every"),
+    *("pretraining_epochs", "optimizer.learning_rate", "optimizer.decay_every"),
     *("optimizer.decay_rate", "policy.widths", "policy.batch_size"),
     "policy.learning_rate",
   )
   checks.not_negative(
     config,
-    *("optimizer.weight_decay", "optimizer.clip_value", "data.max_skipped"),
-    *("optimizer.decay_start", "policy.pretraining_epochs", "seed"),
+    *("optimizer.weight_decay", "optimizer.clip_value"),
+    *("optimizer.decay_start", "policy.pretraining_epochs"),
   )
   checks.fraction(config, "optimizer.momentum", "retention_floor")
   checks.choices(config, "systems", tuple(SYSTEMS))
@@ -573,8 +573,6 @@ def _check(config: ml_collections.ConfigDict) -> None:
     )
   if not config.systems:
     raise UserError("config.systems: name one at least")
-  if config.seed >= 2**32:
-    raise UserError(f"config.seed = {config.seed}: has to be below 2^32")
   rivals = [name for name in config.systems if name in _RIVALS]
   place = {name: index for index, name in enumerate(config.systems)}
   if any(place.get("rlps", len(place)) > place[name] for name in rivals):
