@@ -26,6 +26,7 @@ def data() -> ml_collections.ConfigDict:
   # A corpus, or several, comma-separated: each is split by itself, then they
   # are merged. Speech: demo, ravdess, crema_d, emodb, iemocap, meld, savee,
   # tess, manifest. Faces: demo, fer2013, ferplus, rafdb, expw, image_folder.
+  # Or one that a config registers (docs/adding.md).
   data.corpus = "demo"
   # Its folder or file; of several corpora one each, comma-separated, in their
   # order. The demo needs none.
@@ -50,7 +51,8 @@ def split() -> ml_collections.ConfigDict:
   # shuffle: a fifth of the speakers tests, a fifth of the others validates.
   # speakers: those that are named below. k_fold: groups of speakers in turn.
   # leave_one_out: each of the `group`s in turn. sessions: as Lian et al.,
-  # `labelled_sessions` against `test_session`. official: the corpus' own parts.
+  # `labelled_sessions` against `test_session`. official: the corpus' own parts,
+  # of faces. What only another method reads has to be empty.
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
   # Comma-separated. A system that does not validate reads the latter alone.
