@@ -30,13 +30,7 @@ _FAVOURITE = "unweighted_accuracy"  # Is drawn where all runs have it.
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-  """A run as it is compared.
-
-  Attributes:
-    name: to tell it from others.
-    summary: of the run.
-    history: arrays of its `history.npz`; empty where there is none.
-  """
+  """A run as it is compared; its `history.npz` may be missing, and is empty."""
 
   name: str
   summary: Summary
@@ -53,8 +47,8 @@ def report(
   """Compares runs of any studies, and writes `comparison.md` and its figures.
 
   Args:
-    folders: of runs, at least one.
-    output: folder to write to; made if missing.
+    folders: of runs.
+    output: folder to write to.
 
   Returns:
     Markdown to print.
@@ -65,7 +59,7 @@ def report(
   """
   folders, output = [pathlib.Path(f) for f in folders], pathlib.Path(output)
   _check(folders, output)
-  runs = _named(folders, [_read(folder) for folder in folders])
+  runs = _read(folders)
   shared = _shared_metrics(runs)
   curves, notes = _curves(runs)
   is_demo = all(run.summary.demo for run in runs)
@@ -106,17 +100,17 @@ def between(
   """
   digest = a.summary.test_digest
   same_examples = digest != "" and digest == b.summary.test_digest
-  return [
-    Comparison(
-      row_a.setting,
-      a.label(row_a.system),
-      b.label(row_b.system),
-      metric,
-      *_test(row_a.metrics[metric], row_b.metrics[metric], same_examples),
-    )
-    for row_a, row_b in _pairs(a.summary.rows, b.summary.rows, metrics)
-    for metric in metrics
-  ]
+  found = []
+  for row_a, row_b in _pairs(a.summary.rows, b.summary.rows, metrics):
+    labels = a.label(row_a.system), b.label(row_b.system)
+    for metric in metrics:
+      values = row_a.metrics[metric].runs, row_b.metrics[metric].runs
+      if same_examples and len(values[0]) == len(values[1]):
+        result = *statistics.paired_difference(*values), PAIRED
+      else:
+        result = *statistics.welch(*values), WELCH
+      found.append(Comparison(row_a.setting, *labels, metric, *result))
+  return found
 
 
 def _check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
@@ -133,33 +127,26 @@ def _check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
     )
 
 
-def _read(folder: pathlib.Path) -> FinishedRun:
-  """A run; its name is that of the folder."""
-  summary = summaries.read(folder)
-  path = folder / summaries.HISTORY
-  try:
-    history = summaries.read_arrays(path) if path.exists() else {}
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path} is damaged ({error}): remove it") from error
-  return FinishedRun(folder.resolve().name, summary, history)
-
-
-def _named(
-  folders: Sequence[pathlib.Path], runs: Sequence[FinishedRun]
-) -> list[FinishedRun]:
+def _read(folders: Sequence[pathlib.Path]) -> list[FinishedRun]:
   """The runs, with names that differ and that tell the demo from the rest."""
-  names = [run.name for run in runs]
+  found = [summaries.read(folder) for folder in folders]
+  names = [folder.resolve().name for folder in folders]
   if len(set(names)) < len(names):
     names = [str(folder) for folder in folders]
-  if not all(run.summary.demo for run in runs):
+  if not all(summary.demo for summary in found):
     names = [
-      f"{name} [{DEMO}]" if run.summary.demo else name
-      for name, run in zip(names, runs, strict=True)
+      f"{name} [{DEMO}]" if summary.demo else name
+      for name, summary in zip(names, found, strict=True)
     ]
-  return [
-    dataclasses.replace(run, name=name)
-    for run, name in zip(runs, names, strict=True)
-  ]
+  histories = [_read_history(folder / summaries.HISTORY) for folder in folders]
+  return list(map(FinishedRun, names, found, histories))
+
+
+def _read_history(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    return summaries.read_arrays(path) if path.exists() else {}
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} is damaged ({error}): remove it") from error
 
 
 def _shared_metrics(runs: Sequence[FinishedRun]) -> list[str]:
@@ -167,11 +154,9 @@ def _shared_metrics(runs: Sequence[FinishedRun]) -> list[str]:
   metrics = [run.summary.metrics for run in runs]
   shared = [m for m in metrics[0] if all(m in others for others in metrics)]
   if not shared:
+    have = [f"{run.name} has {', '.join(run.summary.metrics)}" for run in runs]
     raise UserError(
-      "there is no metric that all of these runs have: "
-      + "; ".join(
-        f"{run.name} has {', '.join(run.summary.metrics)}" for run in runs
-      )
+      f"there is no metric that all of these runs have: {'; '.join(have)}"
     )
   return shared
 
@@ -245,29 +230,18 @@ def _differences(
 def _pairs(
   rows_a: Sequence[Row], rows_b: Sequence[Row], metrics: Sequence[str]
 ) -> Iterator[tuple[Row, Row]]:
-  rows_a, rows_b = (
-    [
-      row
-      for row in rows
-      if _num_trainings(row) > 1 and all(m in row.metrics for m in metrics)
-    ]
-    for rows in (rows_a, rows_b)
-  )
-  for setting in dict.fromkeys(row.setting for row in rows_a):
-    pairs = [
-      (a, b)
-      for a, b in itertools.product(rows_a, rows_b)
-      if a.setting == b.setting == setting
-    ]
-    namesakes = [(a, b) for a, b in pairs if a.system == b.system]
-    yield from namesakes or pairs
-
-
-def _test(a: Estimate, b: Estimate, same_examples: bool) -> tuple:
-  """Difference, its interval, p-value and the name of the test."""
-  if same_examples and len(a.runs) == len(b.runs):
-    return (*statistics.paired_difference(a.runs, b.runs), PAIRED)
-  return (*statistics.welch(a.runs, b.runs), WELCH)
+  """What is tested: rows of two trainings or more that have the metrics."""
+  pairs = [
+    (a, b)
+    for a, b in itertools.product(rows_a, rows_b)
+    if a.setting == b.setting
+    and min(_num_trainings(a), _num_trainings(b)) > 1
+    and set(metrics) <= a.metrics.keys() & b.metrics.keys()
+  ]
+  for setting in dict.fromkeys(a.setting for a, _ in pairs):
+    here = [pair for pair in pairs if pair[0].setting == setting]
+    namesakes = [(a, b) for a, b in here if a.system == b.system]
+    yield from namesakes or here
 
 
 def _curves(runs: Sequence[FinishedRun]) -> tuple[figures.Curves, list[str]]:
