@@ -129,16 +129,15 @@ def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
   ends the process at once. In other threads than the main one signals stay what
   they are.
   """
+  numbers = (signal.SIGTERM, signal.SIGINT)
   if threading.current_thread() is not threading.main_thread():
-    yield
-    return
+    numbers = ()
 
   def request(number: int, frame) -> None:
     del frame
     signal.signal(number, signal.SIG_DFL)
     handle(number)
 
-  numbers = (signal.SIGTERM, signal.SIGINT)
   previous = {number: signal.signal(number, request) for number in numbers}
   try:
     yield
@@ -153,9 +152,7 @@ class _Records:
   def __init__(self, history: History, writer, folder, pictures):
     self._rounds = {name: list(values) for name, values in history.items()}
     self._pending: tuple[int, Record] | None = None
-    self._writer = writer
-    self._folder = folder
-    self._pictures = pictures
+    self._writer, self._folder, self._pictures = writer, folder, pictures
 
   def add(self, round_: int, record: Record) -> None:
     self._fetch()
@@ -174,14 +171,13 @@ class _Records:
       return
     round_, record = self._pending
     self._pending = None
-    shown = {k: v for k, v in record.items() if _is_shown_alone(v)}
-    arrays = jax.device_get(
-      {
-        name: getattr(value, "value", value)
-        for name, value in record.items()
-        if name not in shown
-      }
-    )
+    arrays, shown = {}, {}
+    for name, value in record.items():
+      if isinstance(value, clu_values.Scalar):
+        value = value.value
+      kind = shown if isinstance(value, clu_values.Value) else arrays
+      kind[name] = value
+    arrays = jax.device_get(arrays)
     for name, value in arrays.items():
       if not np.isfinite(value).all():
         raise UserError(
@@ -191,9 +187,3 @@ class _Records:
       self._rounds.setdefault(name, []).append(np.asarray(value))
     shown |= {k: v for k, v in arrays.items() if np.ndim(v) == 0}
     self._writer.write(round_, {**shown, **self._pictures(arrays)})
-
-
-def _is_shown_alone(value: jax.Array | clu_values.Value) -> bool:
-  """Whether it is for TensorBoard and not for the history."""
-  is_scalar = isinstance(value, clu_values.Scalar)
-  return isinstance(value, clu_values.Value) and not is_scalar

@@ -1,23 +1,14 @@
 """Tables and figures as text: fractions 0..1 are printed in percent."""
 
-from __future__ import annotations
-
-import typing
 from collections.abc import Sequence
-
-if typing.TYPE_CHECKING:
-  # Prediction prints a table, too, and has no use for SciPy's statistics.
-  from emojax.summary import Estimate, Interval
 
 NOTHING = "–"
 
 
 def table(rows: Sequence[Sequence[str]], num_names: int = 1) -> str:
-  """A Markdown table, which is also aligned as it stands.
+  """A Markdown table, aligned as it stands; the first row is its header.
 
-  Args:
-    rows: of cells, plain text; the first is the header.
-    num_names: of the columns that are text; the others are numbers.
+  After `num_names` columns of text come numbers.
   """
   escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
   header, *body = _aligned(escaped, num_names, least=3)
@@ -39,12 +30,11 @@ def title(metric: str) -> str:
   return (words[0].upper() + words[1:]).replace("f1", "F1")
 
 
-def interval(ci95: Interval, form: str = ".1f") -> str:
+def interval(ci95: tuple[float, float] | None, form: str = ".1f") -> str:
   """`70.1 to 73.9`; each end has the format `form`."""
   if ci95 is None:
     return NOTHING
-  low, high = ci95
-  return f"{100 * low:{form}} to {100 * high:{form}}"
+  return " to ".join(f"{100 * end:{form}}" for end in ci95)
 
 
 def p_value(value: float | None) -> str:
@@ -57,15 +47,6 @@ def p_value(value: float | None) -> str:
 def percent(fraction: float) -> str:
   """One digit, without the sign."""
   return f"{100 * fraction:.1f}"
-
-
-def estimate(value: Estimate | None) -> str:
-  """Mean ± standard deviation, in percent."""
-  if value is None:
-    return NOTHING
-  if len(value.runs) < 2:
-    return percent(value.mean)
-  return f"{percent(value.mean)} ± {percent(value.std)}"
 
 
 def _aligned(

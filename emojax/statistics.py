@@ -48,12 +48,8 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
   (1 + extreme) / (1 + drawn), after Phipson & Smyth, "Permutation p-values
   should never be zero" (2010).
 
-  Args:
-    a: `[R]`, run r shares its seed and data with run r of `b`.
-    b: `[R]`.
-
-  Returns:
-    The p-value; at least 2 / 2**R in an exact test.
+  Run r of a, `[R]`, and of b share their seed and data. The p-value of an exact
+  test is 2 / 2**R at least.
 
   Raises:
     ValueError: the shapes differ, or there is no run.

@@ -191,7 +191,7 @@ def _num_trainings(row: Row) -> int:
 
 
 def _cell(value: Estimate | None) -> str:
-  text = markdown.estimate(value)
+  text = tables.estimate(value)
   if value is None or value.ci95 is None:
     return text
   return f"{text} ({markdown.interval(value.ci95)})"

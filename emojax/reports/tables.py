@@ -198,11 +198,20 @@ def terminal_table(summary: Summary) -> str:
   for setting in summary.settings:
     rows = [row for row in summary.rows if row.setting == setting]
     for name, row in itertools.zip_longest([setting], rows, fillvalue=""):
-      cells = [markdown.estimate(_ours(row, *column)) for column in columns]
+      cells = [estimate(_ours(row, *column)) for column in columns]
       table.append([name, summary.label(row.system), *cells])
   title = f"{DEMO}: {summary.title}" if summary.demo else summary.title
   lines = markdown.plain_table(table, num_names=len(table[0]))
   return f"{title} (%)\n{lines}"
+
+
+def estimate(value: Estimate | None) -> str:
+  """Mean ± standard deviation, in percent."""
+  if value is None:
+    return markdown.NOTHING
+  if len(value.runs) < 2:
+    return markdown.percent(value.mean)
+  return f"{markdown.percent(value.mean)} ± {markdown.percent(value.std)}"
 
 
 def _by_metric(
@@ -259,9 +268,9 @@ def _lines(
     label = summary.label(system)
     if any(values):
       texts = [
-        f"**{markdown.estimate(value)}**"
+        f"**{estimate(value)}**"
         if bold and value and markdown.percent(value.mean) == top
-        else markdown.estimate(value)
+        else estimate(value)
         for value, top in zip(values, best, strict=True)
       ]
       lines.append([label, *texts])
