@@ -8,51 +8,33 @@ import numpy as np
 from emojax.errors import UserError
 
 LABELS = (
-  "neutral",
-  "calm",
-  "happy",
-  "sad",
-  "angry",
-  "fearful",
-  "disgust",
-  "surprised",
-  "boredom",
-  "frustrated",
-  "excited",
-  "contempt",
-  "other",
+  *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust"),
+  *("surprised", "boredom", "frustrated", "excited", "contempt", "other"),
 )
 
 # Spellings of the corpora: IEMOCAP, CREMA-D, MELD, TESS, SAVEE and FERPlus.
 # One letter means different emotions in different corpora, so none is here.
+_SPELLINGS = {
+  "neutral": ("neu", "neutrality"),
+  "calm": ("calmness",),
+  "happy": ("hap", "happiness", "joy", "joyful"),
+  "sad": ("sadness",),
+  "angry": ("ang", "anger"),
+  "fearful": ("fea", "fear"),
+  "disgust": ("dis", "disgusted"),
+  "surprised": (
+    *("sur", "surprise", "ps", "pleasant_surprise", "pleasant_surprised"),
+  ),
+  "boredom": ("bored",),
+  "frustrated": ("fru", "frustration"),
+  "excited": ("exc", "excitement"),
+  "contempt": ("con",),
+  "other": ("oth", "xxx"),
+}
 ALIASES = {
-  "neu": "neutral",
-  "neutrality": "neutral",
-  "calmness": "calm",
-  "hap": "happy",
-  "happiness": "happy",
-  "joy": "happy",
-  "joyful": "happy",
-  "sadness": "sad",
-  "ang": "angry",
-  "anger": "angry",
-  "fea": "fearful",
-  "fear": "fearful",
-  "dis": "disgust",
-  "disgusted": "disgust",
-  "sur": "surprised",
-  "surprise": "surprised",
-  "ps": "surprised",
-  "pleasant_surprise": "surprised",
-  "pleasant_surprised": "surprised",
-  "bored": "boredom",
-  "fru": "frustrated",
-  "frustration": "frustrated",
-  "exc": "excited",
-  "excitement": "excited",
-  "con": "contempt",
-  "oth": "other",
-  "xxx": "other",
+  spelling: label
+  for label, spellings in _SPELLINGS.items()
+  for spelling in spellings
 }
 
 UNLABELLED = -1

@@ -20,15 +20,8 @@ from emojax.errors import UserError
 from emojax.weights import plain_pickle
 
 _FIELDS = (
-  "videoIDs",
-  "videoSpeakers",
-  "videoLabels",
-  "videoText",
-  "videoAudio",
-  "videoVisual",
-  "videoSentence",
-  "trainVid",
-  "testVid",
+  *("videoIDs", "videoSpeakers", "videoLabels", "videoText", "videoAudio"),
+  *("videoVisual", "videoSentence", "trainVid", "testVid"),
 )
 _LABELS = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
 _DIALOGUE = re.compile(r"(Ses(\d\d))[FM]_\w+")
