@@ -244,9 +244,17 @@ def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
       known = set(session_U[names.corpus_U == corpus].tolist()) - {""}
       missing = [name for name in (*chosen, test) if name not in known]
       if missing:
+        have = (
+          f"are {', '.join(sorted(known))}"
+          if known
+          else (
+            "are none: give a session for each utterance, or choose another "
+            "config.split.method"
+          )
+        )
         raise UserError(
-          f"{where}: {corpus}: no session {', '.join(missing)}; there are "
-          f"{', '.join(sorted(known)) or 'none'}"
+          f"{where}: {corpus or 'the data'}: no session {', '.join(missing)}; "
+          f"there {have}"
         )
     learn_U, test_U = np.isin(session_U, chosen), session_U == test
     rows = np.flatnonzero(learn_U), np.flatnonzero(test_U)
@@ -288,8 +296,9 @@ def _speakers_by_corpus(
     known = np.unique(speaker_U[corpus_U == corpus])
     if len(known) < least:
       raise UserError(
-        f"{corpus}: {len(known)} speakers ({', '.join(known.tolist())}) where "
-        f"this split needs {least}; add speakers, or choose another "
+        f"{corpus or 'the data'}: {len(known)} speakers "
+        f"({', '.join(known.tolist())}) where this split needs {least}; "
+        "add speakers, or choose another "
         f"config.split.method of {', '.join(METHODS)}"
       )
     yield str(corpus), known

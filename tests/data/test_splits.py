@@ -295,7 +295,11 @@ def test_sessions_of_several_corpora_are_those_of_each():
     (list("1122334444"), "123", "no session 5"),
     (list("1122334455"), "1235", "another one for the test"),
     (list("1122334455"), "", "name labelled sessions"),
-    ([""] * 10, "1234", "no session 1, 2, 3, 4, 5; there are none"),
+    (
+      [""] * 10,
+      "1234",
+      "there are none: give a session for each utterance, or choose",
+    ),
   ],
 )
 def test_sessions_that_are_not_there(sessions, labelled, why):
@@ -305,6 +309,17 @@ def test_sessions_that_are_not_there(sessions, labelled, why):
   with pytest.raises(UserError, match=why) as caught:
     by_sessions(names, labelled)
   assert f"TS {labelled} of config.split.labelled_sessions" in str(caught.value)
+
+
+def test_a_table_need_not_say_of_which_corpus_it_is():
+  nameless = splits.Names(
+    SESSIONS.speaker_U, SESSIONS.session_U, np.full(10, "")
+  )
+  assert by_sessions(nameless, "1234")["test"].tolist() == [8, 9]
+  with pytest.raises(UserError, match="'5': the data: no session 6; there"):
+    by_sessions(nameless, "16")
+  with pytest.raises(UserError, match=r"^the data: 10 speakers .* needs 11"):
+    make(nameless, method="k_fold", num_folds=11)
 
 
 @pytest.mark.parametrize("settings", [(), ("12", "12")])
