@@ -6,6 +6,7 @@ representations are looked at, H size of a representation.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -264,9 +265,10 @@ def _notes(config, summary: Summary) -> list[str]:
     "speakers."
     for one in found["chosen"]
   ]
+  ends = itertools.accumulate(rung["epochs"] for rung in found["rungs"])
   rungs = ", then ".join(
-    f"{rung['runs']} runs for {rung['epochs']} epochs"
-    for rung in found["rungs"]
+    f"{rung['runs']} runs to epoch {end}"
+    for rung, end in zip(found["rungs"], ends, strict=True)
   )
   trained = found["epochs_trained"]
   ours = config.num_epochs * sum(

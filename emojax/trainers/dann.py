@@ -74,9 +74,6 @@ class State:
   average: Any  # None if no run averages its weights.
 
 
-_STATES = State(REPLICATED, REPLICA, REPLICA, REPLICA)
-
-
 # The loss and the step: the program of one device.
 
 
@@ -428,10 +425,9 @@ class _Folds:
     """All candidates."""
     options, found = self._config.stabilised, {}
     for name, method in self._folds:
-      for system, lambdas in (
-        (_system("c1_s", "C1-S", method), (0.0,)),
-        (_system("dann_s", "DANN-S", method), options.lambdas),
-      ):
+      c1 = _system("c1_s", "C1-S", method)
+      dann = _system("dann_s", "DANN-S", method)
+      for system, lambdas in ((c1, (0.0,)), (dann, options.lambdas)):
         found[name, method, system] = [
           _stabilised(self._config, *one)
           for one in itertools.product(lambdas, options.learning_rates)
@@ -453,9 +449,7 @@ class _Folds:
     cohorts = list(itertools.chain(*self._cohorts.values()))
     training = _training(self._config, self._corpus, cohorts, rung.first)
     self._states, history = self._grid.loop(
-      training.study(
-        training.carry_over(before, self._states) if before else training.init()
-      ),
+      training.study(functools.partial(self._start, training, before)),
       self._grid.workdir / "search" / f"rung-{rung.number}",
       rung.last - rung.first,
       f"choosing lambda and learning rate, up to epoch {rung.last}",
@@ -463,6 +457,10 @@ class _Folds:
     num_runs = sum(len(cohort.runs) for cohort in cohorts)
     self.rungs.append({"runs": num_runs, "epochs": rung.last - rung.first})
     return functools.partial(self._score, history)
+
+  def _start(self, training: Training, before: list[Cohort]):
+    states, self._states = self._states, {}  # Their memory is needed.
+    return training.carry_over(before, states) if before else training.init()
 
   def _score(self, history, contest, recipe: Recipe) -> float:
     """Mean weighted accuracy on the held-out parts after the last epoch."""
@@ -517,10 +515,7 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
   training = _training(config, corpus, cohorts)
   states, history = grid.loop(
-    training.study(training.init()),
-    grid.workdir,
-    config.num_epochs,
-    "training",
+    training.study(training.init), grid.workdir, config.num_epochs, "training"
   )
   return reports.results(
     config,
@@ -569,18 +564,13 @@ def _trained(
 def _support_vector_machine(corpus, name, split, method) -> reports.Trained:
   label_U, target_U = conversations.targets(corpus, name, split)
   features = corpus.normalised(method, label_U >= 0)
+  features_UxD = np.concatenate(list(features.values()), axis=1)
   confusion_CxC = baselines.svm_confusion(
-    np.concatenate(list(features.values()), axis=1),
-    label_U,
-    target_U,
-    len(corpus.classes),
+    features_UxD, label_U, target_U, len(corpus.classes)
   )
-  return reports.Trained(
-    name,
-    _system("svm", "SVM", method),
-    {"confusion_matrix": confusion_CxC[None, None]},
-    target_U,
-  )
+  history = {"confusion_matrix": confusion_CxC[None, None]}
+  system = _system("svm", "SVM", method)
+  return reports.Trained(name, system, history, target_U)
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -602,11 +592,9 @@ def _check(config: ml_collections.ConfigDict) -> None:
     )
   if not config.stabilised.enabled:
     return
-  checks.positive(config, "stabilised.lambdas", "stabilised.learning_rates")
+  numbers = ("lambdas", "learning_rates", "clip_norm", "search_replicates")
+  checks.positive(config, *(f"stabilised.{name}" for name in numbers))
   checks.distinct(config, "stabilised.lambdas", "stabilised.learning_rates")
-  checks.positive(
-    config, "stabilised.clip_norm", "stabilised.search_replicates"
-  )
   checks.fraction(config, "stabilised.averaging")
   if config.stabilised.num_folds < 2:
     raise UserError(

@@ -169,10 +169,10 @@ class Training:
       carried[new.name] = per_run.replace(step=state.step)
     return carried
 
-  def study(self, states: States) -> loop.Study:
-    """What the loop takes; `states` are the first ones."""
+  def study(self, init: Callable[[], States]) -> loop.Study:
+    """What the loop takes; `init` gives the first states."""
     return loop.Study(
-      lambda: states,
+      init,
       self.round,
       self.evaluate,
       lambda states, history: (states, history),

@@ -15,36 +15,29 @@ import pytest
 import torch
 
 from configs import dann as dann_config
+from emojax.data import conversations
 from emojax.data import table as tables
+from emojax.data.conversations import Task
 from emojax.models.dann import Dann
 from emojax.models.sa_gru import Packing
 from emojax.runtime import sharding
-from emojax.trainers.dann import groups, step
-from emojax.trainers.dann.step import Recipe
+from emojax.trainers import dann, optimizers
+from emojax.trainers.dann import Recipe
 
 L2 = 1e-3
 NUM_STEPS = 40
 ENCODER = ("fusion", "context")
 
-BASE = Recipe("base", reversal=0.7, learning_rate=1e-2)
-
-
-def change(system, **axes) -> Recipe:
-  return dataclasses.replace(BASE, system=system, **axes)
-
-
+BASE = Recipe(reversal=0.7, learning_rate=1e-2)
 RECIPES = {
-  recipe.system: recipe
-  for recipe in (
-    BASE,
-    change("faster", learning_rate=3e-2),
-    change("lambda", reversal=2.0),
-    change("ramp", ramp=1.0),
-    change("averaging", averaging=0.9),
-    change("clip", clip_norm=0.05),
-    change("zero", reversal=0.0),
-    change("zero stabilised", reversal=0.0, averaging=0.9, clip_norm=0.05),
-  )
+  "base": BASE,
+  "faster": BASE._replace(learning_rate=3e-2),
+  "lambda": BASE._replace(reversal=2.0),
+  "ramp": BASE._replace(ramp=1.0),
+  "averaging": BASE._replace(averaging=0.9),
+  "clip": BASE._replace(clip_norm=0.05),
+  "zero": BASE._replace(reversal=0.0),
+  "zero stabilised": Recipe(0.0, 1e-2, averaging=0.9, clip_norm=0.05),
 }
 SEEDS = (0, 1)
 RUNS = [(name, seed) for name in RECIPES for seed in SEEDS]
@@ -57,16 +50,17 @@ class Problem:
   model: Dann
   tx: optax.GradientTransformation
   batch: object
-  task: step.Task
+  task: Task
   key: jax.Array
 
-  def init(self, runs) -> step.State:
+  def init(self, runs) -> dann.State:
     widths = tuple((k, v.shape[1]) for k, v in self.task.features.items())
-    return init_program(self.model, self.tx, widths, True)(runs.seed, self.key)
+    weights = draw_program(self.model, widths)(np.array(SEEDS), self.key)
+    return start_program(self.tx, True)(weights, runs[0])
 
   def step(self, state, runs):
     return step_program(self.model, self.tx)(
-      state, runs, self.batch, self.task, self.key
+      state, *runs, self.batch, self.task, self.key
     )
 
 
@@ -75,23 +69,25 @@ jit = functools.partial(jax.jit, compiler_options=sharding.RUNS_ONCE)
 
 
 @functools.cache
-def init_program(*arguments):
-  return jit(functools.partial(step.init_runs, *arguments))
+def draw_program(model, widths):
+  return jit(functools.partial(dann.draw_weights, model, dict(widths)))
+
+
+@functools.cache
+def start_program(*arguments):
+  return jit(functools.partial(dann.start_runs, *arguments))
 
 
 @functools.cache
 def step_program(*arguments):
-  return jit(functools.partial(step.train_step, *arguments))
+  return jit(functools.partial(dann.train_step, *arguments))
 
 
-def make_runs(named) -> step.Runs:
+def make_runs(named) -> tuple[jax.Array, Recipe]:
   """Runs of (name of a recipe, seed), or of (recipe, seed)."""
-  rows = [
-    (seed, *dataclasses.astuple(RECIPES.get(recipe, recipe))[1:])
-    for recipe, seed in named
-  ]
-  seed, *rest = zip(*rows, strict=True)
-  return step.Runs(jnp.array(seed), *(jnp.array(r, jnp.float32) for r in rest))
+  recipes, seeds = zip(*named, strict=True)
+  rows = [RECIPES[r] if isinstance(r, str) else r for r in recipes]
+  return jnp.array(seeds), Recipe(*jnp.array(rows, jnp.float32).T)
 
 
 @pytest.fixture(scope="module")
@@ -101,34 +97,34 @@ def problem(tmp_path_factory, make_table) -> Problem:
   label[::7] = ""  # Some utterances of labelled speakers have none.
   table = dataclasses.replace(table, label=label)
   config = dann_config.get_config("table2")
-  config.settings = ("1234",)
+  config.split.labelled_sessions = ("1234",)
   config.data.corpus = "table"
   config.data.path = str(tmp_path_factory.mktemp("table") / "table.npz")
   config.batch_size, config.num_epochs = 4, 2
   tables.save(config.data.path, table)
-  material = groups.read_material(config)
-  ((setting, split),) = material.settings.items()
-  group = groups.make_group(config, material, setting, split, "train", ())
-  assert group.plan.num_steps == 2
+  corpus = conversations.read(config)
+  ((name, split),) = corpus.splits.items()
+  setting = conversations.prepare(config, corpus, name, split, "train")
+  assert setting.plan.num_steps == 2
   # Room for more utterances than there are: the loss has to mask them.
-  shape = group.plan.shape
-  group.plan.shape = shape._replace(num_utterances=shape.num_utterances + 3)
+  shape = setting.plan.shape
+  setting.plan.shape = shape._replace(num_utterances=shape.num_utterances + 3)
   return Problem(
     Dann(num_emotions=4, num_speakers=10, hidden=8, num_heads=2),
-    step.optimizer(L2),
-    group.plan.epoch(0)[0],
-    group.task._replace(num_steps=np.int32(NUM_STEPS)),
+    optimizers.adam_l2(L2),
+    setting.plan.epoch(0)[0],
+    setting.task._replace(num_steps=np.int32(NUM_STEPS)),
     jax.random.key(3),
   )
 
 
 @pytest.fixture(scope="module")
-def runs() -> step.Runs:
+def runs() -> tuple[jax.Array, Recipe]:
   return make_runs(RUNS)
 
 
 @pytest.fixture(scope="module")
-def trajectory(problem, runs) -> list[tuple[step.State, dict]]:
+def trajectory(problem, runs) -> list[tuple[dann.State, dict]]:
   """States of all runs side by side after 0, 1, 2, 3 steps, with metrics."""
   states = [(problem.init(runs), {})]
   for _ in range(3):
@@ -297,7 +293,7 @@ def test_the_clip_is_of_each_part(trajectory, gradients):
     ]
     return [np.sqrt(sum((x**2).sum() for x in part)) for part in (domain, rest)]
 
-  clip = jit(step.clip)
+  clip = jit(dann.clip)
   grads = gradients(run_of(trajectory[0][0].params, "clip"), BASE.reversal)
   assert min(norms(grads)) > 2 * RECIPES["clip"].clip_norm
   np.testing.assert_allclose(norms(clip(grads, 0.05)), 0.05, rtol=1e-5)
@@ -379,7 +375,8 @@ def test_the_ramp_is_that_of_ganin(problem, runs, trajectory, at_step):
     jax.tree.map(lambda x: x[index], dataclasses.replace(state, step=index)),
     step=state.step,
   )
-  runs = runs._replace(reversal=jnp.array(reversal, jnp.float32))
+  seeds, recipes = runs
+  runs = seeds, recipes._replace(reversal=jnp.array(reversal, jnp.float32))
   after, _ = jax.device_get(problem.step(state, runs))
   assert_close(run_of(after.params, *ramp), run_of(after.params, *base))
   before = run_of(trajectory[1][0].params, *base)
@@ -397,7 +394,7 @@ def test_the_average_of_the_weights(trajectory):
       run_of(state.params, "averaging"),
     )
     assert_close(run_of(state.average, "averaging"), average)
-    assert step.evaluated_params(state) is state.average
+    assert dann.evaluated_params(state) is state.average
     # A run that does not average is evaluated as it is, to the last bit.
     assert_same(run_of(state.average, "clip"), run_of(state.params, "clip"))
     # The average changes what is evaluated, and nothing else.
@@ -435,14 +432,14 @@ def test_lambda_zero_feels_nothing_of_the_domain_bit_for_bit(
 
 def test_dropout_differs_by_run_and_by_step(problem, trajectory):
   problem = dataclasses.replace(problem, model=problem.model.clone(dropout=0.5))
-  still = dataclasses.replace(BASE, learning_rate=0.0)
+  still = BASE._replace(learning_rate=0.0)
   runs = make_runs([(still, 0), (still, 1), (still, 0)])
   # The same weights in all runs, which a learning rate of 0 keeps.
   start = trajectory[0][0]
   params, optimizer = jax.tree.map(
     lambda x: np.stack([x[0]] * 3), (start.params, start.optimizer)
   )
-  state = step.State(jnp.int32(0), params, optimizer, average=None)
+  state = dann.State(jnp.int32(0), params, optimizer, average=None)
   losses = []
   for _ in range(2):
     state, metrics = problem.step(state, runs)
@@ -454,7 +451,7 @@ def test_dropout_differs_by_run_and_by_step(problem, trajectory):
   assert len({float(x) for x in (a, b, d, e)}) == 4
   # No run averages its weights: these are what is evaluated.
   assert state.average is None
-  assert step.evaluated_params(state) is state.params
+  assert dann.evaluated_params(state) is state.params
 
 
 def test_an_evaluation_counts_the_test_part_alone(problem, trajectory):
@@ -463,12 +460,12 @@ def test_an_evaluation_counts_the_test_part_alone(problem, trajectory):
   batch = problem.batch
   targets = np.where(np.arange(len(problem.task.target_U)) % 3, -1, 2)
   task = problem.task._replace(target_U=targets.astype(np.int32))
-  collection = jit(functools.partial(step.evaluate_batch, problem.model, 4))(
-    state.params, batch, task
+  collection = jit(functools.partial(dann.evaluate_batch, problem.model))(
+    state, batch, task
   )
   found = jax.vmap(lambda c: c.compute())(collection)
-  logits, _ = jit(functools.partial(step.forward, problem.model))(
-    state.params, batch, task
+  logits, _ = jit(functools.partial(dann.forward, problem.model))(
+    state, batch, task
   )
   count = int(batch.count)
   tested = targets[batch.utterances_N[:count]] >= 0

@@ -1,40 +1,26 @@
 """Whole small studies from feature tables: what is measured, what is left."""
 
 import dataclasses
-import json
 import math
 import os
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from configs import dann as dann_config
+from emojax import runs, summary
+from emojax.data import batches, conversations
 from emojax.data import table as tables
 from emojax.errors import UserError
-from emojax.trainers.dann import groups, search, train
+from emojax.summary import Summary
+from emojax.trainers import dann
 
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation(tmp_path_factory):
-  """Programs are optimised little here, and compiled once."""
-  cache = str(tmp_path_factory.mktemp("compiled"))
-  try:
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    compilation_cache.reset_cache()
-    yield
-  finally:
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def make_config(path, table, **changes):
@@ -44,7 +30,7 @@ def make_config(path, table, **changes):
   config.data.corpus, config.data.path = "table", str(path)
   config.model.hidden, config.model.num_heads = 8, 2
   config.optimizer.learning_rate = 1e-2
-  config.settings = ("1234",)
+  config.split.labelled_sessions = ("1234",)
   config.num_epochs, config.num_replicates, config.batch_size = 2, 2, 20
   config.probe_replicates, config.checkpoint_every = 1, 2
   config.stabilised.enabled = False
@@ -56,7 +42,7 @@ def make_config(path, table, **changes):
 def numbers(tree):
   if isinstance(tree, dict):
     tree = list(tree.values())
-  if isinstance(tree, list):
+  if isinstance(tree, list | tuple):
     for item in tree:
       yield from numbers(item)
   elif isinstance(tree, int | float):
@@ -70,15 +56,7 @@ class Finished:
   config: object
   table: tables.FeatureTable
   workdir: object
-  summary: dict
-
-  def row(self, setting, system) -> dict:
-    (row,) = (
-      row
-      for row in self.summary["rows"]
-      if (row["setting"], row["system"]) == (setting, system)
-    )
-    return row
+  summary: Summary
 
 
 @pytest.fixture(scope="module")
@@ -89,23 +67,35 @@ def study(tmp_path_factory, make_table) -> Finished:
   config = make_config(
     folder / "table.npz",
     table,
-    settings=("1234", "23"),
-    num_epochs=3,
+    num_epochs=4,
     baselines=("svm",),
     **{
+      "split.labelled_sessions": ("1234", "23"),
       "stabilised.enabled": True,
-      "stabilised.lambdas": (0.1, 1.0),
+      "stabilised.lambdas": (0.1, 0.5, 1.0),
       "stabilised.learning_rates": (1e-2,),
       "stabilised.search_replicates": 1,
       "stabilised.num_folds": 2,
     },
   )
   workdir = folder / "run"
-  return Finished(config, table, workdir, train(config, workdir))
+  return Finished(config, table, workdir, dann.train(config, workdir))
 
 
-SYSTEMS = ["C1", "DANN", "C1-S", "DANN-S", "SVM"]
+SYSTEMS = {
+  "c1": "C1",
+  "dann": "DANN",
+  "c1_s": "C1-S",
+  "dann_s": "DANN-S",
+  "svm": "SVM",
+}
+TRAINED = list(SYSTEMS)[:4]
 SETTINGS = ["TS 1234", "TS 23"]
+UNSEEN = {
+  "split.method": "speakers",
+  "split.labelled_sessions": (),
+  "split.test_speakers": "5F,5M",
+}
 
 
 def test_the_files_of_the_run_folder(study):
@@ -131,32 +121,33 @@ def test_the_files_of_the_run_folder(study):
       content = (study.workdir / name).read_bytes()
       assert content.startswith(b"\x89PNG")
       assert len(content) > 5000
-  stored = json.loads((study.workdir / "summary.json").read_text())
-  assert stored == json.loads(json.dumps(study.summary))
+  assert summary.read(study.workdir) == study.summary
 
 
 def test_the_structure_of_the_summary(study):
-  summary = study.summary
-  assert summary["title"] == study.config.title
-  assert summary["demo"] is False
-  assert summary["metrics"] == list(METRICS)
-  assert all(math.isfinite(number) for number in numbers(summary))
-  assert {"jax", "numpy", "python"} <= summary["versions"].keys()
-  assert "CPU" in summary["device"]
-  found = {(row["setting"], row["system"]) for row in summary["rows"]}
-  assert found == {(one, other) for one in SETTINGS for other in SYSTEMS}
-  assert len(summary["rows"]) == len(found)
-  for row in summary["rows"]:
-    num_runs = 1 if row["system"] == "SVM" else 2
-    assert ("oracle" in row) == (row["system"] != "SVM")
-    assert ("speaker_probe" in row) == (row["system"] != "SVM")
-    for figures in (row, row.get("oracle", {})):
+  found = study.summary
+  assert found.study == "dann"
+  assert found.title == study.config.title
+  assert found.demo is False
+  assert found.metrics == METRICS
+  assert all(math.isfinite(x) for x in numbers(dataclasses.asdict(found)))
+  assert {"jax", "numpy", "python"} <= found.versions.keys()
+  assert "CPU" in found.device
+  assert {one.id: one.label for one in found.systems} == SYSTEMS
+  names = {(row.setting, row.system) for row in found.rows}
+  assert names == {(one, other) for one in SETTINGS for other in SYSTEMS}
+  assert len(found.rows) == len(names)
+  for row in found.rows:
+    is_trained = row.system != "svm"
+    assert bool(row.oracle) == is_trained
+    assert ("speaker_probe" in row.metrics) == is_trained
+    for figures in (row.metrics, row.oracle):
       for metric in METRICS if figures else ():
         figure = figures[metric]
-        assert len(figure["runs"]) == num_runs
-        assert figure["mean"] == pytest.approx(np.mean(figure["runs"]))
-        assert all(0 <= value <= 1 for value in figure["runs"])
-        assert (figure["ci95"] is None) == (num_runs == 1)
+        assert len(figure.runs) == 1 + is_trained
+        assert figure.mean == pytest.approx(np.mean(figure.runs))
+        assert all(0 <= value <= 1 for value in figure.runs)
+        assert (figure.ci95 is not None) == is_trained
 
 
 def test_the_figures_are_those_of_the_confusion_matrices(study):
@@ -164,21 +155,26 @@ def test_the_figures_are_those_of_the_confusion_matrices(study):
   history = np.load(study.workdir / "history.npz")
   tested = np.count_nonzero(study.table.session == "5")
   for setting in SETTINGS:
-    confusion = history[f"{setting}, train/confusion_matrix"]
-    assert confusion.shape[0] == study.config.num_epochs
-    assert (confusion.sum((-1, -2)) == tested).all()
-    for number, system in enumerate(SYSTEMS[:4]):
-      row = study.row(setting, system)
-      runs = confusion[:, 2 * number : 2 * number + 2]
-      accuracy = np.trace(runs, axis1=-2, axis2=-1) / tested
-      found = row["weighted_accuracy"]["runs"]
-      np.testing.assert_allclose(found, accuracy[-1])
-      found = row["oracle"]["weighted_accuracy"]["runs"]
-      np.testing.assert_allclose(found, accuracy.max(0))
-      shown = history[f"{setting}, train/{system}/weighted_accuracy"]
-      np.testing.assert_allclose(shown, accuracy.mean(1), rtol=1e-6)
-      low, high = row["weighted_accuracy"]["ci95_speakers"]
-      assert low <= accuracy[-1].mean() <= high
+    for system in TRAINED:
+
+      def recorded(name, setting=setting, system=system):
+        return history[summary.history_name(setting, system, name)]
+
+      confusion = recorded("confusion_matrix")
+      assert confusion.shape == (2, study.config.num_epochs, 4, 4)
+      assert (confusion.sum((-1, -2)) == tested).all()
+      row = study.summary.row(setting, system)
+      accuracy = np.trace(confusion, axis1=-2, axis2=-1) / tested
+      np.testing.assert_allclose(recorded("weighted_accuracy"), accuracy)
+      found = row.metrics["weighted_accuracy"]
+      np.testing.assert_allclose(found.runs, accuracy[:, -1])
+      low, high = found.ci95_speakers
+      assert low <= accuracy[:, -1].mean() <= high
+      found = row.oracle["weighted_accuracy"].runs
+      np.testing.assert_allclose(found, accuracy.max(1))
+      for loss in ("emotion_loss", "domain_loss"):
+        assert recorded(loss).shape == accuracy.shape
+        assert (recorded(loss) > 0).all()
 
 
 def test_the_support_vector_machine_is_scikit_learns(study):
@@ -194,63 +190,118 @@ def test_the_support_vector_machine_is_scikit_learns(study):
     accuracy = machine.score(
       scaler.transform(features[test_rows]), table.label[test_rows]
     )
-    found = study.row(setting, "SVM")["weighted_accuracy"]["mean"]
-    assert found == pytest.approx(accuracy)
+    found = study.summary.row(setting, "svm").metrics["weighted_accuracy"]
+    assert found.mean == pytest.approx(accuracy)
+
+
+def test_the_support_vector_machine_plans_no_batches(study, monkeypatch):
+  """It has read features by planning every epoch of a training."""
+  monkeypatch.setattr(batches, "Plan", None)
+  monkeypatch.setattr(batches, "Evaluation", None)
+  config = study.config.copy_and_resolve_references()
+  corpus = conversations.read(config)
+  found = list(dann._trained(config, corpus, [], None, {}, {}))
+  assert [one.setting for one in found] == SETTINGS
 
 
 def test_the_comparisons_are_paired_and_within_a_setting(study):
-  comparisons = study.summary["comparisons"]
-  pairs = {(c["setting"], c["a"], c["b"]) for c in comparisons}
-  expected = [(system, "C1") for system in SYSTEMS[1:4]]
-  expected.append(("DANN-S", "C1-S"))
+  comparisons = study.summary.comparisons
+  pairs = {(c.setting, c.a, c.b) for c in comparisons}
+  expected = [(system, "c1") for system in TRAINED[1:]]
+  expected.append(("dann_s", "c1_s"))
   assert pairs == {
     (setting, *pair) for setting in SETTINGS for pair in expected
   }
-  for comparison in comparisons:
+  for one in comparisons:
     a, b = (
-      study.row(comparison["setting"], comparison[side])[comparison["metric"]]
-      for side in ("a", "b")
+      study.summary.row(one.setting, system).metrics[one.metric]
+      for system in (one.a, one.b)
     )
-    assert comparison["difference"] == pytest.approx(a["mean"] - b["mean"])
-    assert 0 < comparison["p_value"] <= 1
-    assert "permutation" in comparison["test"]
-  with_probe = [c for c in comparisons if c["metric"] == "speaker_probe"]
+    assert one.difference == pytest.approx(a.mean - b.mean)
+    assert 0 < one.p_value <= 1
+    assert "permutation" in one.test
+  with_probe = [c for c in comparisons if c.metric == "speaker_probe"]
   assert len(with_probe) == len(pairs)
 
 
 def test_the_choice_is_the_best_of_the_search(study):
-  rows = json.loads((study.workdir / "search" / "summary.json").read_text())
-  rows = rows["rows"]
-  assert len(rows) == len(SETTINGS) * 3
-  chosen = {(c["setting"], c["system"]): c for c in study.summary["chosen"]}
+  details = study.summary.details
   for setting in SETTINGS:
-    for system, candidates in (("C1-S", (0.0,)), ("DANN-S", (0.1, 1.0))):
-      found = {
-        row["lambda"]: row["weighted_accuracy"]["mean"]
-        for row in rows
-        if row["setting"] == setting and row["lambda"] in candidates
-      }
-      choice = chosen[setting, system]
-      assert found[choice["reversal"]] == max(found.values())
+    for system, lambdas in (("c1_s", [0.0]), ("dann_s", [0.1, 0.5, 1.0])):
+      trials = [
+        one
+        for one in details["trials"]
+        if (one["setting"], one["system"]) == (setting, system)
+      ]
+      first, last = (
+        {
+          one["recipe"]["reversal"]: one["weighted_accuracy"]
+          for one in trials
+          if one["epoch"] == epoch
+        }
+        for epoch in (1, study.config.num_epochs)
+      )
+      assert list(first) == lambdas
+      # One of three was dropped: the worst of them, after the first epoch.
+      assert len(last) == min(2, len(lambdas))
+      dropped = set(first) - set(last)
+      assert all(first[x] <= min(map(first.get, last)) for x in dropped)
+      (choice,) = (
+        one["recipe"]
+        for one in details["chosen"]
+        if (one["setting"], one["system"]) == (setting, system)
+      )
+      assert last[choice["reversal"]] == max(last.values())
       assert choice["ramp"] == 1
       assert choice["averaging"] == study.config.stabilised.averaging
       assert choice["clip_norm"] == study.config.stabilised.clip_norm
 
 
+def test_what_the_search_has_cost(study):
+  details = study.summary.details
+  # Two settings of two folds, with 1 + 3 and then 1 + 2 candidates.
+  assert details["rungs"] == [
+    {"runs": 16, "epochs": 1},
+    {"runs": 12, "epochs": 3},
+  ]
+  assert details["epochs_trained"] == 16 + 36
+  assert details["share_of_grid"] == 52 / 64
+  report = (study.workdir / "report.md").read_text(encoding="utf-8")
+  assert (
+    "trained 16 runs to epoch 1, then 12 runs to epoch 4: 52 epochs of a "
+    "run, 81 % of what all candidates would have taken. The study itself has 64"
+  ) in report
+  # States that nobody needs any more.
+  assert not list((study.workdir / "search").rglob("checkpoints"))
+
+
 def test_the_choice_never_reads_a_test_label(study, tmp_path):
   """With every label of the test part turned, the search is the same."""
-  material = groups.read_material(study.config)
+  corpus = conversations.read(study.config)
   tested = study.table.session == "5"
-  turned = (material.class_U + 1) % 4
-  class_U = np.where(tested, turned, material.class_U)
-  material = dataclasses.replace(material, class_U=class_U)
-  search.choose(study.config, material, tmp_path)
-  expected = (study.workdir / "search" / "summary.json").read_text()
-  assert (tmp_path / "summary.json").read_text() == expected
+  turned = (corpus.class_U + 1) % 4
+  class_U = np.where(tested, turned, corpus.class_U)
+  corpus = dataclasses.replace(corpus, class_U=class_U)
+  found = dann.search(study.config, corpus, runs.Grid(tmp_path, study.config))
+  assert found == study.summary.details
+
+
+def test_a_search_that_was_stopped_goes_on(
+  study, tmp_path, monkeypatch, stop_after
+):
+  """In its second rung, with the states of the candidates that are left."""
+  grid = runs.Grid(tmp_path, study.config)
+  corpus = conversations.read(study.config)
+  with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    stop_after(patch, 3)
+    dann.search(study.config, corpus, grid)
+  assert (tmp_path / "search" / "rung-2" / "checkpoints").is_dir()
+  assert not (tmp_path / "search" / "choice.json").exists()
+  assert dann.search(study.config, corpus, grid) == study.summary.details
 
 
 def test_the_report(study):
-  report = (study.workdir / "report.md").read_text()
+  report = (study.workdir / "report.md").read_text(encoding="utf-8")
   assert report.startswith(f"# {study.config.title}\n")
   (published,) = (
     line
@@ -259,8 +310,8 @@ def test_the_report(study):
   )
   # Table 2 of the paper: TS 1234 and TS 23.
   assert [c.strip(" *") for c in published.split("|")[2:4]] == ["81.1", "81.4"]
-  for system in SYSTEMS:
-    assert f"| {system} |" in report
+  for label in SYSTEMS.values():
+    assert f"| {label} " in report
   assert "TS 23: DANN-S chose lambda = " in report
   assert "demo corpus" not in report
   for name in os.listdir(study.workdir):
@@ -269,9 +320,7 @@ def test_the_report(study):
 
 def test_the_same_command_again_prints_the_result(study, capsys):
   before = (study.workdir / "summary.json").stat().st_mtime_ns
-  assert train(study.config, study.workdir) == json.loads(
-    json.dumps(study.summary)
-  )
+  assert dann.train(study.config, study.workdir) == study.summary
   assert (study.workdir / "summary.json").stat().st_mtime_ns == before
   printed = capsys.readouterr().out
   assert "DANN-S" in printed
@@ -307,20 +356,15 @@ def test_an_odd_table(tmp_path, make_table):
     lambdas=(0.0,),
     baselines=("speaker_normalised",),
   )
-  summary = train(config, tmp_path / "run")
-  assert all(math.isfinite(number) for number in numbers(summary))
-  assert [row["system"] for row in summary["rows"]] == [
-    "C1",
-    "C1 + speaker norm",
-  ]
-  assert {(c["a"], c["b"]) for c in summary["comparisons"]} == {
-    ("C1 + speaker norm", "C1")
-  }
+  found = dann.train(config, tmp_path / "run")
+  assert all(math.isfinite(x) for x in numbers(dataclasses.asdict(found)))
+  assert [row.system for row in found.rows] == ["c1", "c1_speaker_norm"]
+  assert {(c.a, c.b) for c in found.comparisons} == {("c1_speaker_norm", "c1")}
   history = np.load(tmp_path / "run" / "history.npz")
   tested = (table.session == "5") & (table.label != "")
-  for method in ("train", "speaker"):
-    confusion = history[f"TS 1234, {method}/confusion_matrix"]
-    assert (confusion.sum((-1, -2)) == tested.sum()).all()
+  for row in found.rows:
+    name = summary.history_name(row.setting, row.system, "confusion_matrix")
+    assert (history[name].sum((-1, -2)) == tested.sum()).all()
 
 
 def test_text_alone_without_sessions_is_learnt(tmp_path, make_table):
@@ -335,22 +379,22 @@ def test_text_alone_without_sessions_is_learnt(tmp_path, make_table):
   config = make_config(
     tmp_path / "text.npz",
     table,
-    settings=(),
     num_epochs=60,
     checkpoint_every=60,
     lambdas=(0.0, 0.001, 0.01),
     **{
-      "data.test_speakers": "5F,5M",
+      **UNSEEN,
       "data.normalisation": "train,speaker",
       "optimizer.learning_rate": 3e-2,
     },
   )
-  rows = train(config, tmp_path / "run")["rows"]
-  assert {row["setting"] for row in rows} == {"unseen 5F, 5M"}
-  systems = ["C1", "DANN 0.001", "DANN 0.01"]
-  found = {row["system"]: row["weighted_accuracy"]["mean"] for row in rows}
-  assert list(found) == [*systems, *(f"{s} + speaker norm" for s in systems)]
-  assert min(found[system] for system in systems) > 0.95
+  found = dann.train(config, tmp_path / "run")
+  assert found.settings == ["unseen 5F, 5M"]
+  systems = ["c1", "dann_0.001", "dann_0.01"]
+  figures = {r.system: r.metrics["weighted_accuracy"].mean for r in found.rows}
+  assert list(figures) == [*systems, *(f"{s}_speaker_norm" for s in systems)]
+  assert found.label("dann_0.01_speaker_norm") == "DANN 0.01 + speaker norm"
+  assert min(figures[system] for system in systems) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -386,8 +430,12 @@ def test_text_alone_without_sessions_is_learnt(tmp_path, make_table):
     ({"stabilised.clip_norm": math.inf}, "config.stabilised.clip_norm"),
     ({"data.path": "/nowhere.npz"}, "/nowhere.npz: no such file"),
     ({"data.labels": "angry,bored"}, "nothing in .* is labelled"),
-    ({"settings": ("1239",)}, "no session 9"),
-    ({"settings": (), "data.test_speakers": "9X"}, "no speaker 9X"),
+    ({"data.max_skipped": -1}, "config.data.max_skipped"),
+    ({"data.num_workers": -1}, "config.data.num_workers"),
+    ({"split.labelled_sessions": ("1239",)}, "no session 9"),
+    ({"split.method": "speaker"}, "there are shuffle, speakers"),
+    ({"split.method": "k_fold"}, "labelled_sessions.*goes with"),
+    ({**UNSEEN, "split.test_speakers": "9X"}, "no speaker 9X"),
   ],
 )
 def test_what_is_refused_before_anything_is_written(
@@ -396,7 +444,7 @@ def test_what_is_refused_before_anything_is_written(
   changes = {"stabilised.enabled": True, **changes}
   config = make_config(tmp_path / "table.npz", make_table(), **changes)
   with pytest.raises(UserError, match=what) as caught:
-    train(config, tmp_path / "run")
+    dann.train(config, tmp_path / "run")
   assert "\n" not in str(caught.value)
   assert not (tmp_path / "run").exists()
 
@@ -408,4 +456,4 @@ def test_a_part_without_labels(tmp_path, make_table, part):
   table = dataclasses.replace(table, label=np.where(empty, "", table.label))
   config = make_config(tmp_path / "table.npz", table)
   with pytest.raises(UserError, match=f"nothing in the {part} part has a labe"):
-    train(config, tmp_path / "run")
+    dann.train(config, tmp_path / "run")

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 from configs import dann
-from emojax.data import loading, splits
+from emojax.data import conversations, features
 from emojax.data import table as tables
 from emojax.errors import UserError
+
+NAMED = {
+  "method": "speakers",
+  "labelled_sessions": (),
+  "test_speakers": "1F,5M",
+}
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def stored(tmp_path, config, make_table):
 
 
 def test_a_table_comes_as_it_is(stored, config):
-  table, loaded = stored(), loading.load(config.data)
+  table, loaded = stored(), conversations.load(config.data)
   for name in ("label", "speaker", "dialogue", "turn", "session"):
     np.testing.assert_array_equal(getattr(loaded, name), getattr(table, name))
   for name in ("audio", "text"):
@@ -46,7 +52,7 @@ def test_other_labels_are_left_out_and_unlabelled_ones_kept(stored, config):
   label = stored().label.copy()
   label[:3] = ["", "boredom", "excited"]
   table = stored(label=label)
-  loaded = loading.load(config.data)
+  loaded = conversations.load(config.data)
   assert len(loaded) == len(table) - 1
   assert loaded.label[:2].tolist() == ["", "excited"]
   kept = table.label != "boredom"
@@ -61,15 +67,15 @@ def test_other_labels_are_left_out_and_unlabelled_ones_kept(stored, config):
 )
 def test_a_modality_can_be_turned_off(stored, config, off, left):
   stored()
-  config.data[f"{off}_features"] = loading.NO_FEATURES
-  assert set(loading.load(config.data).features) == {left}
+  config.data[f"{off}_features"] = features.NOTHING
+  assert set(conversations.load(config.data).features) == {left}
 
 
 def test_turning_off_what_the_table_has(stored, config):
   stored(features={"text": stored().features["text"]})
-  config.data.text_features = loading.NO_FEATURES
+  config.data.text_features = features.NOTHING
   with pytest.raises(UserError, match="has text only") as caught:
-    loading.load(config.data)
+    conversations.load(config.data)
   assert "config.data.audio_features" in str(caught.value)
 
 
@@ -88,20 +94,20 @@ def test_what_can_not_be_loaded(stored, config, change, why):
   stored()
   config.data.update(change)
   with pytest.raises(UserError, match=why) as caught:
-    loading.load(config.data)
+    conversations.load(config.data)
   assert "\n" not in str(caught.value)
 
 
 def test_a_corpus_without_labels(stored, config):
   stored(label=np.full(len(stored()), ""))
   with pytest.raises(UserError, match="there are no labels"):
-    loading.load(config.data)
+    conversations.load(config.data)
 
 
 def test_settings_are_sessions(stored, config):
   table = stored()
-  config.settings = ("1234", "23")
-  found = loading.settings(table, config)
+  config.split.labelled_sessions = ("1234", "23")
+  found = conversations.read(config).splits
   assert list(found) == ["TS 1234", "TS 23"]
   assert set(table.session[found["TS 23"].parts["labelled"]]) == {"2", "3"}
   assert set(table.session[found["TS 23"].parts["test"]]) == {"5"}
@@ -109,45 +115,49 @@ def test_settings_are_sessions(stored, config):
 
 def test_settings_may_be_numbers(stored, config):
   """As a shell without quotes gives them."""
+  stored()
   config = config.copy_and_resolve_references()
-  config.settings = (1234,)
-  assert list(loading.settings(stored(), config)) == ["TS 1234"]
+  config.split.labelled_sessions = (1234,)
+  assert list(conversations.read(config).splits) == ["TS 1234"]
 
 
-def test_without_settings_the_speakers_say_who_is_tested(stored, config):
+def test_named_speakers_are_tested(stored, config):
   table = stored()
-  config.settings, config.data.test_speakers = (), "1F,5M"
-  ((name, split),) = loading.settings(table, config).items()
+  config.split.update(NAMED)
+  ((name, split),) = conversations.read(config).splits.items()
   assert name == "unseen 1F, 5M"
   assert set(table.speaker[split.parts["test"]]) == {"1F", "5M"}
+  np.testing.assert_array_equal(split.parts["unlabelled"], split.parts["test"])
 
 
 @pytest.mark.parametrize(
-  ("settings", "test_speakers", "why"),
+  ("changes", "why"),
   [
-    (("1234",), "1F", "both given"),
-    ((), "", "name at least one of 1F"),
-    ((), "9F", "no speaker 9F"),
-    (("12345",), "", "another one for the test"),
-    (("16",), "", "no session 6"),
+    ({"test_speakers": "1F"}, "goes with config.split.method = 'speakers'"),
+    ({**NAMED, "test_speakers": ""}, "names nobody; there are 1F"),
+    ({**NAMED, "test_speakers": "9F"}, "no speaker 9F"),
+    ({**NAMED, "method": "by_speaker"}, "there are shuffle, speakers"),
+    ({"labelled_sessions": ("12345",)}, "another one for the test"),
+    ({"labelled_sessions": ("16",)}, "no session 6"),
   ],
 )
-def test_settings_that_contradict(stored, config, settings, test_speakers, why):
-  config.settings, config.data.test_speakers = settings, test_speakers
+def test_splits_that_the_data_do_not_have(stored, config, changes, why):
+  stored()
+  config.split.update(changes)
   with pytest.raises(UserError, match=why):
-    loading.settings(stored(), config)
+    conversations.read(config)
 
 
 def test_settings_need_sessions(stored, config):
-  table = stored(session=np.full(len(stored()), ""))
+  stored(session=np.full(len(stored()), ""))
   with pytest.raises(UserError, match="the data have no sessions"):
-    loading.settings(table, config)
+    conversations.read(config)
 
 
 def test_the_audit_of_a_table(stored, config):
   table = stored()
-  config.settings = ("1234",)
-  ((setting, text),) = loading.audit(config).items()
+  config.split.labelled_sessions = ("1234",)
+  ((setting, text),) = conversations.audit(config).items()
   assert setting == "TS 1234"
   rows = {line.split("|")[1].strip(): line for line in text.split("\n")}
   labelled = np.count_nonzero(table.session != "5")
@@ -161,31 +171,56 @@ def test_the_audit_finds_a_copy_in_two_parts(stored, config):
   for values in features.values():
     values[-1] = values[0]
   stored(features=features)
-  config.settings = ("1234",)
+  config.split.labelled_sessions = ("1234",)
   with pytest.raises(UserError, match="the same recording is in the labelled"):
-    loading.audit(config)
+    conversations.audit(config)
 
 
 def test_the_audit_of_recordings_reads_the_files(config, real_data):
-  config.settings = ()
+  config.split.update({**NAMED, "test_speakers": "02"})
   config.data.update(
     corpus="ravdess",
     path=str(real_data / "ravdess"),
     labels="neutral,calm,happy,sad,angry,fearful,disgust,surprised",
-    test_speakers="02",
   )
-  ((_, text),) = loading.audit(config).items()
+  ((_, text),) = conversations.audit(config).items()
   assert "| test " in text
   assert "1: 02" in text
 
 
-def test_names_of_dialogues_count_within_their_session(stored):
+def test_names_of_dialogues_count_within_their_session(stored, config):
   """Every session of the table has a dialogue 0."""
-  table = stored()
-  split = splits.by_sessions(table.session, "1234", "5")
-  text = loading.audit_split(split, table, [""] * len(table))
+  stored()
+  config.split.labelled_sessions = ("1234",)
+  ((_, text),) = conversations.audit(config).items()
   rows = {line.split("|")[1].strip(): line for line in text.split("\n")}
   assert rows["labelled"].split("|")[3].strip() == "8"
+
+
+@pytest.fixture
+def copied(tmp_path, config):
+  """Text to be read, and the same recording by two speakers beside it."""
+  rows = ["path,label,speaker,text"]
+  for number, name in enumerate(["one", "two", "copy of one"]):
+    label = "happy" if number == 2 else "angry"
+    rows.append(f"{name}.wav,{label},s{number},words of {name}")
+    (tmp_path / f"{name}.wav").write_bytes(b"1" if "one" in name else b"2")
+  (tmp_path / "mine.csv").write_text("\n".join(rows), encoding="utf-8")
+  config.data.update(
+    corpus="manifest",
+    path=str(tmp_path / "mine.csv"),
+    labels="angry,happy",
+    audio_features="none",
+  )
+  config.split.update({**NAMED, "test_speakers": "s2"})
+  return config
+
+
+@pytest.mark.parametrize("check", [conversations.read, conversations.audit])
+def test_files_are_compared_wherever_there_are_files(copied, check):
+  """Training on text alone has compared nothing, and one on audio features."""
+  with pytest.raises(UserError, match="the same recording is in the labelled"):
+    check(copied)
 
 
 def test_pretrained_text_features(tmp_path):
@@ -211,9 +246,9 @@ def test_pretrained_text_features(tmp_path):
     ("elmo", elmo, 12),
   ):
     config.update(text_features=name, text_encoder=str(encoder))
-    vectors = loading.load(config).features["text"]
+    vectors = conversations.load(config).features["text"]
     assert vectors.shape == (3, size)
     assert vectors[:2].any(axis=1).all() and not vectors[2].any()
     np.testing.assert_array_equal(
-      loading.load(config).features["text"], vectors
+      conversations.load(config).features["text"], vectors
     )
