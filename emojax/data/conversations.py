@@ -14,8 +14,7 @@ import ml_collections
 import numpy as np
 
 from emojax import checks
-from emojax.corpora import labels
-from emojax.corpora import speech as corpora
+from emojax.corpora import labels, records, speech
 from emojax.data import batches, features, normalisation, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
@@ -250,10 +249,10 @@ def load(
     table = _load_table(config)
     table = table.take(_is_kept(table.label, config))
   else:
-    utterances = corpora.read(config.corpus, config.path)
+    utterances, names = records.merge(speech.read_all(config))
     kept = _is_kept([one.label for one in utterances], config)
     utterances = list(itertools.compress(utterances, kept))
-    names = [config.corpus] * len(utterances)
+    names = list(itertools.compress(names, kept))
     if extracts:
       folder = cache_folder() / "features"
       table = features.extract(utterances, names, config, folder)
