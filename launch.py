@@ -12,7 +12,6 @@ in runs/CONFIG-VARIANT. The same command on the same folder goes on where it
 stopped; on a finished folder it prints the result.
 """
 
-import importlib
 import sys
 
 from absl import flags
@@ -28,8 +27,7 @@ def main(argv: list[str]) -> None:
   config = cli.parse_config(argv, _CONFIG, __doc__)
   file = config_flags.get_config_filename(flags.FLAGS["config"])
   workdir = _WORKDIR.value or cli.default_workdir(file)
-  trainer = importlib.import_module(f"emojax.trainers.{config.trainer}")
-  trainer.train(config, workdir)
+  cli.trainer(config).train(config, workdir)
 
 
 if __name__ == "__main__":

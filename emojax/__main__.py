@@ -7,7 +7,6 @@ python -m emojax report RUN RUN … [--output=FOLDER]
 python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
 """
 
-import importlib
 import logging
 import sys
 
@@ -80,7 +79,7 @@ def _audit(argv: list[str]) -> None:
 
   holder = config_flags.DEFINE_config_file("config")
   config = cli.parse_config(argv, holder, __doc__)
-  trainer = importlib.import_module(f"emojax.trainers.{config.trainer}")
+  trainer = cli.trainer(config)
   for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")
   print(trainer.AUDITED)

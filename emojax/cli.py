@@ -1,8 +1,11 @@
 """What the entry points share: parsing, logging, errors and exit codes."""
 
+import importlib
+import importlib.util
 import logging
 import pathlib
 import sys
+import types
 from collections.abc import Callable
 
 import ml_collections
@@ -68,6 +71,37 @@ def parse_config(
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}: options start with --")
   return config
+
+
+def trainer(config: ml_collections.ConfigDict) -> types.ModuleType:
+  """The module that `config.trainer` names.
+
+  It has `train(config, workdir)`, `audit(config)` and `AUDITED`. A plain name
+  is one of `emojax.trainers`; a dotted one, or a file, is from outside.
+
+  Raises:
+    UserError: there is no such trainer.
+  """
+  name, folder = config.trainer, None
+  if name.endswith(".py"):
+    path = pathlib.Path(name).expanduser().absolute()
+    name, folder = path.stem, path.parent
+  elif "." not in name:
+    name = f"emojax.trainers.{name}"
+  if folder is not None and str(folder) not in sys.path:
+    sys.path.insert(0, str(folder))  # As for a script of that folder.
+  try:
+    found = importlib.util.find_spec(name)
+  except (ImportError, ValueError):  # A package of the dotted name is missing.
+    found = None
+  module = importlib.import_module(name) if found else None
+  if not hasattr(module, "train"):
+    raise UserError(
+      f"config.trainer = {config.trainer!r}: no such trainer; there are dann, "
+      "rlps, speech, or name a module (my.trainer) or a file (my/trainer.py) "
+      "with a function train"
+    )
+  return module
 
 
 def default_workdir(config_file: str) -> pathlib.Path:

@@ -97,6 +97,18 @@ def test_a_command_line_that_is_wrong(parse, arguments, what):
   assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+  "name", ["typo", "", "fit", "no.such.module", "json.tool", "no/such/file.py"]
+)
+def test_a_trainer_that_is_none(parse, name):
+  """It has ended in a traceback of the import."""
+  config = parse(TABLE_2, f"--config.trainer={name}")
+  with pytest.raises(UserError) as caught:
+    cli.trainer(config)
+  assert f"config.trainer = {name!r}: no such trainer" in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("help_", ["-h", "--help"])
 def test_help(parse, help_, capsys):
   with pytest.raises(SystemExit) as caught:
