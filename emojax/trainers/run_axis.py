@@ -166,7 +166,7 @@ class Training:
       state = states[old.name]
       index_R = np.array([old.runs.index(run) for run in new.runs])
       per_run = self._spread(state.replace(step=None), index_R)
-      carried[new.name] = per_run.replace(step=state.step)
+      carried[new.name] = per_run.replace(step=jnp.copy(state.step))
     return carried
 
   def study(self, init: Callable[[], States]) -> loop.Study:

@@ -239,10 +239,10 @@ def test_the_choice_is_the_best_of_the_search(study):
           for one in trials
           if one["epoch"] == epoch
         }
-        for epoch in (1, study.config.num_epochs)
+        for epoch in (2, study.config.num_epochs)
       )
       assert list(first) == lambdas
-      # One of three was dropped: the worst of them, after the first epoch.
+      # One of three was dropped: the worst of them, half-way.
       assert len(last) == min(2, len(lambdas))
       dropped = set(first) - set(last)
       assert all(first[x] <= min(map(first.get, last)) for x in dropped)
@@ -261,15 +261,15 @@ def test_what_the_search_has_cost(study):
   details = study.summary.details
   # Two settings of two folds, with 1 + 3 and then 1 + 2 candidates.
   assert details["rungs"] == [
-    {"runs": 16, "epochs": 1},
-    {"runs": 12, "epochs": 3},
+    {"runs": 16, "epochs": 2},
+    {"runs": 12, "epochs": 2},
   ]
-  assert details["epochs_trained"] == 16 + 36
-  assert details["share_of_grid"] == 52 / 64
+  assert details["epochs_trained"] == 32 + 24
+  assert details["share_of_grid"] == 56 / 64
   report = (study.workdir / "report.md").read_text(encoding="utf-8")
   assert (
-    "trained 16 runs to epoch 1, then 12 runs to epoch 4: 52 epochs of a "
-    "run, 81 % of what all candidates would have taken. The study itself has 64"
+    "trained 16 runs to epoch 2, then 12 runs to epoch 4: 56 epochs of a "
+    "run, 88 % of what all candidates would have taken. The study itself has 64"
   ) in report
   # States that nobody needs any more.
   assert not list((study.workdir / "search").rglob("checkpoints"))
