@@ -43,7 +43,7 @@ def test_fields_take_the_types_of_the_config(parse):
     TABLE_2,
     "--config.num_epochs=7",
     "--config.lambdas=(0.5,2)",
-    "--config.settings=('1234','23')",
+    "--config.split.labelled_sessions=('1234','23')",
     "--config.stabilised.enabled=False",
     "--config.optimizer.learning_rate=1e-3",
     "--config.data.path=/some/folder",
@@ -51,7 +51,7 @@ def test_fields_take_the_types_of_the_config(parse):
   )
   assert config.num_epochs == 7
   assert config.lambdas == (0.5, 2)
-  assert config.settings == ("1234", "23")
+  assert config.split.labelled_sessions == ("1234", "23")
   assert config.stabilised.enabled is False
   assert config.optimizer.learning_rate == 1e-3
   assert config.data.path == "/some/folder"
@@ -188,7 +188,7 @@ def test_help_of_a_command(capsys):
     (["predict"], "predict needs more arguments"),
     (["predict", "run"], "predict needs more arguments"),
     (["predict", "run", "a.wav", "--outptu=x"], "outptu"),
-    (["predict", "nowhere", "a.wav"], "nowhere: no finished run"),
+    (["predict", "nowhere", "a.wav"], "nowhere is no folder of a finished run"),
     (["predict", "run", "a.wav", "--output=."], "is a folder"),
     (["fetch"], "usage: python -m emojax fetch CORPUS FOLDER; there are crema"),
     (["fetch", "ravdes", "here"], "'ravdes': nothing to download"),

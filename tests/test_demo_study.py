@@ -1,45 +1,79 @@
-"""The main job of the README, as a user runs it."""
+"""The main job of the README as a user runs it, on one device and on several."""
 
-import json
 import os
 import pathlib
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+
+from emojax import summary
+
 ROOT = pathlib.Path(__file__).parent.parent
+DANN, C1 = "dann", "c1"
 
 
-def test_dann_beats_c1_and_forgets_speakers_on_the_demo_corpus(tmp_path):
-  environment = dict(os.environ)
-  environment.pop("XLA_FLAGS", None)  # Those of the tests are for short jobs.
-  done = subprocess.run(
-    [
-      sys.executable,
-      "launch.py",
-      "--config=configs/dann.py",
-      "--config.num_replicates=5",
-      f"--workdir={tmp_path}",
-    ],
-    cwd=ROOT,
-    env=environment,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  summary = json.loads((tmp_path / "summary.json").read_text())
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+  """Runs the demo in a process of its own; its features are there for all."""
+  cache = tmp_path_factory.mktemp("cache")
+
+  def launch(workdir, *arguments, devices=1) -> str:
+    # Flags of the tests are for short jobs.
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    command = ["launch.py", "--config=configs/dann.py", f"--workdir={workdir}"]
+    done = subprocess.run(
+      [sys.executable, *command, *arguments],
+      cwd=ROOT,
+      env=os.environ | {"XLA_FLAGS": flags, "XDG_CACHE_HOME": str(cache)},
+      capture_output=True,
+      text=True,
+      timeout=600,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+  return launch
+
+
+@pytest.fixture(scope="module")
+def demo(launch, tmp_path_factory):
+  """The demo with five initialisations: its folder, and what it printed."""
+  workdir = tmp_path_factory.mktemp("demo") / "run"
+  return workdir, launch(workdir, "--config.num_replicates=5")
+
+
+def test_dann_beats_c1_and_forgets_speakers_on_the_demo_corpus(demo):
+  workdir, printed = demo
   gain = {
-    comparison["metric"]: comparison["difference"]
-    for comparison in summary["comparisons"]
-    if (comparison["a"], comparison["b"]) == ("DANN", "C1")
+    one.metric: one.difference
+    for one in summary.read(workdir).comparisons
+    if (one.a, one.b) == (DANN, C1)
   }
   assert gain["weighted_accuracy"] > 0
   assert gain["unweighted_accuracy"] > 0
   assert gain["speaker_probe"] < 0
   # Whatever is printed from it says what it is.
-  assert "demo corpus (synthetic)" in done.stdout
-  report = (tmp_path / "report.md").read_text()
+  assert "demo corpus (synthetic)" in printed
+  report = (workdir / "report.md").read_text(encoding="utf-8")
   assert report.startswith("**demo corpus (synthetic)**")
   for name in ("learning_curves", "comparison", "representations"):
-    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    assert (workdir / f"{name}.png").stat().st_size > 10_000
     assert f"({name}.png)" in report
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_it_ends_on_several_devices_as_on_one(demo, launch, tmp_path, devices):
+  """On two cores it has waited for ever: each device drew the weights."""
+  short = ("--config.num_epochs=1", "--config.num_replicates=5")
+  short += ("--config.probe_replicates=1",)
+  launch(tmp_path / "run", *short, devices=devices)
+  one = summary.read_arrays(demo[0] / summary.HISTORY)
+  other = summary.read_arrays(tmp_path / "run" / summary.HISTORY)
+  assert set(one) == set(other)
+  for name, values in other.items():
+    np.testing.assert_allclose(
+      values[:, 0], one[name][:, 0], rtol=1e-5, err_msg=name
+    )

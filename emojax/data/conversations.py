@@ -15,7 +15,13 @@ import numpy as np
 
 from emojax import checks
 from emojax.corpora import labels, records, speech
-from emojax.data import batches, features, normalisation, splits
+from emojax.data import (
+  batches,
+  features,
+  normalisation,
+  splits,
+  text_features,
+)
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
@@ -186,10 +192,15 @@ def check(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: a number out of its range, a misspelt name.
   """
-  checks.not_negative(config, "data.max_skipped", "data.num_workers")
+  checks.common(config)
   checks.choices(config, "data.normalisation", normalisation.METHODS)
-  if not 0 <= config.seed < 2**32:
-    raise UserError(f"config.seed = {config.seed}: has to be in 0 to 2^32 - 1")
+  nothing = features.NOTHING
+  audio, text = (
+    (*features.AUDIO_FEATURES, nothing),
+    (*text_features.NAMES, nothing),
+  )
+  checks.choice(config, "data.audio_features", audio)
+  checks.choice(config, "data.text_features", text)
 
 
 def read(config: ml_collections.ConfigDict) -> Conversations:

@@ -576,9 +576,8 @@ def _support_vector_machine(corpus, name, split, method) -> reports.Trained:
 def _check(config: ml_collections.ConfigDict) -> None:
   """Values that would otherwise fail late, or not at all."""
   conversations.check(config)
-  checks.positive(config, "num_replicates", "num_epochs", "batch_size")
-  checks.positive(config, "checkpoint_every", "optimizer.learning_rate")
-  checks.positive(config, "probe_replicates", "model.hidden", "model.num_heads")
+  checks.positive(config, "probe_replicates", "optimizer.learning_rate")
+  checks.positive(config, "model.hidden", "model.num_heads")
   checks.not_negative(config, "lambdas", "optimizer.l2")
   checks.distinct(config, "lambdas")
   checks.fraction(config, "model.dropout")

@@ -1,9 +1,9 @@
 """A search that does not train to the end what is clearly worse.
 
-Successive halving (Jamieson & Talwalkar, "Non-stochastic best arm identification
-and hyperparameter optimization", AISTATS 2016) with one cut: half-way the best
-quarter of the candidates goes on. An earlier cut has dropped the later winner:
-lambda rises for half of the training, until then all candidates are alike.
+Successive halving (Jamieson & Talwalkar, "Non-stochastic best arm
+identification and hyperparameter optimization", AISTATS 2016) with one cut:
+half-way the best quarter of the candidates goes on. An earlier cut has dropped
+the later winner: while lambda rises, all candidates are alike.
 """
 
 import dataclasses

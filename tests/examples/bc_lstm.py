@@ -196,7 +196,6 @@ def evaluate(model, state, batch, task):
 def train(config: ml_collections.ConfigDict, workdir) -> summary.Summary:
   """Trains all runs, or goes on with them, and returns the summary."""
   conversations.check(config)
-  checks.positive(config, "num_replicates", "num_epochs", "batch_size")
   checks.positive(config, "optimizer.learning_rate", "model.units")
   result = runs.complete(config, workdir, functools.partial(_study, config))
   print(tables.terminal_table(result))

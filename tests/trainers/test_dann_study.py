@@ -430,6 +430,8 @@ def test_text_alone_without_sessions_is_learnt(tmp_path, make_table):
     ({"stabilised.clip_norm": math.inf}, "config.stabilised.clip_norm"),
     ({"data.path": "/nowhere.npz"}, "/nowhere.npz: no such file"),
     ({"data.labels": "angry,bored"}, "nothing in .* is labelled"),
+    ({"data.audio_features": "compare"}, "there are ComParE_2016, eGeMAPSv02"),
+    ({"data.text_features": "gpt"}, "there are hashing, bert, elmo, none"),
     ({"data.max_skipped": -1}, "config.data.max_skipped"),
     ({"data.num_workers": -1}, "config.data.num_workers"),
     ({"split.labelled_sessions": ("1239",)}, "no session 9"),
