@@ -8,6 +8,7 @@ R runs, S seeds, U utterances of the corpus, N utterances of a batch,
 C emotions, H size of the representation, E epochs.
 """
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -78,14 +79,7 @@ class State:
 
 
 def draw_weights(model: Dann, widths: Mapping[str, int], seeds_S, key):
-  """The first weights of each seed, [S, ...].
-
-  Args:
-    model: the network.
-    widths: size of the features by modality.
-    seeds_S: of the initialisations.
-    key: root of everything random.
-  """
+  """The first weights of each seed, [S, ...]; `widths` are of the features."""
   features = {name: jnp.zeros((1, width)) for name, width in widths.items()}
   packing = Packing(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), jnp.int32))
 
@@ -96,14 +90,7 @@ def draw_weights(model: Dann, widths: Mapping[str, int], seeds_S, key):
 
 
 def start_runs(tx, averages: bool, weights, seeds_R) -> State:
-  """The first state of runs: their weights depend on the seed alone.
-
-  Args:
-    tx: from `optimizers.adam_l2`.
-    averages: whether any run averages its weights.
-    weights: of each seed, from `draw_weights`.
-    seeds_R: of each run.
-  """
+  """The first state of runs: their weights depend on the seed alone."""
   params = jax.tree.map(lambda weights_S: weights_S[seeds_R], weights)
   average = jax.tree.map(jnp.copy, params) if averages else None
   return State(jnp.int32(0), params, jax.vmap(tx.init)(params), average)
@@ -118,7 +105,7 @@ def loss_fn(
     params: of one run.
     model: a `Dann`.
     features: normalised, [N, D] for each modality.
-    batch: a `conversations.Batch`.
+    batch: a `batches.Batch`.
     labels_N: emotions, -1 where unlabelled.
     speakers_N: domains.
     reversal: lambda.
@@ -167,21 +154,7 @@ def clip(grads, norm):
 def train_step(
   model, tx, state: State, seeds_R, recipes: Recipe, batch, task: Task, key
 ):
-  """One step of all runs on this device.
-
-  Args:
-    model: a `Dann`.
-    tx: from `optimizers.adam_l2`.
-    state: of R runs.
-    seeds_R: of each run.
-    recipes: of each run.
-    batch: a `conversations.Batch`, the same for all of them.
-    task: the data.
-    key: root of everything random.
-
-  Returns:
-    The next state, and both losses [R].
-  """
+  """One step of all runs on the same batch: the next state, both losses [R]."""
   index_N = batch.utterances_N
   features = jax.tree.map(lambda values_UxD: values_UxD[index_N], task.features)
   labels_N, speakers_N = task.label_U[index_N], task.speaker_U[index_N]
@@ -252,13 +225,7 @@ def evaluate_batch(model, state: State, batch, task: Task):
 def make_program(
   config: ml_collections.ConfigDict, corpus: Conversations, averages: bool
 ) -> Program:
-  """The method as `run_axis` trains it.
-
-  Args:
-    config: a whole config.
-    corpus: gives the sizes of the features, the emotions and the speakers.
-    averages: whether any run averages its weights.
-  """
+  """The method as `run_axis` trains it; `averages` says if any run does."""
   num_speakers = len(np.unique(corpus.speaker_U))
   model = Dann(len(corpus.classes), num_speakers, **config.model)
   tx = optimizers.adam_l2(config.optimizer.l2)
@@ -314,13 +281,7 @@ def make_cohorts(
   corpus: Conversations,
   chosen: Sequence[Mapping[str, Any]],
 ) -> list[Cohort]:
-  """Everything that the study trains, setting by setting.
-
-  Args:
-    config: a whole config.
-    corpus: with its splits.
-    chosen: stabilised recipes, see `search`.
-  """
+  """Everything that the study trains; `chosen` are recipes of `search`."""
   cohorts = []
   for name, split in corpus.splits.items():
     recipes = {
@@ -514,8 +475,11 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   found = search(config, corpus, grid) if config.stabilised.enabled else {}
   cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
   training = _training(config, corpus, cohorts)
+  study = dataclasses.replace(
+    training.study(training.init), pictures=training.pictures
+  )
   states, history = grid.loop(
-    training.study(training.init), grid.workdir, config.num_epochs, "training"
+    study, grid.workdir, config.num_epochs, "training"
   )
   return reports.results(
     config,

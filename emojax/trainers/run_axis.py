@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu import values
 
-from emojax import loop, runs
+from emojax import loop, metrics, runs
 from emojax.data.batches import Evaluation
 from emojax.data.conversations import Setting
 from emojax.runtime import sharding
 from emojax.runtime.sharding import REPLICA, REPLICATED
-from emojax.summary import System
+from emojax.summary import System, history_name
 
 States = dict[str, Any]
 
@@ -114,7 +115,7 @@ class Training:
       program: of all runs.
       cohorts: what is trained.
       seed: root of everything random.
-      first_epoch: the epoch of the first round.
+      first_epoch: of the first round.
     """
     self._program, self._cohorts = program, cohorts
     self._seed, self._first_epoch = seed, first_epoch
@@ -178,6 +179,18 @@ class Training:
       lambda states, history: (states, history),
     )
 
+  def pictures(self, arrays: loop.History) -> dict[str, values.Value]:
+    """The confusion matrix of each system, over all its runs."""
+    pictures = {}
+    for cohort in self._cohorts:
+      counts_PxCxC = arrays[f"{cohort.name}/confusion_matrix"]
+      for system in cohort.recipes:
+        counts_CxC = counts_PxCxC[cohort.positions(system)].sum(0)
+        name = history_name(cohort.setting.name, system.id, "confusion_matrix")
+        matrix = metrics.ConfusionMatrix(counts=counts_CxC)
+        pictures[name] = matrix.compute_value()
+    return pictures
+
   def round(self, states: States, round_: int) -> tuple[States, loop.Record]:
     """An epoch of every cohort; records the mean losses of its steps."""
     states, record = dict(states), {}
@@ -214,15 +227,9 @@ class Training:
   ) -> tuple[np.ndarray, np.ndarray]:
     """What the runs of a cohort make of any conversations.
 
-    Args:
-      states: by cohort.
-      cohort: one of the cohorts.
-      evaluation: the conversations.
-      kept: Q runs whose representations are kept.
-
     Returns:
-      Predicted emotions [R, U] and representations [Q, U, H], zeros for an
-      utterance that is in none of the conversations.
+      Predicted emotions [R, U], and representations [Q, U, H] of the runs that
+      are `kept`; zeros for an utterance that is in none of the conversations.
     """
     task, num_runs = self._tasks[cohort.name], len(cohort.runs)
     num_utterances = len(task.target_U)
