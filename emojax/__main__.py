@@ -113,16 +113,9 @@ def _predict(argv: list[str]) -> None:
 def _arguments(
   argv: list[str], output: str | None, option: str, least: int = 0
 ) -> tuple[list[str], str | None]:
-  """What a command is given, and its `--output`, which may stand behind it.
+  """What a command is given, at `least` so many, and its `--output`.
 
-  Args:
-    argv: the command line, from the command on.
-    output: where no `--output` is given.
-    option: as an error shows it.
-    least: how many arguments there have to be.
-
-  Raises:
-    UserError: another option, or too few arguments.
+  `output` is meant where none is given; an error says that there is `option`.
   """
   options = flags.FlagValues()
   holder = flags.DEFINE_string(

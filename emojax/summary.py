@@ -5,13 +5,13 @@ and settings are referred to by what identifies them (`dann_s`, `TS 1234`);
 labels are for people.
 """
 
-import dataclasses
 import datetime
 import itertools
 import json
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,7 +35,7 @@ METRICS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 Interval = statistics.Interval | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class System:
   """A row of the tables: `id` identifies it, `label` is for people."""
 
@@ -43,7 +43,7 @@ class System:
   label: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Estimate:
   """A figure over runs.
 
@@ -69,7 +69,10 @@ class Estimate:
     return cls(mean, std, interval, tuple(float(v) for v in values_R))
 
 
-@dataclasses.dataclass(frozen=True)
+Group = Mapping[str, Estimate | None]
+
+
+@dataclass(frozen=True)
 class Row:
   """One system in one setting.
 
@@ -85,13 +88,11 @@ class Row:
   setting: str
   system: str
   metrics: Mapping[str, Estimate]
-  oracle: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
-  groups: Mapping[str, Mapping[str, Estimate | None]] = dataclasses.field(
-    default_factory=dict
-  )
+  oracle: Mapping[str, Estimate] = field(default_factory=dict)
+  groups: Mapping[str, Group] = field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Comparison:
   """One metric of system a minus that of system b, run by run.
 
@@ -113,7 +114,7 @@ class Comparison:
   test: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Summary:
   """Every final figure of a study.
 
@@ -144,12 +145,10 @@ class Summary:
   versions: Mapping[str, str]
   device: str
   runs: tuple[Mapping[str, Any], ...] = ()
-  details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  details: Mapping[str, Any] = field(default_factory=dict)
   curve: str = ""
   test_digest: str = ""
-  date: str = dataclasses.field(
-    default_factory=lambda: datetime.date.today().isoformat()
-  )
+  date: str = field(default_factory=lambda: str(datetime.date.today()))
 
   def label(self, system: str) -> str:
     """What people call the system; its id where it is none of these."""
@@ -188,11 +187,8 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def row(setting: str, system: str, confusion_RxCxC: np.ndarray) -> Row:
   """A row of `METRICS` from the counts of each run."""
-  return Row(
-    setting,
-    system,
-    {name: Estimate.of(f(confusion_RxCxC)) for name, f in METRICS.items()},
-  )
+  estimates = {n: Estimate.of(f(confusion_RxCxC)) for n, f in METRICS.items()}
+  return Row(setting, system, estimates)
 
 
 def over_speakers(
@@ -224,18 +220,14 @@ def over_speakers(
     interval = statistics.cluster_bootstrap(
       statistic, speakers_U, hits_RxU.mean(0), labels_U
     )
-    estimates[name] = dataclasses.replace(
-      estimates[name], ci95_speakers=interval
-    )
-  return dataclasses.replace(found, metrics=estimates)
+    estimates[name] = replace(estimates[name], ci95_speakers=interval)
+  return replace(found, metrics=estimates)
 
 
 def oracle(confusion_ExRxCxC: np.ndarray) -> dict[str, Estimate]:
   """`METRICS` at each run's best epoch, chosen on the test part itself."""
-  return {
-    name: Estimate.of(f(confusion_ExRxCxC).max(0))
-    for name, f in METRICS.items()
-  }
+  figures = {name: f(confusion_ExRxCxC) for name, f in METRICS.items()}
+  return {name: Estimate.of(of.max(0)) for name, of in figures.items()}
 
 
 def compare(
@@ -269,7 +261,7 @@ def write(path: pathlib.Path, summary: Summary) -> None:
   Raises:
     ValueError: a figure is not finite.
   """
-  content = {"schema": SCHEMA, **dataclasses.asdict(summary)}
+  content = {"schema": SCHEMA, **asdict(summary)}
   text = json.dumps(content, indent=2, allow_nan=False)
   path.write_text(text + "\n", encoding="utf-8")
 

@@ -5,6 +5,7 @@ round, seconds of the summary, and numbers that only fill the state.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -288,7 +289,7 @@ def test_a_summary_that_is_not_finite_is_not_written(tmp_path):
   def study(grid):
     summary, files = Walks()(grid)
     bad = Row("few", "walk", {"mile": summaries.Estimate.of([np.nan])})
-    return summaries.dataclasses.replace(summary, rows=(bad,)), files
+    return dataclasses.replace(summary, rows=(bad,)), files
 
   with pytest.raises(ValueError, match="JSON"):
     complete(tmp_path, study)

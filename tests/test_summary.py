@@ -1,11 +1,13 @@
 """What is written of a study is what is read back, and nothing else is read."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from emojax import statistics
 from emojax import summary as summaries
 from emojax.errors import UserError
 from emojax.summary import Comparison, Estimate, Row, Summary, System
@@ -92,6 +94,21 @@ def test_a_row_has_the_metrics_of_each_run():
     assert value.ci95[0] < value.mean < value.ci95[1]
 
 
+def test_intervals_over_the_test_speakers_are_of_the_mean_run():
+  rng = np.random.default_rng(0)
+  row = summaries.row("few", "c1", counts(2))
+  hits_RxU = rng.random((2, 60)) < 0.6
+  labels_U, speakers_U = rng.integers(3, size=60), rng.integers(5, size=60)
+  found = summaries.over_speakers(row, hits_RxU, labels_U, speakers_U).metrics
+  expected = statistics.cluster_bootstrap(np.mean, speakers_U, hits_RxU.mean(0))
+  assert found["weighted_accuracy"].ci95_speakers == expected
+  low, high = found["unweighted_accuracy"].ci95_speakers
+  assert 0.3 < low < high < 0.9
+  assert found["macro_f1"] == row.metrics["macro_f1"]
+  of_one = summaries.over_speakers(row, hits_RxU, labels_U, 0 * speakers_U)
+  assert of_one == row
+
+
 def test_the_oracle_picks_an_epoch_for_each_run_and_metric():
   confusion_ExRxCxC = counts(6, 4)
   oracle = summaries.oracle(confusion_ExRxCxC)
@@ -118,7 +135,7 @@ def test_one_run_has_neither_deviation_nor_interval():
 
 def test_what_is_not_finite_is_not_written(tmp_path, summary):
   bad = Row("few", "c1", {"macro_f1": Estimate.of([np.nan])})
-  broken = summaries.dataclasses.replace(summary, rows=(bad,))
+  broken = dataclasses.replace(summary, rows=(bad,))
   with pytest.raises(ValueError, match="JSON"):
     summaries.write(tmp_path / summaries.FILE, broken)
 
