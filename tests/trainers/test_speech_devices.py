@@ -11,18 +11,16 @@ PROGRAM = """
 import jax, numpy as np, optax, chex
 from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
-from emojax.systems import speech
+from emojax.encoders.log_mel import LogMel
 from emojax.systems.speech import SpeechSystem
-from emojax.trainers.speech import step
-from emojax.trainers.speech.build import Blueprint
-from emojax.trainers.speech.step import Recipe
+from emojax.trainers import fit, speech
 
 system = SpeechSystem(
-  encoder=speech.log_mel_encoder((4,)), classes=("a", "b", "c"),
-  sample_rate=16_000, normalise=True, window_seconds=1.0, pooling="attention",
-  weigh_layers=False, hidden=4, dropout=0.0, num_domains=2)
-recipe = Recipe(None, True, True, 0.1, 0.0, 0.5, True, 10)
-blueprint = Blueprint("log-mel", system, None, None, "")
+  encoder=LogMel((4,)), classes=("a", "b", "c"), window_seconds=1.0,
+  pooling="attention", weigh_layers=False, hidden=4, dropout=0.0, num_domains=2)
+recipe = speech.Recipe(
+  system, system.model(), label_smoothing=0.1, reversal=0.5, ramp=True,
+  num_steps=10)
 tx = optax.sgd(0.1)
 rng = np.random.default_rng(0)
 batch = {
@@ -34,16 +32,15 @@ batch = {
   "weight": np.array([1, 1, 1, 1, 1, 0, 0, 0], np.float32),
 }
 extra = {"class_weight": np.array([0.5, 1, 2], np.float32), "responses": None}
-trained, frozen = blueprint.init(jax.random.key(0))
+trained = jax.jit(system.init)(jax.random.key(0))
 
 def one_step(num_data):
   run = sharding.mapped(
-    lambda state, batch: step.train_step(
-      system.model(), tx, recipe, state, frozen, batch, extra,
-      jax.random.key(1)),
+    lambda learner, batch: speech.train_step(
+      recipe, tx, learner, jax.random.key(1), {}, batch, extra),
     sharding.make_mesh(num_data), (REPLICATED, DATA), (REPLICATED, REPLICATED))
-  state, metrics = run(step.init_state(tx, trained), batch)
-  return jax.device_get((state.params, metrics))
+  learner, metrics = run(fit.init_learner(tx, {"params": trained}), batch)
+  return jax.device_get((learner.params, metrics))
 
 assert jax.device_count() == 4
 chex.assert_trees_all_close(one_step(1), one_step(4), rtol=1e-4, atol=1e-6)

@@ -12,16 +12,17 @@ import pytest
 import torch
 
 from configs import speech as speech_config
-from emojax import losses
+from emojax import encoders
 from emojax.audio.settings import Settings
 from emojax.encoders.speech_config import SpeechConfig
+from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
-from emojax.systems import speech
+from emojax.systems import untrained
 from emojax.systems.speech import SpeechSystem
-from emojax.trainers.speech import build, optimizers, step
-from emojax.trainers.speech.build import Blueprint
-from emojax.trainers.speech.step import Recipe
+from emojax.systems.untrained import Untrained
+from emojax.trainers import fit, optimizers, speech
+from emojax.trainers.speech import Recipe
 
 TINY = SpeechConfig(
   hidden_size=8,
@@ -41,26 +42,15 @@ TINY = SpeechConfig(
   layerdrop=0.0,
 )
 SYSTEM = SpeechSystem(
-  encoder=speech.speech_encoder(TINY),
+  encoder=Wav2Vec2(TINY),
   classes=("angry", "happy", "sad"),
-  sample_rate=16_000,
-  normalise=True,
   window_seconds=1.0,
   pooling="attention",
   weigh_layers=False,
   hidden=8,
   dropout=0.0,
 )
-RECIPE = Recipe(
-  augmentation=None,
-  train_encoder=True,
-  normalise=True,
-  label_smoothing=0.0,
-  mixup=0.0,
-  reversal=0.0,
-  ramp=False,
-  num_steps=10,
-)
+RECIPE = Recipe(SYSTEM, SYSTEM.model(), num_steps=10)
 
 
 def make_batch(size=6, samples=2000, seed=0):
@@ -82,36 +72,32 @@ def mapped(function, in_specs, out_specs):
   return sharding.mapped(function, sharding.make_mesh(1), in_specs, out_specs)
 
 
-def one_step(blueprint, recipe, tx, batch=None, weights=(1, 1, 1)):
+def make(trained_layers, system=SYSTEM):
+  source = encoders.Source("tiny", "tiny", system.encoder)
+  return Untrained(source, system, None, trained_layers, "")
+
+
+def one_step(classifier, recipe, tx, batch=None, weights=(1, 1, 1)):
   """Parameters before and after a step, flat; and the losses."""
-  trained, frozen = blueprint.init(jax.random.key(0))
+  trained, frozen = classifier.init(jax.random.key(0))
   run = mapped(
-    lambda state, frozen, batch, more: step.train_step(
-      blueprint.system.model(),
-      tx,
-      recipe,
-      state,
-      frozen,
-      batch,
-      more,
-      jax.random.key(1),
+    lambda learner, frozen, batch, more: speech.train_step(
+      recipe, tx, learner, jax.random.key(1), frozen, batch, more
     ),
     (REPLICATED, REPLICATED, DATA, REPLICATED),
     (REPLICATED, REPLICATED),
   )
   batch = make_batch() if batch is None else batch
-  after, metrics = run(
-    step.init_state(tx, trained), frozen, batch, extra(weights)
-  )
+  learner = fit.init_learner(tx, {"params": trained})
+  after, metrics = run(learner, frozen, batch, extra(weights))
   flat = flax.traverse_util.flatten_dict
-  before = step.merge(frozen, trained)
-  return flat(before), flat(step.merge(frozen, after.params)), metrics
+  before = untrained.merge(frozen, trained)
+  return flat(before), flat(untrained.merge(frozen, after.params)), metrics
 
 
 @pytest.mark.parametrize("last", [0, 1, None])
 def test_exactly_the_last_layers_change(last):
-  blueprint = Blueprint("tiny", SYSTEM, None, last, "")
-  before, after, _ = one_step(blueprint, RECIPE, optax.sgd(0.1))
+  before, after, _ = one_step(make(last), RECIPE, optax.sgd(0.1))
   changed = {path for path in before if (before[path] != after[path]).any()}
   layers = range(2 - (2 if last is None else last), 2)
   # A bias of the keys shifts all scores of a query alike: its gradient is 0.
@@ -128,20 +114,13 @@ def test_exactly_the_last_layers_change(last):
 
 def test_the_adversarys_gradient_at_the_encoder():
   system = dataclasses.replace(SYSTEM, num_domains=2)
-  blueprint = Blueprint("tiny", system, None, None, "")
-  trained, frozen = blueprint.init(jax.random.key(0))
-  model, batch = system.model(), make_batch()
+  trained, frozen = make(None, system).init(jax.random.key(0))
+  recipe, batch = Recipe(system, system.model()), make_batch()
 
   def loss(params, batch, reversal):
-    _, parts = step.loss_fn(
-      params,
-      frozen,
-      model,
-      RECIPE,
-      batch,
-      {**extra(), "reversal": reversal},
-      jax.random.key(0),
-    )
+    more = {**extra(), "reversal": reversal}
+    key = jax.random.key(0)
+    _, (parts, _) = speech.loss_fn(recipe, params, {}, key, frozen, batch, more)
     return parts["domain_loss"]
 
   gradient = mapped(jax.grad(loss), (REPLICATED, DATA, REPLICATED), REPLICATED)
@@ -166,42 +145,39 @@ def test_the_adversarys_gradient_at_the_encoder():
 
 
 def test_loss_is_pytorchs():
-  blueprint = Blueprint("tiny", SYSTEM, None, 0, "")
-  params = step.merge(*blueprint.init(jax.random.key(0)))
+  classifier = make(0)
+  params = untrained.merge(*classifier.init(jax.random.key(0)))
   batch, weights = make_batch(), (0.5, 1.0, 2.0)
   batch["weight"][-1] = 0  # Fills up the batch.
-  audio = speech.to_float(batch["inputs"])
-  logits, _ = jax.jit(step.forward, static_argnums=(0, 4))(
-    SYSTEM.model(), params, audio, batch["length"], True
-  )
+  logits, _ = SYSTEM.forward(params, batch["inputs"], batch["length"])
   logits = torch.tensor(np.asarray(logits[:-1]))
   label = torch.tensor(batch["label"][:-1]).long()
   expected = torch.nn.functional.cross_entropy(
     logits, label, torch.tensor(weights)
   )
-  _, _, plain = one_step(blueprint, RECIPE, optax.sgd(0.1), batch, weights)
+  _, _, plain = one_step(classifier, RECIPE, optax.sgd(0.1), batch, weights)
   assert plain["emotion_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_smoothed_targets_are_pytorchs():
-  rng = np.random.default_rng(0)
-  logits, label = rng.normal(size=(5, 3)), np.array([0, 1, 2, 2, 1])
+  batch, classifier = make_batch(), make(0)
+  params = untrained.merge(*classifier.init(jax.random.key(0)))
+  logits, _ = SYSTEM.forward(params, batch["inputs"], batch["length"])
   expected = torch.nn.functional.cross_entropy(
-    torch.tensor(logits),
-    torch.tensor(label),
+    torch.tensor(np.asarray(logits)),
+    torch.tensor(batch["label"]).long(),
     label_smoothing=0.1,
-    reduction="none",
   )
-  targets = losses.smooth_targets(label, 3, 0.1)
-  found = losses.cross_entropies(jnp.asarray(logits), targets)
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  recipe = dataclasses.replace(RECIPE, label_smoothing=0.1)
+  _, _, found = one_step(classifier, recipe, optax.sgd(0.1), batch)
+  assert found["emotion_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_mixup():
   x = jnp.arange(12.0).reshape(4, 3)
   targets = jax.nn.one_hot(jnp.arange(4), 4)
   lengths = jnp.array([1, 2, 3, 3])
-  mixed, longer, shares = step.mix(jax.random.key(0), 0.4, x, lengths, targets)
+  mixed, longer, shares = fit.mixup(jax.random.key(0), 0.4, x, lengths, targets)
   np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-6)
   assert (jnp.diagonal(shares) >= 0.5).all()
   np.testing.assert_allclose(mixed, shares @ x, atol=1e-5)
@@ -230,10 +206,10 @@ def test_schedules_are_pytorchs(total):
     ),
   }
   for name, reference in references.items():
-    ours = optimizers.schedule(name, 3e-3, total)
+    ours = optimizers.SCHEDULES[name](3e-3, total)
     rates = [float(ours(i)) for i in range(total)]
     np.testing.assert_allclose(rates, theirs(reference), atol=1e-8)
-  one_cycle = optimizers.schedule("one_cycle", 3e-3, total)
+  one_cycle = optimizers.SCHEDULES["one_cycle"](3e-3, total)
   expected = theirs(
     lambda o: lr.OneCycleLR(
       o, 3e-3, total_steps=total + 1, pct_start=0.1, cycle_momentum=False
@@ -255,7 +231,7 @@ def config_of(**changes):
 def test_the_encoder_has_its_own_learning_rate():
   params = {"encoder": jnp.ones(3), "output": jnp.ones(3)}
   grads = {"encoder": jnp.full(3, 2.0), "output": jnp.full(3, 2.0)}
-  tx = optimizers.make(config_of(encoder_learning_rate=0.02), 10)
+  tx = optimizers.adam(config_of(encoder_learning_rate=0.02), 10)
   updates, _ = tx.update(grads, tx.init(params), params)
   np.testing.assert_allclose(updates["output"], -0.1, rtol=1e-5)
   np.testing.assert_allclose(updates["encoder"], -0.02, rtol=1e-5)
@@ -265,7 +241,7 @@ def test_accumulated_batches_are_one_large_one():
   params = {"output": jnp.ones(3)}
   grads = [{"output": jnp.array([1.0, -2.0, s])} for s in (0.5, 1.5)]
   once, twice = (
-    optimizers.make(config_of(accumulate=n, encoder_learning_rate=0.1), 10)
+    optimizers.adam(config_of(accumulate=n, encoder_learning_rate=0.1), 10)
     for n in (1, 2)
   )
   mean = jax.tree.map(lambda a, b: (a + b) / 2, *grads)
@@ -278,28 +254,28 @@ def test_accumulated_batches_are_one_large_one():
 
 
 def test_the_best_weights_are_kept():
-  tx = optax.sgd(0.1)
-  state = step.init_state(tx, {"w": jnp.zeros(2)})
+  learner = fit.init_learner(optax.sgd(0.1), {"params": {"w": jnp.zeros(2)}})
+  best = fit.init_best(learner)
   scores, kept = [0.3, 0.5, 0.4, 0.5], []
   for number, score in enumerate(scores, start=1):
-    state = state.replace(
-      params={"w": jnp.full(2, float(number))}, step=jnp.int32(number)
-    )
-    state = step.keep_best(state, jnp.float32(score))
-    kept.append((float(state.best_params["w"][0]), int(state.best_step)))
+    learner = learner.replace(params={"w": jnp.full(2, float(number))})
+    best = fit.keep_best(best, learner, score, number)
+    kept.append((float(best.params["w"][0]), int(best.when)))
   assert kept == [(1, 1), (2, 2), (2, 2), (2, 2)]
 
 
 def test_training_clips_are_augmented():
-  loud = Settings.none(gain_probability=1.0, gain_db=(20.0, 20.0))
-  recipe = dataclasses.replace(RECIPE, augmentation=loud, normalise=False)
-  plain = dataclasses.replace(recipe, augmentation=None)
-  blueprint = Blueprint("tiny", SYSTEM, None, 0, "")
+  loud = Settings(gain_probability=1.0, gain_db=(20.0, 20.0))
+  encoder = Wav2Vec2(TINY, do_normalize=False)
+  system = dataclasses.replace(SYSTEM, encoder=encoder)
+  plain = Recipe(system, system.model())
+  recipe = dataclasses.replace(plain, augmentation=loud)
+  classifier = make(0, system)
   batch = make_batch()
   batch["inputs"] //= 20
   louder = {**batch, "inputs": 10 * batch["inputs"]}
-  _, _, augmented = one_step(blueprint, recipe, optax.sgd(0.1), batch)
-  _, _, by_hand = one_step(blueprint, plain, optax.sgd(0.1), louder)
+  _, _, augmented = one_step(classifier, recipe, optax.sgd(0.1), batch)
+  _, _, by_hand = one_step(classifier, plain, optax.sgd(0.1), louder)
   assert augmented["emotion_loss"] == pytest.approx(
     float(by_hand["emotion_loss"]), rel=1e-5
   )
@@ -310,15 +286,13 @@ def test_class_weights_are_scikit_learns():
 
   labels = np.array([0, 0, 0, 1, 2, 2])
   expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-  np.testing.assert_allclose(build.class_weights(labels, 3, True), expected)
-  np.testing.assert_array_equal(build.class_weights(labels, 3, False), 1)
+  np.testing.assert_allclose(fit.class_weights(labels, 3), expected)
 
 
 def test_wavlms_shared_bias_stays_with_the_first_layer():
   encoder = dataclasses.replace(TINY, model_type="wavlm")
-  system = dataclasses.replace(SYSTEM, encoder=speech.speech_encoder(encoder))
-  blueprint = Blueprint("tiny", system, None, 1, "")
-  trained, frozen = blueprint.init(jax.random.key(0))
+  system = dataclasses.replace(SYSTEM, encoder=Wav2Vec2(encoder))
+  trained, frozen = make(1, system).init(jax.random.key(0))
   assert set(trained["encoder"]["encoder"]) == {"layers_1"}
   assert (
     "rel_attn_embed" in frozen["encoder"]["encoder"]["layers_0"]["attention"]

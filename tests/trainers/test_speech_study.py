@@ -9,11 +9,15 @@ import soundfile
 import transformers
 
 from configs import speech as speech_config
+from emojax.audio.settings import Augmentation
+from emojax.encoders import interface
+from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech_config import SpeechConfig
+from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.errors import UserError
-from emojax.systems import speech
-from emojax.trainers.speech import audit, build, exhibits, study, train
-from emojax.trainers.speech.training import Training
+from emojax.reports import speech as reports
+from emojax.systems import speech, untrained
+from emojax.trainers.speech import Training, audit, clips, train
 
 # Programs are compiled once for all tests here.
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -36,15 +40,15 @@ TINY = SpeechConfig(
 @pytest.fixture(autouse=True)
 def tiny_encoders(monkeypatch, cache):
   """Small encoders, and an empty user cache."""
-  monkeypatch.setattr(build, "_SMALL", TINY)
-  monkeypatch.setattr(build, "_LOG_MEL_CHANNELS", (4,))
+  for name, encoder in (("small", Wav2Vec2(TINY)), ("log_mel", LogMel((4,)))):
+    source = interface.find(name)._replace(encoder=encoder)
+    monkeypatch.setitem(interface._SOURCES, name, source)
 
 
 @pytest.fixture
-def no_exhibits(monkeypatch):
+def no_figures(monkeypatch):
   """Studies without their figures, which take most of a small one's time."""
-  monkeypatch.setattr(exhibits, "of_study", lambda *_: ())
-  monkeypatch.setattr(exhibits, "of_best", lambda *_: ())
+  monkeypatch.setattr(reports, "files", lambda *_: {})
 
 
 def write_corpus(folder, num_speakers=4, each=3, label_of=None):
@@ -95,12 +99,12 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
   )
   workdir = tmp_path / "run"
   summary = train(config, workdir)
-  systems = [row["system"] for row in summary["rows"]]
-  assert systems == ["log-mel CNN"]
-  for row in summary["rows"]:
-    assert len(row["unweighted_accuracy"]["runs"]) == 2
-    assert "oracle" not in row
-  assert summary["rows"][0]["unweighted_accuracy"]["mean"] > 0.8
+  (row,) = summary.rows
+  assert (row.setting, row.system) == ("unseen speakers", "log_mel")
+  assert summary.label(row.system) == "log-mel CNN"
+  assert len(row.metrics["unweighted_accuracy"].runs) == 2
+  assert not row.oracle
+  assert row.metrics["unweighted_accuracy"].mean > 0.8
   names = {
     str(p.relative_to(workdir)) for p in workdir.rglob("*") if p.is_file()
   }
@@ -121,19 +125,19 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
   }
   for name in ("attention.png", "confusions.gif", "misclassified/index.html"):
     assert name in (workdir / "report.md").read_text()
+  assert (summary.study, summary.curve) == (
+    "speech",
+    "validation_unweighted_accuracy",
+  )
   history = np.load(workdir / "history.npz")
-  name = "unseen speakers/log-mel CNN/1/validation_unweighted_accuracy"
-  assert history[name].shape == (6,)
+  curves_RxE = history[f"unseen speakers/log_mel/{summary.curve}"]
+  assert curves_RxE.shape == (2, 6)
   # Every initialisation's best weights are those of its best validation.
-  for member in summary["members"]:
-    curve = history[
-      f"{member['setting']}/{member['system']}/{member['seed']}/"
-      "validation_unweighted_accuracy"
-    ]
-    assert member["validation_unweighted_accuracy"] == curve.max()
-    assert member["best_epoch"] == 1 + curve.argmax()
+  for run, curve_E in zip(summary.runs, curves_RxE, strict=True):
+    assert run[summary.curve] == curve_E.max()
+    assert run["best_epoch"] == 1 + curve_E.argmax()
   # The model gives the test logits that were counted.
-  system, params = speech.load(speech.find(workdir))
+  system, params = speech.load(workdir)
   assert set(params) == {"encoder", "pool", "hidden_layer", "output"}
   assert system.classes == ("happy", "sad")
   capsys.readouterr()
@@ -142,7 +146,7 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(
-  tmp_path, monkeypatch, stop_after, no_exhibits
+  tmp_path, monkeypatch, stop_after, no_figures
 ):
   path = write_corpus(tmp_path / "a")
   # Three batches an epoch and two a round: it stops in the middle of an epoch.
@@ -180,10 +184,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def make_training(config):
-  material, _ = study.clips.read(config)
-  blueprint = build.blueprint(config, config.model.encoder, material.classes)
-  (split,) = material.splits.values()
-  return Training(config, blueprint, material, split, study._resources(config))
+  data, _ = clips.read(config)
+  classifier = untrained.make(config, config.model.encoder, data.classes)
+  (split,) = data.splits.values()
+  augmentation = Augmentation.read(config.augment)
+  return Training(config, classifier, data, split, augmentation)
 
 
 def test_validation_and_test_are_never_augmented(tmp_path):
@@ -200,17 +205,16 @@ def test_validation_and_test_are_never_augmented(tmp_path):
   plain = make_training(make_config(path))
   augmented = make_training(make_config(path, **loud))
   for part in ("validation", "test"):
-    params, frozen = plain.blueprint.init(jax.random.key(0))
+    params, frozen = plain.classifier.init(jax.random.key(0))
     one, other = (
-      np.asarray(training.logits(params, frozen, part))
-      for training in (plain, augmented)
+      training.logits(params, frozen, part) for training in (plain, augmented)
     )
     np.testing.assert_array_equal(one, other)
     assert augmented.parts[part].reader.noise is None
   assert augmented.parts["train"].reader.noise is not None
 
 
-def test_cached_features_give_the_same_study(tmp_path, no_exhibits):
+def test_cached_features_give_the_same_study(tmp_path, no_figures):
   path = write_corpus(tmp_path / "a")
   first = make_config(path, **{"model.encoder": "small"})
   train(first, tmp_path / "first")
@@ -223,12 +227,12 @@ def test_cached_features_give_the_same_study(tmp_path, no_exhibits):
     },
   )
   cached = make_training(frozen)
-  assert cached._is_cached
+  assert cached.is_cached
   frozen.augment.gain_probability = 1.0
   frozen.augment.gain_db = (0.0, 0.0)
   computed = make_training(frozen)
-  assert not computed._is_cached
-  params, rest = cached.blueprint.init(jax.random.key(0))
+  assert not computed.is_cached
+  params, rest = cached.classifier.init(jax.random.key(0))
   for part in ("validation", "test"):
     np.testing.assert_allclose(
       cached.logits(params, {}, part),
@@ -246,16 +250,16 @@ def test_cached_features_give_the_same_study(tmp_path, no_exhibits):
     ),
     tmp_path / "head",
   )
-  _, params = speech.load(tmp_path / "head" / "model")
-  _, start = speech.load(tmp_path / "first" / "model")
+  _, params = speech.load(tmp_path / "head")
+  _, start = speech.load(tmp_path / "first")
   jax.tree.map(
     np.testing.assert_array_equal, params["encoder"], start["encoder"]
   )
   assert (params["output"]["kernel"] != start["output"]["kernel"]).any()
-  assert summary["rows"][0]["system"] == "small encoder"
+  assert summary.rows[0].system == "small"
 
 
-def test_several_corpora_folds_and_an_adversary(tmp_path, no_exhibits):
+def test_several_corpora_folds_and_an_adversary(tmp_path, no_figures):
   first = write_corpus(tmp_path / "a")
   # Names as CREMA-D ships them.
   rng = np.random.default_rng(1)
@@ -283,18 +287,17 @@ def test_several_corpora_folds_and_an_adversary(tmp_path, no_exhibits):
   assert list(tables) == ["fold 1", "fold 2", "fold 3"]
   assert "crema_d:1001" in tables["fold 1"]
   summary = train(config, tmp_path / "run")
-  settings = [row["setting"] for row in summary["rows"]]
+  settings = [row.setting for row in summary.rows]
   folds = ["fold 1", "fold 2", "fold 3"]
   assert (
     settings == [name for name in folds for _ in "ab"] + ["all of them"] * 2
   )
-  systems = [row["system"] for row in summary["rows"]]
-  assert systems == ["small encoder", "log-mel CNN"] * 4
-  pairs = {(one["a"], one["b"]) for one in summary["comparisons"]}
-  assert pairs == {("small encoder", "log-mel CNN")}
+  assert [row.system for row in summary.rows] == ["small", "log_mel"] * 4
+  pairs = {(one.a, one.b) for one in summary.comparisons}
+  assert pairs == {("small", "log_mel")}
   history = np.load(tmp_path / "run/history.npz")
   assert any(name.endswith("domain_loss") for name in history)
-  _, params = speech.load(tmp_path / "run" / "model")
+  _, params = speech.load(tmp_path / "run")
   assert "domain_classifier" not in params
 
 
@@ -405,7 +408,7 @@ def test_too_little_memory(tmp_path, monkeypatch):
     train(make_config(path), tmp_path / "run")
 
 
-def test_a_checkpoint_written_by_transformers(tmp_path, no_exhibits):
+def test_a_checkpoint_written_by_transformers(tmp_path, no_figures):
   """Its last layer is trained, the rest is what the file holds."""
   model = transformers.HubertModel(
     transformers.HubertConfig(
@@ -434,9 +437,9 @@ def test_a_checkpoint_written_by_transformers(tmp_path, no_exhibits):
     },
   )
   summary = train(config, tmp_path / "run")
-  assert summary["rows"][0]["system"] == "tiny-hubert"
-  system, params = speech.load(tmp_path / "run" / "model")
-  assert system.encoder["kind"] == "hubert"
+  assert summary.systems[0].id == "tiny-hubert"
+  system, params = speech.load(tmp_path / "run")
+  assert system.encoder.kind == "hubert"
   layers = params["encoder"]["encoder"]
   for number, is_kept in ((0, True), (1, False)):
     theirs = model.encoder.layers[number].feed_forward.output_dense.weight
