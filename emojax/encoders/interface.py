@@ -170,12 +170,16 @@ _KINDS: dict[str, type[Encoder]] = {}
 def register(name: str, encoder: Encoder, label: str) -> None:
   """Adds an encoder with random weights, for `config.model.encoder`.
 
+  A config file is the place for it; see `docs/adding.md`. What was registered
+  from outside under this name before is replaced.
+
   Args:
-    name: that no other encoder has.
+    name: that no encoder of the house has.
     encoder: whose class is then known to checkpoints and trained systems, too.
     label: what people call it.
   """
-  if name in _SOURCES:
+  known = _SOURCES.get(name)
+  if known and type(known.encoder).__module__.startswith("emojax."):
     raise ValueError(f"there is an encoder called {name!r}")
   _SOURCES[name] = Source(name, label, encoder)
   _KINDS.update(dict.fromkeys(encoder.kinds, type(encoder)))

@@ -230,6 +230,10 @@ class Training:
       classifier = classifier.with_domains(num_domains)
     self.classifier = classifier
     self._config = config
+    # Trained and frozen ones; those of a seed are asked for again at once.
+    self.first_weights = functools.lru_cache(maxsize=1)(
+      lambda seed: classifier.init(run_key(config, seed))
+    )
     self._data = data
     self._mesh = sharding.make_mesh(jax.device_count())
     self._by_clip = jax.sharding.NamedSharding(self._mesh, DATA)
@@ -253,11 +257,10 @@ class Training:
 
   def study(self, seed: int) -> loop.Study:
     """One initialisation, for `runs.Grid.train`."""
-    key = run_key(self._config, seed)
-    trained, frozen = self._place(self.classifier.init(key))
+    trained, frozen = self._place(self.first_weights(seed))
     if self.is_cached:
       frozen = {}
-    key = self._place(key)
+    key = self._place(run_key(self._config, seed))
     batches = pipeline.InOrder(functools.partial(self._batches, seed))
 
     def round_(state: State, number: int):
@@ -302,7 +305,7 @@ class Training:
     if not self.is_cached:
       return clips.parts_of_audio(data, split, fields, sizes, augmentation)
     # Their encoder is pretrained, or another run's: the same for all seeds.
-    params = untrained.merge(*self.classifier.init(run_key(config, 0)))
+    params = untrained.merge(*self.first_weights(0))
     features = encoded.features(
       system.encoder,
       params["encoder"],
@@ -592,8 +595,9 @@ def _files(
     (o for o in outcomes if o.run.system == classifier.source.id),
     key=lambda outcome: outcome.figures[CURVE],
   )
-  _, frozen = classifier.init(run_key(config, best.run.seed))
-  trained = best.weights
+  trained, frozen = best.weights, {}
+  if classifier.trained_layers is not None:
+    _, frozen = classifier.init(run_key(config, best.run.seed))
   trained.pop("domain_classifier", None)  # It has had its day.
   params = untrained.merge(frozen, trained)
   system = dataclasses.replace(

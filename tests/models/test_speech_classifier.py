@@ -164,7 +164,7 @@ def test_what_an_encoder_says_of_itself(name):
 
 
 def test_names_of_encoders():
-  assert encoders.names() == ["log_mel", "small"]
+  assert {"log_mel", "small"} <= set(encoders.names())
   with pytest.raises(ValueError, match="there is an encoder called 'small'"):
     encoders.register("small", LogMel(), "another one")
   with pytest.raises(ValueError, match="no encoder 'unknown'"):

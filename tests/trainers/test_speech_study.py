@@ -15,6 +15,7 @@ from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.errors import UserError
+from emojax.inference import predict
 from emojax.reports import speech as reports
 from emojax.systems import speech, untrained
 from emojax.trainers.speech import Training, audit, clips, train
@@ -74,7 +75,7 @@ def write_corpus(folder, num_speakers=4, each=3, label_of=None):
 
 def make_config(path, **changes):
   config = speech_config.get_config("demo")
-  config.data.corpora, config.data.paths = "manifest", str(path)
+  config.data.corpus, config.data.path = "manifest", str(path)
   config.data.labels = "happy,sad"
   config.data.buckets = (0.4,)
   config.model.hidden = 8
@@ -273,7 +274,7 @@ def test_several_corpora_folds_and_an_adversary(tmp_path, no_figures):
   config = make_config(
     f"{first},{tmp_path / 'crema'}",
     **{
-      "data.corpora": "manifest,crema_d",
+      "data.corpus": "manifest,crema_d",
       "split.method": "k_fold",
       "split.num_folds": 3,
       "adversary.domain": "corpus",
@@ -305,15 +306,18 @@ def test_several_corpora_folds_and_an_adversary(tmp_path, no_figures):
   ("changes", "reason"),
   [
     (
-      {"data.corpora": "ravdess", "data.paths": "/none"},
+      {"data.corpus": "ravdess", "data.path": "/none"},
       "/none: no such.*zenodo",
     ),
     (
-      {"data.corpora": "ravdess", "data.paths": ""},
+      {"data.corpus": "ravdess", "data.path": ""},
       "path is not set; expected",
     ),
-    ({"data.paths": "a,b"}, "2 paths for 1 corpora"),
-    ({"data.corpora": "nothing"}, "no such corpus"),
+    (
+      {"data.corpus": "manifest,crema_d"},
+      r"config\.data\.path = .*1 paths for 2 corpora",
+    ),
+    ({"data.corpus": "nothing"}, "no such corpus"),
     ({"data.labels": "angry,calm"}, "no clip of manifest has one of them"),
     (
       {"data.labels": "happy,sad,angry"},
@@ -374,6 +378,80 @@ def test_too_many_damaged_clips(tmp_path):
   config = make_config(path, **{"data.max_skipped": 1})
   with pytest.raises(UserError, match="2 of 24 recordings can not be used"):
     train(config, tmp_path / "run")
+
+
+def test_a_short_clip_is_skipped_alike_by_all_that_read_clips(
+  tmp_path, caplog, no_figures
+):
+  path = write_corpus(tmp_path / "a")
+  clip = tmp_path / "a" / "2_1.wav"
+  samples, _ = soundfile.read(clip)
+  soundfile.write(clip, samples[:600], RATE)
+  # The encoder takes 640 samples or more.
+  config = make_config(path, num_epochs=1)
+  reason = f"{clip}: 38 ms long, less than the 40 ms of one frame"
+  said = f"skipped {reason}"
+  (table,) = audit(config).values()
+  assert said in caplog.messages
+  assert sum(int(row.split("|")[2]) for row in table.splitlines()[2:]) == 23
+  caplog.clear()
+  train(config, tmp_path / "run")
+  assert said in caplog.messages
+  caplog.clear()
+  found = predict.predict(tmp_path / "run", [str(tmp_path / "a")])
+  assert said in caplog.messages
+  assert (len(found.paths), len(found.skipped)) == (23, 1)
+  config.data.max_skipped = 0
+  for command in (audit, lambda config: train(config, tmp_path / "none")):
+    with pytest.raises(
+      UserError,
+      match=rf"1 of 24 .* config\.data\.max_skipped = 0; the first: {reason}",
+    ):
+      command(config)
+
+
+def test_a_short_clip_for_one_encoder_is_left_out_for_all(tmp_path, caplog):
+  path = write_corpus(tmp_path / "a")
+  clip = tmp_path / "a" / "2_1.wav"
+  samples, _ = soundfile.read(clip)
+  soundfile.write(clip, samples[:600], RATE)
+  # The small encoder takes 400 samples or more.
+  config = make_config(path, **{"model.encoder": "small"})
+  audit(config)
+  assert "2_1.wav" not in caplog.text
+  config.baselines = ("log_mel",)
+  audit(config)
+  assert "2_1.wav: 38 ms long" in caplog.text
+
+
+def test_weights_are_drawn_once_a_seed(tmp_path, monkeypatch, no_figures):
+  path = write_corpus(tmp_path / "a")
+  seeds = []
+  init = untrained.Untrained.init
+
+  def counted(self, key):
+    seeds.append(jax.random.key_data(key).tolist())
+    return init(self, key)
+
+  monkeypatch.setattr(untrained.Untrained, "init", counted)
+  config = make_config(path, num_epochs=1, num_replicates=2)
+  train(config, tmp_path / "run")
+  assert len(seeds) == len({tuple(seed) for seed in seeds}) == 2
+
+
+def test_a_round_of_other_length_compiles_nothing(tmp_path, caplog):
+  """What is summed over the steps of a round does not depend on how many."""
+  path = write_corpus(tmp_path / "a")
+  # Three batches an epoch: the second round has two of the six.
+  training = make_training(make_config(path, steps_per_round=4))
+  study = training.study(0)
+  with jax.log_compiles():
+    state, _ = study.round(study.init(), 0)
+    assert "Compiling" in caplog.text
+    caplog.clear()
+    state, record = study.round(state, 1)
+    jax.block_until_ready((state, record))
+  assert "Compiling" not in caplog.text
 
 
 def test_a_class_that_nobody_tests_is_said(tmp_path, caplog):
