@@ -185,14 +185,13 @@ def train_step(recipe: Recipe, tx, learner: Learner, key, frozen, batch, extra):
 
 
 def validate(
-  num_classes: int, labels_U: np.ndarray, state: State, logits_UxC: jax.Array
+  labels_U: np.ndarray, state: State, logits_UxC: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
   """Keeps the best parameters, and gives the figures of the validation."""
-  collection = ClassificationMetrics.single_from_model_output(
+  figures = ClassificationMetrics.single_from_model_output(
     logits=logits_UxC, labels=labels_U
-  )
-  figures = collection.compute()
-  target_UxC = jax.nn.one_hot(labels_U, num_classes)
+  ).compute()
+  target_UxC = jax.nn.one_hot(labels_U, logits_UxC.shape[1])
   figures["loss"] = optax.softmax_cross_entropy(logits_UxC, target_UxC).mean()
   score, step = figures["unweighted_accuracy"], state.learner.step
   best = fit.keep_best(state.best, state.learner, score, step)
@@ -352,9 +351,8 @@ class Training:
     self._forward = sharding.mapped(
       logits, self._mesh, (REPLICATED, REPLICATED, DATA), DATA
     )
-    labels_U = self._labels("validation")
     self._validate = jax.jit(
-      functools.partial(validate, len(self._data.classes), labels_U),
+      functools.partial(validate, self._labels("validation")),
       donate_argnums=(0,),
     )
 
@@ -638,28 +636,31 @@ def _files(
 
 def _check(config: ml_collections.ConfigDict) -> None:
   """Values that would otherwise fail late, or not at all."""
-  checks.positive(config, "num_replicates", "num_epochs", "batch_size")
-  checks.positive(config, "checkpoint_every", "model.hidden", "data.buckets")
-  checks.positive(config, "optimizer.learning_rate", "optimizer.accumulate")
-  checks.not_negative(config, "optimizer.encoder_learning_rate", "mixup")
-  checks.not_negative(config, "optimizer.weight_decay", "optimizer.clip_norm")
-  checks.not_negative(config, "steps_per_round", "unfreeze_last_n_layers")
-  checks.not_negative(config, "adversary.reversal", "data.max_skipped")
-  checks.not_negative(config, "data.num_workers", "seed", "split.seed")
-  checks.fraction(config, "model.dropout", "label_smoothing")
-  checks.fraction(
-    config, "augment.feature_time_share", "augment.feature_channel_share"
+  checks.common(config)
+  checks.positive(
+    config,
+    *("model.hidden", "data.buckets", "optimizer.learning_rate"),
+    "optimizer.accumulate",
   )
-  checks.choice(config, "model.pooling", tuple(POOLINGS))
-  checks.choice(config, "dtype", tuple(speech.DTYPES))
-  checks.choice(config, "optimizer.schedule", tuple(optimizers.SCHEDULES))
+  checks.not_negative(
+    config,
+    *("optimizer.encoder_learning_rate", "optimizer.weight_decay", "mixup"),
+    *("optimizer.clip_norm", "steps_per_round", "unfreeze_last_n_layers"),
+    "adversary.reversal",
+  )
+  checks.fraction(
+    config,
+    *("model.dropout", "label_smoothing", "augment.feature_time_share"),
+    "augment.feature_channel_share",
+  )
+  checks.choice(config, "model.pooling", POOLINGS)
+  checks.choice(config, "dtype", speech.DTYPES)
+  checks.choice(config, "optimizer.schedule", optimizers.SCHEDULES)
   checks.choice(config, "split.method", splits.METHODS)
   checks.choice(config, "split.group", splits.GROUPS)
   checks.choice(config, "adversary.domain", ("none", "speaker", "corpus"))
   if config.baselines:
-    checks.choices(config, "baselines", tuple(encoders.names()))
-  if config.seed >= 2**32 or config.split.seed >= 2**32:
-    raise UserError("config.seed, config.split.seed: have to be below 2^32")
+    checks.choices(config, "baselines", encoders.names())
   if list(config.data.buckets) != sorted(set(config.data.buckets)):
     raise UserError(
       f"config.data.buckets = {config.data.buckets}: name lengths in seconds, "
