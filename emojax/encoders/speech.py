@@ -187,7 +187,7 @@ def load(
   """
   folder, config, preprocess = _open(name, revision)
   model = SpeechEncoder(config, preprocess.return_attention_mask, dtype, remat)
-  tensors = checkpoints.read_tensors(folder)
+  tensors = checkpoints.open_tensors(folder)
   return Pretrained(
     config,
     model,
@@ -209,7 +209,7 @@ def load_ctc(
   from transformers import Wav2Vec2CTCTokenizer
 
   folder, config, preprocess = _open(name, revision)
-  tensors = checkpoints.read_tensors(folder)
+  tensors = checkpoints.open_tensors(folder)
   if "lm_head.weight" not in tensors:
     raise UserError(
       f"{folder}: an encoder without a CTC head (lm_head); choose a checkpoint "

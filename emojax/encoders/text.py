@@ -250,7 +250,7 @@ def load(
     jax.ShapeDtypeStruct((1,), jnp.int32),
   )["params"]
   params = checkpoints.load_params(
-    checkpoints.read_tensors(folder),
+    checkpoints.open_tensors(folder),
     shapes,
     source=str(folder),
     prefix=f"{config.model_type}.",

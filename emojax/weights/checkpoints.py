@@ -1,12 +1,11 @@
 """Published weights: files in the layout of transformers to Flax params."""
 
-import collections
 import dataclasses
 import functools
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -36,24 +35,8 @@ _SPELLINGS = (
 )
 _LISTED = 8
 
-
-class Tensors(Mapping[str, np.ndarray]):
-  """Tensors by name, each read from its file when it is asked for."""
-
-  def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]):
-    self._readers = {_respell(name): read for name, read in readers.items()}
-
-  def __getitem__(self, name: str) -> np.ndarray:
-    return self._readers[name]()
-
-  def __contains__(self, name: object) -> bool:
-    return name in self._readers
-
-  def __iter__(self) -> Iterator[str]:
-    return iter(self._readers)
-
-  def __len__(self) -> int:
-    return len(self._readers)
+# Tensors by name, each read from its file when it is called for.
+Readers = Mapping[str, Callable[[], np.ndarray]]
 
 
 def read_config(
@@ -66,7 +49,7 @@ def read_config(
   """
   path = folder / file
   try:
-    config = json.loads(path.read_text("utf-8"))
+    config = json.loads(path.read_text(encoding="utf-8"))
   except (FileNotFoundError, NotADirectoryError) as error:
     raise UserError(
       f"{folder}: no {file}; a checkpoint is a folder as transformers saves it"
@@ -107,8 +90,8 @@ def known_fields(
   return known
 
 
-def read_tensors(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
-  """Opens the weights of a checkpoint; a tensor is read when it is asked for.
+def open_tensors(folder: pathlib.Path) -> Readers:
+  """Opens the weights of a checkpoint.
 
   Takes `model.safetensors`, else its shards, else `pytorch_model.bin`, else
   its shards. Names have one spelling: weight norm is `weight_g` and
@@ -126,13 +109,18 @@ def read_tensors(folder: pathlib.Path) -> Mapping[str, np.ndarray]:
     raise UserError(
       f"{folder}: no weights; expected one of {', '.join(_FILES)}"
     )
-  if file.endswith(".index.json"):
-    return Tensors(_open_shards(folder, file))
-  return Tensors(_open(folder / file))
+  is_index = file.endswith(".index.json")
+  found = _open_shards(folder, file) if is_index else _open(folder / file)
+  readers = {}
+  for name, read in found.items():
+    for pattern, spelling in _SPELLINGS:
+      name = pattern.sub(spelling, name)
+    readers[name] = read
+  return readers
 
 
 def load_params(
-  tensors: Mapping[str, np.ndarray],
+  readers: Readers,
   shapes: Any,
   *,
   source: str,
@@ -148,7 +136,7 @@ def load_params(
   groups, width) becomes (width, in / groups, out).
 
   Args:
-    tensors: by name, as `read_tensors` gives them.
+    readers: as `open_tensors` gives them.
     shapes: a tree of `jax.ShapeDtypeStruct`, from `jax.eval_shape` of `init`.
     source: where the tensors are from, for the error.
     prefix: what the names in the checkpoint may start with, such as
@@ -162,73 +150,51 @@ def load_params(
   Raises:
     UserError: lists tensors that are missing, unexpected or misshapen.
   """
-  names = _strip(tensors, prefix)
+  names = {name.removeprefix(prefix): name for name in readers}
+  if len(names) < len(readers):
+    # Saved with the prefix and without it: two models in one file.
+    names = {name: name for name in readers}
   leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
   arrays, missing, misshapen = [], [], []
   for path, leaf in leaves:
-    name, is_kernel = _name(path)
+    name, step = _name(path)
     if name not in names:
       missing.append(name)
       continue
-    tensor = tensors[names.pop(name)]
-    if is_kernel:
-      tensor = tensor.T
-    if tensor.shape != leaf.shape:
-      misshapen.append(_describe_shapes(name, leaf, tensor, is_kernel))
+    tensor, shape = readers[names.pop(name)](), leaf.shape[::step]
+    if tensor.shape != shape:
+      misshapen.append(f"{name} {tensor.shape} instead of {shape}")
     elif not misshapen and not missing:
-      arrays.append(_place(tensor, leaf.dtype))
-  unexpected = [
-    name
-    for name in names
-    if not any(re.match(pattern, name) for pattern in ignored)
+      tensor = np.asarray(tensor if step == 1 else tensor.T, leaf.dtype)
+      # One tensor at a time is in memory twice; the copy to the device puts
+      # reversed axes in order, NumPy would take one of its own.
+      arrays.append(jnp.array(tensor).block_until_ready())
+  unexpected = [n for n in names if not any(re.match(p, n) for p in ignored)]
+  lists = [
+    _list(kind, which)
+    for kind, which in zip(
+      ("missing", "unexpected", "misshapen"),
+      (missing, unexpected, misshapen),
+      strict=True,
+    )
+    if which
   ]
-  problems = {
-    "missing": missing,
-    "unexpected": unexpected,
-    "misshapen": misshapen,
-  }
-  if any(problems.values()):
-    lists = [_list(kind, which) for kind, which in problems.items() if which]
+  if lists:
     raise UserError(
       f"{source}: the weights do not fit the model: {'; '.join(lists)} (of "
-      f"{len(leaves)} in the model and {len(tensors)} in the file); take a "
+      f"{len(leaves)} in the model and {len(readers)} in the file); take a "
       "checkpoint of this architecture with its own config.json"
     )
   return jax.tree_util.tree_unflatten(structure, arrays)
 
 
-def _strip(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, str]:
-  """Names in the file by names without the prefix, where they are without."""
-  names = {name.removeprefix(prefix): name for name in tensors}
-  if len(names) < len(tensors):
-    # Saved with the prefix and without it: two models in one file.
-    names = {name: name for name in tensors}
-  return names
-
-
-def _name(path: Sequence[Any]) -> tuple[str, bool]:
-  """PyTorch's name of a leaf, and whether its axes are reversed there."""
+def _name(path: Sequence[Any]) -> tuple[str, int]:
+  """PyTorch's name of a leaf; -1 where its axes are reversed there, else 1."""
   *modules, leaf = (jax.tree_util.keystr((key,), simple=True) for key in path)
   modules = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]
-  if leaf in ("kernel", "scale", "embedding"):
-    return ".".join((*modules, "weight")), leaf == "kernel"
-  return ".".join((*modules, leaf)), False
-
-
-def _place(tensor: np.ndarray, dtype: np.dtype) -> jax.Array:
-  """Copies to the device, and waits: one source at a time is in memory.
-
-  The same copy puts reversed axes in order; NumPy would take one of its own.
-  """
-  return jnp.array(np.asarray(tensor, dtype)).block_until_ready()
-
-
-def _describe_shapes(
-  name: str, leaf: jax.ShapeDtypeStruct, tensor: np.ndarray, reverse: bool
-) -> str:
-  """Shapes as the file has them, where the user can look them up."""
-  step = -1 if reverse else 1
-  return f"{name} {tensor.shape[::step]} instead of {leaf.shape[::step]}"
+  is_weight = leaf in ("kernel", "scale", "embedding")
+  name = ".".join((*modules, "weight" if is_weight else leaf))
+  return name, -1 if leaf == "kernel" else 1
 
 
 def _list(kind: str, names: Sequence[str]) -> str:
@@ -238,15 +204,7 @@ def _list(kind: str, names: Sequence[str]) -> str:
   )
 
 
-def _respell(name: str) -> str:
-  for pattern, spelling in _SPELLINGS:
-    name = pattern.sub(spelling, name)
-  return name
-
-
-def _open_shards(
-  folder: pathlib.Path, file: str
-) -> dict[str, Callable[[], np.ndarray]]:
+def _open_shards(folder: pathlib.Path, file: str) -> Readers:
   """Opens every file that the index of a sharded checkpoint names."""
   files = read_config(folder, file).get("weight_map")
   if not isinstance(files, dict) or not all(
@@ -257,19 +215,19 @@ def _open_shards(
       f"{folder / file}: weight_map names no files of this folder; download "
       "it again"
     )
-  readers = collections.ChainMap(
-    *(_open(folder / shard) for shard in sorted(set(files.values())))
-  )
+  readers = {}
+  for shard in sorted(set(files.values()), reverse=True):
+    readers.update(_open(folder / shard))
   lost = [name for name in files if name not in readers]
   if lost:
     raise UserError(
       f"{folder / file}: the files lack {_list('tensors', lost)}; download "
       "the folder again"
     )
-  return dict(readers)
+  return readers
 
 
-def _open(path: pathlib.Path) -> Mapping[str, Callable[[], np.ndarray]]:
+def _open(path: pathlib.Path) -> Readers:
   if path.suffix == ".bin":
     return torch_archive.read(path)
   try:
@@ -285,11 +243,8 @@ def _open(path: pathlib.Path) -> Mapping[str, Callable[[], np.ndarray]]:
 
 
 def _read_safetensor(path: pathlib.Path, name: str) -> np.ndarray:
-  """Reads one tensor.
-
-  The file is opened for each anew: pages of one that stays open count as
-  memory of this process, a second copy of the weights in the end.
-  """
+  # The file is opened for each tensor anew: pages of one that stays open count
+  # as memory of this process, a second copy of the weights in the end.
   try:
     with safetensors.safe_open(path, "numpy") as file:
       return file.get_tensor(name)

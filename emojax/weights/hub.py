@@ -18,28 +18,20 @@ from emojax.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 _PYTORCH = "pytorch_model"
-MODEL_FILES = (
-  "config.json",
-  "preprocessor_config.json",
-  "processor_config.json",
-  "tokenizer*",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab*",
-  "merges*",
-  "model.safetensors",
-  "model.safetensors.index.json",
+_MODEL_FILES = (
+  *("config.json", "preprocessor_config.json", "processor_config.json"),
+  *("tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+  *("vocab*", "merges*"),
+  *("model.safetensors", "model.safetensors.index.json"),
   "model-*-of-*.safetensors",
-  f"{_PYTORCH}.bin",
-  f"{_PYTORCH}.bin.index.json",
-  f"{_PYTORCH}-*-of-*.bin",
+  *(f"{_PYTORCH}.bin", f"{_PYTORCH}.bin.index.json", f"{_PYTORCH}-*-of-*.bin"),
 )
 
 
 def folder(
   name: str,
   revision: str | None = None,
-  patterns: Sequence[str] = MODEL_FILES,
+  patterns: Sequence[str] = _MODEL_FILES,
 ) -> pathlib.Path:
   """Gives the folder of a checkpoint, downloading what is not there yet.
 
@@ -105,13 +97,12 @@ def _is_reachable(name: str, revision: str | None) -> bool:
   """Whether the hub answers for this revision; says so where it does not."""
   try:
     huggingface_hub.HfApi().model_info(name, revision=revision)
+    return True
   except errors.OfflineModeIsEnabled:
     reason = "HF_HUB_OFFLINE is set"
   except errors.HTTPError as error:
     _raise_if_refused(name, revision, error)
     reason = f"no answer from the hub ({_first_line(error)})"
-  else:
-    return True
   _LOG.warning("%s: %s; taking what the cache holds", name, reason)
   return False
 
@@ -149,28 +140,30 @@ def _raise_if_refused(
   name: str, revision: str | None, error: Exception
 ) -> None:
   """Translates the answers that another try does not change."""
-  # A gated repository is a kind of a repository that is not found.
-  if isinstance(error, errors.GatedRepoError):
-    raise UserError(
-      f"{name}: its owner has to grant access; ask for it on the page of the "
-      "model, then run `hf auth login`"
-    ) from error
-  if isinstance(error, errors.RevisionNotFoundError):
-    raise UserError(
-      f"{name}: no revision {revision!r}; give a branch, a tag or a commit hash"
-    ) from error
-  if isinstance(error, errors.RepositoryNotFoundError):
-    raise UserError(
-      f"{name}: neither a folder here nor a repository of the hub; look for a "
-      "typing error, or run `hf auth login` if it is a private one"
-    ) from error
-  if isinstance(error, errors.HfHubHTTPError) and (
-    error.response.status_code in (401, 403)
-  ):
-    raise UserError(
-      f"{name}: the hub refuses access ({_first_line(error)}); set HF_TOKEN or "
-      "run `hf auth login` anew"
-    ) from error
+  match error:
+    # A gated repository is a kind of a repository that is not found.
+    case errors.GatedRepoError():
+      reason = (
+        "its owner has to grant access; ask for it on the page of the model, "
+        "then run `hf auth login`"
+      )
+    case errors.RevisionNotFoundError():
+      reason = (
+        f"no revision {revision!r}; give a branch, a tag or a commit hash"
+      )
+    case errors.RepositoryNotFoundError():
+      reason = (
+        "neither a folder here nor a repository of the hub; look for a typing "
+        "error, or run `hf auth login` if it is a private one"
+      )
+    case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
+      reason = (
+        f"the hub refuses access ({_first_line(error)}); set HF_TOKEN or run "
+        "`hf auth login` anew"
+      )
+    case _:
+      return
+  raise UserError(f"{name}: {reason}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ import math
 import pathlib
 import struct
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -19,21 +19,13 @@ from emojax.errors import UserError
 from emojax.weights import plain_pickle
 
 _STORAGES = {
-  f"torch.{name}Storage": np.dtype(dtype)
-  for name, dtype in {
-    "Double": np.float64,
-    "Float": np.float32,
-    "Half": np.float16,
-    "BFloat16": ml_dtypes.bfloat16,
-    "Long": np.int64,
-    "Int": np.int32,
-    "Short": np.int16,
-    "Char": np.int8,
-    "Byte": np.uint8,
-    "Bool": np.bool_,
-    "ComplexDouble": np.complex128,
-    "ComplexFloat": np.complex64,
-  }.items()
+  f"torch.{name}Storage": np.dtype(kind)
+  for name, kind in (
+    *(("Double", "f8"), ("Float", "f4"), ("Half", "f2")),
+    *(("Long", "i8"), ("Int", "i4"), ("Short", "i2"), ("Char", "i1")),
+    *(("Byte", "u1"), ("Bool", "?"), ("BFloat16", ml_dtypes.bfloat16)),
+    *(("ComplexDouble", "c16"), ("ComplexFloat", "c8")),
+  )
 }
 # Where training scripts put the state dict.
 _NESTED = ("state_dict", "model")
@@ -66,11 +58,7 @@ class _Tensor:
   strides: tuple[int, ...]
 
   def read(self) -> np.ndarray:
-    """Reads what the view spans of its storage, and no more of the file.
-
-    Raises:
-      UserError: the file has become shorter since it was opened.
-    """
+    """Reads what the view spans of its storage, and no more of the file."""
     path, dtype = self.storage.path, self.storage.dtype
     if 0 in self.shape:
       return np.zeros(self.shape, dtype)
@@ -116,12 +104,27 @@ def read(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
     RuntimeError,  # An encrypted entry.
     *plain_pickle.DAMAGE,
   ) as error:
+    reason = " ".join(str(error).split())[:200]
     raise UserError(
-      f"{path}: not a whole PyTorch file ({_on_one_line(error)}); download it "
-      "again"
+      f"{path}: not a whole PyTorch file ({reason}); download it again"
     ) from error
-  tensors = _find_tensors(path, state)
-  return {name: tensor.read for name, tensor in tensors.items()}
+  inner = [state.get(name) for name in _NESTED] if _is_dict(state) else []
+  for values in filter(_is_dict, (state, *inner)):
+    readers = {
+      name: value.read
+      for name, value in values.items()
+      if isinstance(name, str) and isinstance(value, _Tensor)
+    }
+    if readers:
+      return readers
+  raise UserError(
+    f"{path}: holds no names with tensors, neither itself nor under "
+    f"{' or '.join(_NESTED)}; save model.state_dict() alone"
+  )
+
+
+def _is_dict(value: Any) -> bool:
+  return isinstance(value, dict)
 
 
 def _check_format(path: pathlib.Path, file: BinaryIO) -> None:
@@ -191,11 +194,6 @@ def _read_entry(file: BinaryIO, entry: zipfile.ZipInfo) -> bytes:
   return file.read(length)
 
 
-def _make_dict() -> dict[Any, Any]:
-  """Stands for `OrderedDict`, which is made empty and filled afterwards."""
-  return {}
-
-
 def _rebuild_tensor(
   storage: Any,
   offset: Any,
@@ -232,7 +230,8 @@ def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> _Tensor:
 
 
 _NAMES = {
-  "collections.OrderedDict": _make_dict,
+  # Made empty and filled afterwards; `dict` itself could be given things.
+  "collections.OrderedDict": lambda: {},  # noqa: PIE807
   "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
   "torch._utils._rebuild_parameter": _rebuild_parameter,
 }
@@ -250,30 +249,3 @@ def _natural(number: Any) -> int:
   if type(number) is not int or not 0 <= number < _MOST_ELEMENTS:
     raise ValueError("a size, stride or offset that is none")
   return number
-
-
-def _find_tensors(path: pathlib.Path, state: Any) -> Mapping[str, _Tensor]:
-  """The tensors of the state dict, which may be one level down."""
-  if isinstance(state, dict):
-    for values in (state, *(state.get(name) for name in _NESTED)):
-      tensors = _keep_tensors(values)
-      if tensors:
-        return tensors
-  raise UserError(
-    f"{path}: holds no names with tensors, neither itself nor under "
-    f"{' or '.join(_NESTED)}; save model.state_dict() alone"
-  )
-
-
-def _keep_tensors(values: Any) -> dict[str, _Tensor]:
-  if not isinstance(values, dict):
-    return {}
-  return {
-    name: value
-    for name, value in values.items()
-    if isinstance(name, str) and isinstance(value, _Tensor)
-  }
-
-
-def _on_one_line(error: Exception) -> str:
-  return " ".join(str(error).split())[:200]

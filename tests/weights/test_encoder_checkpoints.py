@@ -1,5 +1,6 @@
 """Weights that PyTorch and safetensors wrote; PyTorch's layers for layouts."""
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -51,25 +52,31 @@ def _write(folder: pathlib.Path, kind: str, state) -> pathlib.Path:
   return folder
 
 
+def _readers(tensors):
+  return {
+    name: functools.partial(lambda x: x, x) for name, x in tensors.items()
+  }
+
+
 _KINDS = ["safetensors", "sharded safetensors", "bin", "sharded bin"]
 
 
 @pytest.mark.parametrize("kind", _KINDS)
 def test_every_form_of_a_checkpoint(tmp_path, kind):
   state = _state()
-  tensors = checkpoints.read_tensors(_write(tmp_path, kind, state))
+  tensors = checkpoints.open_tensors(_write(tmp_path, kind, state))
   assert set(tensors) == set(state) and len(tensors) == len(state)
   assert "a.weight" in tensors and "c" not in tensors
   for name, tensor in state.items():
-    np.testing.assert_array_equal(tensors[name], tensor.numpy(), strict=True)
+    np.testing.assert_array_equal(tensors[name](), tensor.numpy(), strict=True)
 
 
 def test_order_of_preference(tmp_path):
   for seed, kind in reversed(list(enumerate(_KINDS))):
     state = _state(seed)
     _write(tmp_path, kind, state)
-    tensors = checkpoints.read_tensors(tmp_path)
-    np.testing.assert_array_equal(tensors["a.bias"], state["a.bias"].numpy())
+    tensors = checkpoints.open_tensors(tmp_path)
+    np.testing.assert_array_equal(tensors["a.bias"](), state["a.bias"].numpy())
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
@@ -78,9 +85,9 @@ def test_order_of_preference(tmp_path):
 )
 def test_types_of_floats(tmp_path, kind, dtype):
   tensor = torch.randn(4, 3).to(dtype)
-  tensors = checkpoints.read_tensors(_write(tmp_path, kind, {"w": tensor}))
+  tensors = checkpoints.open_tensors(_write(tmp_path, kind, {"w": tensor}))
   stored = str(dtype).removeprefix("torch.")
-  assert tensors["w"].dtype == np.dtype(getattr(ml_dtypes, stored, stored))
+  assert tensors["w"]().dtype == np.dtype(getattr(ml_dtypes, stored, stored))
   shapes = {"w": jax.ShapeDtypeStruct((4, 3), jnp.float32)}
   params = checkpoints.load_params(tensors, shapes, source="test")
   assert isinstance(params["w"], jax.Array)
@@ -99,15 +106,15 @@ def test_both_spellings_of_weight_norm(tmp_path, kind):
     "conv.weight_v": state["conv.parametrizations.weight.original1"],
   }
   for folder, spelling in (("old", old), ("new", state)):
-    tensors = checkpoints.read_tensors(
+    tensors = checkpoints.open_tensors(
       _write(tmp_path / folder, kind, spelling)
     )
     assert set(tensors) == set(old)
     for name, tensor in old.items():
-      np.testing.assert_array_equal(tensors[name], tensor.numpy())
-    norm = np.linalg.norm(tensors["conv.weight_v"], axis=(0, 1))
+      np.testing.assert_array_equal(tensors[name](), tensor.numpy())
+    norm = np.linalg.norm(tensors["conv.weight_v"](), axis=(0, 1))
     np.testing.assert_allclose(
-      tensors["conv.weight_g"].ravel(), norm, rtol=1e-6
+      tensors["conv.weight_g"]().ravel(), norm, rtol=1e-6
     )
 
 
@@ -117,7 +124,7 @@ def test_layer_norm_as_tensorflow_names_it(tmp_path):
     "encoder.LayerNorm.beta": torch.zeros(3),
     "encoder.gamma": torch.ones(2),
   }
-  tensors = checkpoints.read_tensors(_write(tmp_path, "bin", state))
+  tensors = checkpoints.open_tensors(_write(tmp_path, "bin", state))
   assert set(tensors) == {
     "encoder.LayerNorm.weight",
     "encoder.LayerNorm.bias",
@@ -169,7 +176,7 @@ def test_layers_give_what_pytorch_gives(tmp_path, saved_prefix):
   state["head.weight"] = torch.ones(3)
   folder = _write(tmp_path, "safetensors", state)
   params = checkpoints.load_params(
-    checkpoints.read_tensors(folder),
+    checkpoints.open_tensors(folder),
     shapes,
     source=str(folder),
     prefix="model.",
@@ -186,7 +193,7 @@ def test_layers_give_what_pytorch_gives(tmp_path, saved_prefix):
 def test_params_do_not_share_memory_with_their_source():
   source = {"a": np.zeros((64, 64), np.float32)}
   shapes = {"a": jax.ShapeDtypeStruct((64, 64), jnp.float32)}
-  params = checkpoints.load_params(source, shapes, source="test")
+  params = checkpoints.load_params(_readers(source), shapes, source="test")
   source["a"][:] = 1
   assert not params["a"].any()
 
@@ -199,7 +206,7 @@ def test_one_error_lists_all_that_does_not_fit():
   tensors["conv_layers.0.weight"] = np.zeros((8, 6, 3))
   with pytest.raises(UserError) as error:
     checkpoints.load_params(
-      tensors, shapes, source="folder/x", ignored=["position_ids$"]
+      _readers(tensors), shapes, source="folder/x", ignored=["position_ids$"]
     )
   line = str(error.value)
   assert "\n" not in line and line.startswith("folder/x: ")
@@ -214,7 +221,7 @@ def test_a_wholly_different_model_gives_a_short_line():
   _, _, shapes = _make_block()
   tensors = {f"features.{i}.weight": np.zeros(3) for i in range(400)}
   with pytest.raises(UserError) as error:
-    checkpoints.load_params(tensors, shapes, source="vgg")
+    checkpoints.load_params(_readers(tensors), shapes, source="vgg")
   line = str(error.value)
   assert "7 missing" in line and "400 unexpected" in line
   assert "and 392 more" in line and len(line) < 800
@@ -224,7 +231,9 @@ def test_names_with_and_without_the_prefix_are_not_mixed_up():
   tensors = {"w": np.zeros(3), "model.w": np.ones(3)}
   shapes = {"w": jax.ShapeDtypeStruct((3,), jnp.float32)}
   with pytest.raises(UserError, match=r"1 unexpected: model\.w"):
-    checkpoints.load_params(tensors, shapes, source="test", prefix="model.")
+    checkpoints.load_params(
+      _readers(tensors), shapes, source="test", prefix="model."
+    )
 
 
 def test_config(tmp_path):
@@ -253,7 +262,7 @@ def test_folder_that_is_no_checkpoint(tmp_path):
   with pytest.raises(UserError, match=r"no config\.json"):
     checkpoints.read_config(tmp_path)
   with pytest.raises(UserError, match=r"no weights; expected one of model\.s"):
-    checkpoints.read_tensors(tmp_path)
+    checkpoints.open_tensors(tmp_path)
 
 
 @pytest.mark.parametrize("length", [0, 5, 40, -1])
@@ -261,15 +270,15 @@ def test_truncated_safetensors(tmp_path, length):
   path = _write(tmp_path, "safetensors", _state()) / "model.safetensors"
   path.write_bytes(path.read_bytes()[:length])
   with pytest.raises(UserError, match="download it again") as error:
-    checkpoints.read_tensors(tmp_path)
+    checkpoints.open_tensors(tmp_path)
   assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
 def test_file_that_vanishes_after_it_was_opened(tmp_path):
-  tensors = checkpoints.read_tensors(_write(tmp_path, "safetensors", _state()))
+  tensors = checkpoints.open_tensors(_write(tmp_path, "safetensors", _state()))
   (tmp_path / "model.safetensors").unlink()
   with pytest.raises(UserError, match=r"a\.weight is not readable"):
-    tensors["a.weight"]
+    tensors["a.weight"]()
 
 
 @pytest.mark.parametrize("kind", ["sharded safetensors", "sharded bin"])
@@ -280,15 +289,15 @@ def test_damaged_shards(tmp_path, kind):
   content["weight_map"]["c.weight"] = content["weight_map"]["a.weight"]
   index.write_text(json.dumps(content))
   with pytest.raises(UserError, match=r"lack 1 tensors: c\.weight"):
-    checkpoints.read_tensors(tmp_path)
+    checkpoints.open_tensors(tmp_path)
   (shard,) = tmp_path.glob("*-00002-of-00002.*")
   shard.unlink()
   with pytest.raises(UserError, match="-00002-of-00002"):
-    checkpoints.read_tensors(tmp_path)
+    checkpoints.open_tensors(tmp_path)
   for weight_map in ({"a": "../secret.bin"}, {"a": 3}, ["a"], None):
     index.write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(UserError, match="weight_map names no files"):
-      checkpoints.read_tensors(tmp_path)
+      checkpoints.open_tensors(tmp_path)
 
 
 _MEASURE = r"""
@@ -311,7 +320,7 @@ shapes = {
   for i in range(16)
 }
 before = peak()
-tensors = checkpoints.read_tensors(folder)
+tensors = checkpoints.open_tensors(folder)
 params = checkpoints.load_params(tensors, shapes, source="file")
 print((peak() - before) * 1024 / size)
 """
