@@ -36,8 +36,7 @@ def augment(
 
   Args:
     key: randomness.
-    audio_BxS: float32, zero from `lengths_B` on.
-    lengths_B: int32, samples of each clip.
+    audio_BxS, lengths_B: float32 and int32; zero from the end on.
     noise_BxS: a background for each clip, of any scale and numeric type;
       None where its probability is 0.
     responses_NxR: room responses to choose from, the direct sound at sample

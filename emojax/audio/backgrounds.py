@@ -57,12 +57,9 @@ class Backgrounds:
   def excerpt(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
     """Draws a random part of a random recording.
 
-    Args:
-      rng: source of the choice.
-      num_samples: how many to return; a shorter recording is repeated.
-
     Returns:
-      float32 [num_samples] at 16 kHz, channels averaged.
+      float32 [num_samples] at 16 kHz, channels averaged; a shorter recording
+      is repeated.
 
     Raises:
       UserError: the recording that was chosen is damaged.
@@ -87,11 +84,10 @@ def load_responses(
 
   Args:
     folder: of audio files, one response each; channels are averaged.
-    sample_rate: samples a second to return.
-    num_samples: samples to return of each, R; longer ones are cut.
+    sample_rate, num_samples: of what is returned; longer ones are cut.
 
   Returns:
-    float32 [N, R].
+    float32 [N, num_samples].
 
   Raises:
     UserError: the folder is missing, has no audio, or a file of it can not be
@@ -135,20 +131,16 @@ def _seconds(path: str) -> float:
 def _read(path: str, share: float, num_samples: int) -> np.ndarray:
   """Reads a part, at 16 kHz: it begins at a share of what may be left out.
 
-  Args:
-    path: of the recording.
-    share: 0 to 1.
-    num_samples: its length at 16 kHz; -1: all of it.
+  The length `num_samples` is at 16 kHz; -1 is all of it.
   """
   try:
     with soundfile.SoundFile(path) as file:
       rate = file.samplerate
-      wanted = -(-num_samples * rate // _SAMPLE_RATE)
+      wanted = -1
       if num_samples >= 0:
+        wanted = -(-num_samples * rate // _SAMPLE_RATE)
         file.seek(int(share * (max(file.frames - wanted, 0) + 1)))
-      samples_SxC = file.read(
-        wanted if num_samples >= 0 else -1, dtype="float32", always_2d=True
-      )
+      samples_SxC = file.read(wanted, dtype="float32", always_2d=True)
   except (soundfile.SoundFileError, OSError, TypeError) as error:
     raise _damaged(path, error) from error
   if not samples_SxC.size or not np.isfinite(samples_SxC).all():

@@ -15,11 +15,7 @@ def convolve(audio_BxS: jax.Array, taps_BxR: jax.Array) -> jax.Array:
   By overlap-save (Oppenheim & Schafer 2010, "Discrete-Time Signal Processing",
   section 8.7.3). A filter longer than half a transform is cut into parts, each
   delayed by one block more than the one before (Kulp 1988, "Digital
-  equalization using Fourier transform techniques").
-
-  Args:
-    audio_BxS: float32.
-    taps_BxR: float32 impulse responses, causal.
+  equalization using Fourier transform techniques"). All are float32.
   """
   size, num_samples = audio_BxS.shape
   num_taps = taps_BxR.shape[1]

@@ -61,8 +61,8 @@ def mask(
   Args:
     frequency_F: in Hz, up to half the sample rate.
     place_BxM: where each band lies among all places it can have, 0 to 1.
-    share_BxM: its width as a share of the mel scale from 0 Hz to the last
-      frequency (O'Shaughnessy's: 2595 log10(1 + f / 700)), 0 to 1.
+    share_BxM: its width as a share of the mel scale (O'Shaughnessy's: 2595
+      log10(1 + f / 700)), 0 to 1.
 
   Returns:
     [B, F]: 0 within a band, 1 outside.
@@ -82,10 +82,7 @@ def apply(
   By linear-phase filters of 2,049 taps after the window method (Oppenheim &
   Schafer 2010, section 7.5; `scipy.signal.firwin2`), with Hann's window.
 
-  Args:
-    audio_BxS: float32, zero from `lengths_B` on, and so is the result.
-    lengths_B: samples of each clip.
-    gains_BxF: at `frequencies(sample_rate)`.
+  The audio is float32, zero from `lengths_B` on, and so is the result.
   """
   taps = jnp.fft.irfft(gains_BxF.astype(jnp.complex64), 2 * _DELAY)
   taps = jnp.roll(taps, _DELAY, axis=1)

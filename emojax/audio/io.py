@@ -19,11 +19,9 @@ SUFFIXES = frozenset(
 
 
 class UnreadableAudio(Exception):
-  """A recording that cannot be used; a corpus may go on without it.
+  """A recording, `path`, that cannot be used, and `why`.
 
-  Attributes:
-    path: the file.
-    why: the reason, in a few words.
+  A corpus may go on without it.
   """
 
   def __init__(self, path: str | os.PathLike, why: str):
@@ -36,10 +34,6 @@ class UnreadableAudio(Exception):
 
 def read(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
   """Reads a recording, averages its channels and resamples it.
-
-  Args:
-    path: a file of any type that libsndfile reads.
-    sample_rate: samples a second to return.
 
   Returns:
     Samples float32 [S], full scale at 1.

@@ -27,8 +27,7 @@ def synthesize(
     key_B: a key for each response.
     decay_seconds_B: time in which the tail falls by 60 dB (RT60).
     direct_db_B: energy of the direct sound over that of the tail, in dB.
-    num_samples: samples of a response, R; a longer tail is cut.
-    sample_rate: samples a second.
+    num_samples, sample_rate: of a response; a longer tail is cut.
 
   Returns:
     float32 [B, R] of energy 1, the direct sound at sample 0.
@@ -49,10 +48,7 @@ def reverberate(
 ) -> jax.Array:
   """Convolves clips with room responses; what rings on after the end is cut.
 
-  Args:
-    audio_BxS: float32, zero from `lengths_B` on.
-    lengths_B: samples of each clip.
-    response_BxR: the direct sound at sample 0, so that clips do not move.
+  The direct sound is at sample 0 of a response, so that clips do not move.
   """
   reverberant = convolution.convolve(audio_BxS, response_BxR)
   return waveforms.cut(reverberant, lengths_B)

@@ -37,8 +37,7 @@ def stretch_and_shift(
   expected advance cancels modulo 2 pi), so no angle is ever formed here.
 
   Args:
-    audio_BxS: float32, zero from `lengths_B` on.
-    lengths_B: int32, samples of each clip.
+    audio_BxS, lengths_B: float32 and int32; zero from the end on.
     rate_B: speed, above 0; 2 is twice as fast.
     semitones_B: shift of the pitch; None: no shift of any clip.
     max_semitones: the largest shift up there can be; it bounds the memory.
@@ -74,12 +73,10 @@ def stretch_and_shift(
 def _follow_phase(spectrum_BxTxF, frames_B, rate_B, gains_BxF, num_spectra):
   """Spectra at multiples of `rate_B` frames, the phase carried along.
 
+  They are complex64 [B, num_spectra, F]; how many each clip has comes with them.
   Real and imaginary parts are apart, since XLA does not vectorise complex
   products on CPUs; and phasors are formed before the scan, since each of its
   results would form them anew.
-
-  Returns:
-    complex64 [B, num_spectra, F]; how many of these each clip has, [B].
   """
   last = spectrum_BxTxF.shape[1] - 1
   steps_KxB = jnp.arange(num_spectra)[:, None] * rate_B[None]

@@ -41,10 +41,9 @@ def add_noise(
   """Adds noise at a signal-to-noise ratio.
 
   Args:
-    audio_BxS: the clips.
-    lengths_B: their lengths; powers are measured, and noise added, before
-      the end only.
-    noise_BxS: noise of any scale and numeric type. Silence adds nothing.
+    audio_BxS, lengths_B: the clips; powers are measured, and noise added,
+      before the end only.
+    noise_BxS: of any scale and numeric type. Silence adds nothing.
     snr_db_B: power of a clip over that of the noise added to it, in dB.
   """
   noise_BxS = cut(noise_BxS.astype(audio_BxS.dtype), lengths_B)
@@ -60,11 +59,9 @@ def shift(
   """Moves clips in time, zeros first where they move back.
 
   Args:
-    audio_BxS: the clips.
-    lengths_B: their lengths.
-    samples_B: int32; above 0 the clip begins later, and what leaves the S
-      samples at the end is lost; below 0 its beginning is lost. At most S
-      either way.
+    audio_BxS, lengths_B: the clips.
+    samples_B: int32, at most S either way; above 0 the clip begins later, and
+      what leaves the S samples at the end is lost; below 0 its beginning is.
 
   Returns:
     The audio and its lengths.
@@ -86,8 +83,7 @@ def crop(
   """Keeps a part of each clip, moved to the beginning.
 
   Args:
-    audio_BxS: the clips.
-    lengths_B: their lengths.
+    audio_BxS, lengths_B: the clips.
     place_B: where the part lies among all places it can have, from 0 (at the
       beginning) to 1 (at the end).
     share_B: the part's length as a share of the clip's, above 0 to 1.
@@ -110,11 +106,8 @@ def mask_time(
 ) -> jax.Array:
   """Silences M spans of each clip (SpecAugment: Park et al. 2019, section 2).
 
-  Args:
-    audio_BxS: the clips.
-    lengths_B: their lengths.
-    place_BxM: where each span lies among all places it can have, 0 to 1.
-    share_BxM: its length as a share of the clip's, 0 to 1.
+  Where each span lies among all places it can have, and its length as a share
+  of the clip's, are both from 0 to 1.
   """
   width_BxM = jnp.round(share_BxM * lengths_B[:, None])
   start_BxM = jnp.round(place_BxM * (lengths_B[:, None] - width_BxM))

@@ -44,12 +44,11 @@ class Checkpoints:
     Raises:
       UserError: this save or the one before it found no room on the disk.
     """
+    arrays = {"state": _describe(state), "history": _describe(history)}
     items = ocp.args.Composite(
       state=ocp.args.StandardSave(state),
       history=ocp.args.StandardSave(history),
-      arrays=ocp.args.JsonSave(
-        {"state": _describe(state), "history": _describe(history)}
-      ),
+      arrays=ocp.args.JsonSave(arrays),
     )
     try:
       self._manager.wait_until_finished()
@@ -69,10 +68,10 @@ class Checkpoints:
       state: a state of the same shapes and shardings (arrays or their
         `jax.ShapeDtypeStruct`s), which the restored one takes.
 
+    A damaged one is named in the log and removed, and the one before it taken.
+
     Returns:
-      The number of finished rounds, the state, and the history. A damaged
-      checkpoint is named in the log and removed, and the one before it is
-      taken.
+      The number of finished rounds, the state, and the history.
 
     Raises:
       UserError: a checkpoint is of a state of other shapes.
@@ -119,26 +118,30 @@ class Checkpoints:
         f"devices (here: {jax.device_count()}) or by another version: use the "
         "same, or choose another --workdir"
       )
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      state,
+    )
     restored = self._manager.restore(
       round_,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(_abstract(state)),
+        state=ocp.args.StandardRestore(abstract),
         history=ocp.args.StandardRestore(),
       ),
     )
     history = jax.tree.map(np.asarray, restored["history"])
-    if arrays != {
+    found = {
       "state": _describe(restored["state"]),
       "history": _describe(history),
-    }:
+    }
+    if arrays != found:
       raise ValueError("checksums differ")
     return restored["state"], history
 
   def _raise_if_full(self, error: Exception) -> None:
     """Turns a full disk into one line, with nothing half-written left."""
-    message = str(error)
     full = ("No space left", "Disk quota exceeded", "File too large")
-    if not any(reason in message for reason in full):
+    if not any(reason in str(error) for reason in full):
       return
     for leftover in self._folder.glob("*.orbax-checkpoint-tmp"):
       shutil.rmtree(leftover, ignore_errors=True)
@@ -150,13 +153,6 @@ class Checkpoints:
       f"no room on the disk to save a checkpoint in {self._folder} ({state}): "
       "free some space and run the same command again to go on"
     ) from error
-
-
-def _abstract(tree):
-  def leaf(x):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-
-  return jax.tree.map(leaf, tree)
 
 
 def _bytes(array) -> np.ndarray:

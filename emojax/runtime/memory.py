@@ -10,13 +10,10 @@ from emojax.errors import UserError
 
 @contextlib.contextmanager
 def explained(fields: str) -> Iterator[None]:
-  """Translates what XLA says of a lack of memory.
-
-  Args:
-    fields: what the user can lower, named in the error.
+  """Turns what XLA says of a lack of memory into a line for the user.
 
   Raises:
-    UserError: the devices have too little memory.
+    UserError: the devices have too little memory; lower `fields`.
   """
   try:
     yield

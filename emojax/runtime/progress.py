@@ -27,9 +27,9 @@ def progress(
   most every 30 s, and one when the loop ends, early or not.
 
   Args:
-    iterable: anything; its length is the total where it has one.
-    total: number of items, if `iterable` does not know it.
-    description: what is being done, printed first.
+    iterable: anything.
+    total: number of its items, if it does not know it.
+    description: printed first.
     unit: name of one item, printed with the rate.
   """
   if total is None and isinstance(iterable, Sized):
@@ -45,7 +45,6 @@ def progress(
 def _lines(
   iterable: Iterable[T], total: int | None, description: str, unit: str
 ) -> Iterator[T]:
-  """Yields from `iterable`; prints plain lines rarely."""
   start = last = time.monotonic()
   count = 0
 

@@ -58,14 +58,10 @@ class TensorBoardWriter:
 
     Args:
       folder: of the event files; made if missing.
-      first_step: the first step that this process is going to write.
-        TensorBoard drops what earlier processes wrote in `folder` from this
-        step on, so that steps done again after a kill appear once. A run
-        restored from step k passes k + 1; flush before a checkpoint is saved,
-        or the events just before it may be missing.
-
-    Raises:
-      UserError: the folder cannot be made or written.
+      first_step: that this process is going to write: k + 1 for a run restored
+        from step k. TensorBoard drops what earlier processes wrote from this
+        step on, so that steps done again after a kill appear once. Flush before
+        a checkpoint is saved, or the events just before it may be missing.
     """
     self._folder = os.fspath(folder)
     self._events = None
@@ -85,12 +81,9 @@ class TensorBoardWriter:
   def write(self, step: int, values: Mapping[str, Value]) -> None:
     """Writes each value by its clu type; a bare number is a scalar.
 
-    Args:
-      step: of all values.
-      values: `clu.metrics.Collection.compute_values()`, for example. Images
-        are [H, W, C] or [N, H, W, C] with C = 1 or 3, either uint8 or floating
-        point in 0..1 (clipped); several become `name/0`, `name/1`... Texts are
-        Markdown.
+    Images are [H, W, C] or [N, H, W, C] with C = 1 or 3, either uint8 or
+    floating point in 0..1 (clipped); several become `name/0`, `name/1`... Texts
+    are Markdown.
 
     Raises:
       TypeError: a value is neither scalar, image nor text.
