@@ -28,13 +28,13 @@ import optax
 import torch
 
 from configs import rlps as rlps_config
+from emojax.data.noise import Part
 from emojax.kernels import winograd
-from emojax.models import image_classifiers, selector
+from emojax.models import selector
 from emojax.models.selector import PolicyNetwork
-from emojax.trainers.rlps import classifiers, rewards
-from emojax.trainers.rlps.fitting import Fitting
-from emojax.trainers.rlps.material import Part, as_it_is
-from emojax.trainers.rlps.rewards import Policy
+from emojax.systems import classifiers
+from emojax.trainers import fit, rlps
+from emojax.trainers.rlps import Policy
 from experiments.benchmarks import measure
 
 RAFDB = 12_271  # Its images for training and validation.
@@ -53,65 +53,60 @@ def make_config():
   return config
 
 
-def make_material(config, num_images):
+def make_part(config, num_images):
   """Random faces with random labels."""
   rng = np.random.default_rng(0)
   shape = (*config.data.image_size, config.data.channels)
   images = rng.integers(0, 256, (num_images, *shape), dtype=np.uint8)
   label_N = rng.integers(0, len(CLASSES), num_images, dtype=np.int32)
-  return as_it_is(
-    classes=CLASSES,
-    parts={"train": Part(images, label_N[:, None])},
-    name_N=np.arange(num_images).astype(str),
-    demo=True,
-  )
+  return Part(images, np.arange(num_images), label_N)
 
 
 class Emojax:
   """The epoch of the study, part by part."""
 
-  def __init__(self, config, material):
-    model = image_classifiers.Dcnn(
-      len(CLASSES), tuple(config.model.widths), config.model.hidden
+  def __init__(self, config, part):
+    self._config = config
+    self._examples = fit.Examples(
+      classifiers.make(config, CLASSES),
+      {"train": part},
+      rlps.optimizer(config),
+      config.batch_size,
     )
-    classifier = classifiers.of_images("DCNN", model)
-    self._fitting = Fitting(config, classifier, material)
-    self._key = self._fitting.place(jax.random.key(0))
-    self._learner = self._fitting.learner(self._fitting.draw(self._key))
+    self._key = self._examples.place(jax.random.key(0))
+    self._learner = self._examples.learner(
+      self._examples.draw(jax.random.key(0))
+    )
     network = PolicyNetwork(tuple(config.policy.widths))
     state_1xK = jnp.zeros((1, 2 * config.model.hidden))
     params = network.init(self._key, state_1xK)["params"]
     optimizer = optax.adam(config.policy.learning_rate)
-    self._policy = self._fitting.place(Policy(params, optimizer.init(params)))
+    self._policy = self._examples.place(Policy(params, optimizer.init(params)))
     self._epoch = 0
 
     def select(policy, features_NxD, key):
-      order_key, action_key = jax.random.split(key)
-      num_images = len(features_NxD)
-      return selector.select(
-        network,
-        policy.params,
-        features_NxD,
-        jax.random.permutation(order_key, num_images),
-        jax.random.uniform(action_key, (num_images,)),
+      return selector.random_pass(
+        network, policy.params, features_NxD, key, False
       )
 
     def update(policy, selection, true_N, key):
-      reward_N = rewards.probability_rewards(true_N)
-      credit_N = rewards.credits(
-        reward_N, selection.retained_N, config.policy.removed_credit
+      retained_N = selection.retained_N
+      reward_N = selector.rewards(selector.PROBABILITY, true_N, retained_N, 0.0)
+      value_N = selector.action_values(
+        reward_N, retained_N, config.policy.removed_credit
       )
-      return rewards.update(
-        *(optimizer, network, policy, selection, credit_N, key),
+      return rlps.update_policy(
+        *(optimizer, network, policy, selection, value_N, key),
         config.policy.batch_size,
       )
 
+    self._observe = jax.jit(selector.observe)
     self._select, self._update = jax.jit(select), jax.jit(update)
     self.extract()
 
   def weights(self):
     """Parameters of the classifier and of the policy, in NumPy."""
-    params = (self._learner.variables["params"], self._policy.params)
+    params = (self._learner.params, self._policy.params)
     return jax.tree.map(np.array, params)
 
   def select(self):
@@ -123,14 +118,18 @@ class Emojax:
 
   def train(self, retained_N):
     """Line 13; returns the mean loss."""
-    self._learner, loss = self._fitting.epoch(
-      self._learner, retained_N, self._key, self._epoch
+    self._learner, loss = rlps.classifier_epoch(
+      *(self._config, self._examples, self._learner),
+      *(retained_N, self._key, self._epoch),
     )
     return jax.block_until_ready((self._learner, loss))[1].item()
 
   def extract(self):
     """Line 14."""
-    found = self._fitting.extract(self._learner.variables)
+    outputs = self._examples.predict(self._learner.variables, "train")
+    found = self._observe(
+      *self._examples.place(outputs), self._examples.label_N
+    )
     self._found = jax.block_until_ready(found)
 
   def update(self):
@@ -218,16 +217,15 @@ def select_in_turn(policy, features_NxD, order_N, uniform_N):
 class PyTorch:
   """The same epoch in PyTorch, part by part."""
 
-  def __init__(self, config, material, weights, device):
+  def __init__(self, config, part, weights, device):
     self._config = config
     self._device = device
-    train = material.parts["train"]
     self._images = (
-      torch.tensor(train.inputs, device=device)
+      torch.tensor(part.source, device=device)
       .permute(0, 3, 1, 2)
       .contiguous(memory_format=torch.channels_last)
     )
-    self._label_N = torch.tensor(train.label_N, device=device).long()
+    self._label_N = torch.tensor(part.label_N, device=device).long()
     dcnn = Dcnn(weights[0]).to(device, memory_format=torch.channels_last)
     self._parameters = list(dcnn.parameters())
     self._optimizer = torch.optim.SGD(
@@ -346,9 +344,9 @@ def compare_passes(config, num_images, turns, device):
 
 def compare_epochs(config, num_images, turns, device):
   """Whole epochs; returns their part of the result, and emojax's side."""
-  material = make_material(config, num_images)
-  ours = Emojax(config, material)
-  theirs = PyTorch(config, material, ours.weights(), device)
+  part = make_part(config, num_images)
+  ours = Emojax(config, part)
+  theirs = PyTorch(config, part, ours.weights(), device)
   # The same single batch twice: any order gives the same loss.
   first = np.arange(num_images) < config.batch_size
   losses = [[side.train(first) for _ in "12"] for side in (theirs, ours)]
@@ -385,7 +383,7 @@ def compare_convolutions(config, ours, num_images, turns):
   """Training and extraction with XLA's own convolutions, and with ours."""
   everything_N = np.ones(num_images, bool)
   with mock.patch.object(winograd, "FEWEST_CHANNELS", np.inf):
-    plain = Emojax(config, make_material(config, num_images))
+    plain = Emojax(config, make_part(config, num_images))
     plain.train(everything_N)  # Compiles: the names are looked up here.
   ours.train(everything_N)
   times = {
@@ -487,7 +485,7 @@ def main():
     else f"not measured: JAX runs on {jax.default_backend()}",
   }
   text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n")
+  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
   print(result["gpu"])
 
 
