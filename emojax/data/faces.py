@@ -18,7 +18,7 @@ from emojax.corpora.images import UnreadableImage
 from emojax.corpora.labels import UNLABELLED
 from emojax.corpora.recordings import Skips
 from emojax.corpora.records import PARTS, Face
-from emojax.data import noise, store
+from emojax.data import store
 from emojax.data.noise import NoisyDataset, Part
 from emojax.errors import UserError
 from emojax.runtime.files import cache_folder
@@ -70,25 +70,22 @@ def read(data: ml_collections.ConfigDict) -> NoisyDataset:
   class_N = labels.class_index(table.label.tolist(), index)
   rows = split(table, class_N)
   train = rows["train"]
-  clean = noise.as_it_is(
-    classes=classes,
-    parts={
+  clean = NoisyDataset(
+    classes,
+    {
       part: Part(table.images, rows[part], class_N[rows[part]])
       for part in PARTS
     },
-    name_N=table.name[train],
+    table.name[train],
     demo="demo" in data.corpus.split(","),
     has_pictures=True,
   )
   if not table.votes.shape[1]:
     return clean
   votes_NxV = table.votes[train]
-  share_N = votes_NxV.max(1) / votes_NxV.sum(1)
+  contested_N = votes_NxV.max(1) / votes_NxV.sum(1) < _AGREED
   return dataclasses.replace(
-    clean,
-    kinds=("agreed", "contested"),
-    kind_N=(share_N < _AGREED).astype(np.int8),
-    noise=("contested",),
+    clean, kinds=("agreed", "contested"), kind_N=contested_N.astype(np.int8)
   )
 
 

@@ -16,7 +16,6 @@ from emojax.data import clips
 from emojax.errors import UserError
 
 NOISE = ("none", "intercepted", "symmetric", "class_dependent")
-UNKNOWN = "unknown"  # The kind of all examples where no truth is known.
 KINDS = ("full", "half", "none")
 
 # What people and classifiers take each emotion for, the most usual first; the
@@ -62,30 +61,36 @@ class NoisyDataset:
   """A data set, and what is known of the noise in its training part.
 
   Attributes:
-    split: its name, where there are several; else ''.
-    added: what was done to the training part, in tables.
     classes: names of the emotions.
     parts: by the names of `records.PARTS`.
-    kinds: names of the kinds of examples; one alone where no truth is known.
-    kind_N: int8, index into `kinds`.
-    noise: the `kinds` that are noise; empty where no truth is known.
-    true_label_N: the classes before labels were changed.
     name_N: of the examples, in figures and files.
-    has_pictures: whether the source of the parts is images [M, H, W, C].
     demo: whether the data are synthetic.
+    has_pictures: whether the source of the parts is images [M, H, W, C].
+    split: its name, where there are several; else ''.
+    added: what was done to the training part, in tables.
+    kinds: names of the kinds of examples, the last of which is noise; one alone
+      where no truth is known.
+    kind_N: int8, index into `kinds`.
+    true_label_N: the classes before labels were changed.
   """
 
-  split: str
-  added: str
   classes: tuple[str, ...]
   parts: dict[str, Part]
-  kinds: tuple[str, ...]
-  kind_N: np.ndarray
-  noise: tuple[str, ...]
-  true_label_N: np.ndarray
   name_N: np.ndarray
-  has_pictures: bool
   demo: bool
+  has_pictures: bool = False
+  split: str = ""
+  added: str = "as it is"
+  kinds: tuple[str, ...] = ("unknown",)
+  kind_N: np.ndarray | None = None
+  true_label_N: np.ndarray | None = None
+
+  def __post_init__(self):
+    """Without more knowledge all labels are true, and all examples alike."""
+    if self.kind_N is None:
+      object.__setattr__(self, "kind_N", np.zeros(len(self.train), np.int8))
+    if self.true_label_N is None:
+      object.__setattr__(self, "true_label_N", self.train.label_N)
 
   @property
   def setting(self) -> str:
@@ -100,9 +105,8 @@ class NoisyDataset:
   @property
   def noisy_N(self) -> np.ndarray | None:
     """Whether an example is noise; None where no truth is known."""
-    if not self.noise:
-      return None
-    return np.isin(self.kind_N, [self.kinds.index(k) for k in self.noise])
+    last = len(self.kinds) - 1
+    return self.kind_N == last if last else None
 
   def counts(self, retained_N: np.ndarray) -> dict[str, np.ndarray]:
     """How many are retained: of all, of each kind and of each class."""
@@ -112,39 +116,6 @@ class NoisyDataset:
       "retained_of_kinds": np.bincount(kind_n, minlength=len(self.kinds)),
       "retained_of_classes": np.bincount(label_n, minlength=len(self.classes)),
     }
-
-  def with_training_part(self, train: Part, **changes: Any) -> "NoisyDataset":
-    """The same with another training part."""
-    parts = {**self.parts, "train": train}
-    return dataclasses.replace(self, parts=parts, **changes)
-
-
-def as_it_is(
-  classes: tuple[str, ...],
-  parts: dict[str, Part],
-  name_N: np.ndarray,
-  demo: bool,
-  has_pictures: bool = False,
-  split: str = "",
-) -> NoisyDataset:
-  """A corpus without added noise, of whose own noise nothing is known.
-
-  Arguments are `NoisyDataset`'s attributes.
-  """
-  label_N = parts["train"].label_N
-  return NoisyDataset(
-    split=split,
-    added="as it is",
-    classes=classes,
-    parts=parts,
-    kinds=(UNKNOWN,),
-    kind_N=np.zeros(len(label_N), np.int8),
-    noise=(),
-    true_label_N=label_N,
-    name_N=name_N,
-    has_pictures=has_pictures,
-    demo=demo,
-  )
 
 
 def read_clips(
@@ -162,21 +133,19 @@ def read_clips(
   found, _ = clips.read(config, min_samples)
   size = round(config.data.max_seconds * clips.SAMPLE_RATE)
   audio_UxS = np.zeros((len(found.class_U), size), np.int16)
-  length_U = np.zeros(len(found.class_U), np.int32)
+  length_U = np.minimum(found.num_samples_U, size).astype(np.int32)
   for row, audio in enumerate(found.audio):
-    audio = audio[:size]
-    audio_UxS[row, : len(audio)], length_U[row] = audio, len(audio)
-  source = {"audio": audio_UxS, "length": length_U}
-  label_U = found.class_U.astype(np.int32)
+    audio_UxS[row, : length_U[row]] = audio[:size]
+  source, label_U = {"audio": audio_UxS, "length": length_U}, found.class_U
   return [
-    as_it_is(
-      classes=found.classes,
-      parts={
-        part: Part(source, rows, label_U[rows])
+    NoisyDataset(
+      found.classes,
+      {
+        part: Part(source, rows, label_U[rows].astype(np.int32))
         for part, rows in split.parts.items()
       },
-      name_N=found.path_U[split.parts["train"]],
-      demo=found.demo,
+      found.path_U[split.parts["train"]],
+      found.demo,
       split=name if len(found.splits) > 1 else "",
     )
     for name, split in found.splits.items()
@@ -184,18 +153,14 @@ def read_clips(
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Checks the fields of `config.data` that say what noise is added.
-
-  Raises:
-    UserError: names a field, and what it has to be.
-  """
-  data = config.data
+  """Checks the fields of `config.data` that say what noise is added."""
   checks.choices(config, "data.noise", NOISE)
-  checks.fraction(config, "data.half_faces", "data.no_faces")
-  checks.fraction(config, "data.label_noise_rate")
-  if not data.noise:
+  checks.fraction(
+    config, "data.half_faces", "data.no_faces", "data.label_noise_rate"
+  )
+  if not config.data.noise:
     raise UserError("config.data.noise: name one at least")
-  if data.half_faces + data.no_faces > 1:
+  if config.data.half_faces + config.data.no_faces > 1:
     raise UserError(
       "config.data.half_faces + config.data.no_faces: more than all faces"
     )
@@ -207,7 +172,7 @@ def add(
   """The same with noise in its training part; the others stay as they are.
 
   Args:
-    clean: `as_it_is`.
+    clean: without added noise.
     name: one of `NOISE`.
     config: a `config.data` of RLPS, which says how much.
     seed: of the noise.
@@ -215,31 +180,29 @@ def add(
   Raises:
     UserError: a class has no other that it is confused with.
   """
-  train = clean.train
+  train, rate = clean.train, config.label_noise_rate
   if name == "none":
     return clean
   if name == "intercepted":
-    images, kind_N = intercept(
-      train.inputs(), seed, config.half_faces, config.no_faces
-    )
-    return clean.with_training_part(
-      Part(images, np.arange(len(train)), train.label_N),
-      added="half and no faces",
-      kinds=tuple(f"{kind} face" for kind in KINDS),
-      kind_N=kind_N,
-      noise=("none face",),
-    )
-  rate = config.label_noise_rate
-  if name == "symmetric":
-    label_N, wrong_N = symmetric(train.label_N, rate, len(clean.classes), seed)
+    shares = (config.half_faces, config.no_faces)
+    images, kind_N = intercept(train.inputs(), seed, *shares)
+    train = Part(images, np.arange(len(train)), train.label_N)
+    added, kinds = "half and no faces", [f"{kind} face" for kind in KINDS]
   else:
-    label_N, wrong_N = class_dependent(train.label_N, rate, clean.classes, seed)
-  return clean.with_training_part(
-    dataclasses.replace(train, label_N=label_N),
-    added=f"{100 * rate:g} % {name.replace('_', '-')} label noise",
-    kinds=("right label", "wrong label"),
-    kind_N=wrong_N.astype(np.int8),
-    noise=("wrong label",),
+    if name == "symmetric":
+      label_N = symmetric(train.label_N, rate, len(clean.classes), seed)
+    else:
+      label_N = class_dependent(train.label_N, rate, clean.classes, seed)
+    kind_N = (label_N != train.label_N).astype(np.int8)
+    train = dataclasses.replace(train, label_N=label_N)
+    added = f"{100 * rate:g} % {name.replace('_', '-')} label noise"
+    kinds = ["right label", "wrong label"]
+  return dataclasses.replace(
+    clean,
+    parts={**clean.parts, "train": train},
+    added=added,
+    kinds=tuple(kinds),
+    kind_N=kind_N,
   )
 
 
@@ -248,21 +211,18 @@ def intercept(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts half faces and no faces out of some of the images.
 
-  The noise set of Li & Xu (2020, "Deep reinforcement learning for robust
-  emotional classification in facial expression recognition", section 4.5): half
-  of the training images show the full face, a quarter half of one, a quarter
-  none. The paper "intercepts" regions and shows one example of each. Here a
-  half face is the left or the right half of the image. The paper takes "none"
-  from beside the face; aligned faces leave nothing beside them, so here it is a
-  corner, a quarter high and wide: hair, cheek, neck or background, without
-  brow, eye or mouth. Either is brought back to the full size by linear
+  After Li & Xu (2020, "Deep reinforcement learning for robust emotional
+  classification in facial expression recognition", section 4.5), who show one
+  example of each. A half face is the left or the right half of the image. They
+  take "none" from beside the face; aligned faces leave nothing beside them, so
+  here it is a corner, a quarter high and wide: hair, cheek, neck or background,
+  without brow, eye or mouth. Either is brought back to the full size by linear
   interpolation, as a cropped image would be.
 
   Args:
     images: uint8 [N, H, W, C], H and W at least 8.
     seed: the same one cuts the same.
-    half: share of the images that become half faces.
-    none: share of the images that lose the face.
+    half, none: shares of the images that become half faces, and lose the face.
 
   Returns:
     A copy of the images, and int8 [N], the index of each into `KINDS`.
@@ -274,30 +234,27 @@ def intercept(
   of_half, of_none, _ = np.split(order, ends)
   kind_N = np.zeros(count, np.int8)
   kind_N[of_half], kind_N[of_none] = 1, 2
-
-  noisy = np.array(images)
-  middle = width // 2
-  right = rng.integers(2, size=len(of_half)).astype(bool)
-  for rows, columns in (
-    (of_half[~right], slice(0, middle)),
-    (of_half[right], slice(width - middle, width)),
-  ):
-    noisy[rows] = _enlarge(images[rows][:, :, columns], height, width)
-
-  tall, wide = height // 4, width // 4
+  side = rng.integers(2, size=len(of_half))
   corner = rng.integers(4, size=len(of_none))
-  for which in range(4):
-    top = (height - tall) * (which // 2)
-    left = (width - wide) * (which % 2)
-    rows = of_none[corner == which]
-    region = images[rows][:, top : top + tall, left : left + wide]
-    noisy[rows] = _enlarge(region, height, width)
+
+  def edges(size: int, part: int) -> tuple[slice, slice]:
+    return slice(0, part), slice(size - part, size)
+
+  columns = edges(width, width // 2)
+  cuts = [(of_half[side == i], slice(None), columns[i]) for i in range(2)]
+  rows, columns = edges(height, height // 4), edges(width, width // 4)
+  cuts += [
+    (of_none[corner == i], rows[i // 2], columns[i % 2]) for i in range(4)
+  ]
+  noisy = np.array(images)
+  for which, rows, columns in cuts:
+    noisy[which] = _enlarge(images[which][:, rows, columns], height, width)
   return noisy, kind_N
 
 
 def symmetric(
   labels: np.ndarray, rate: float, num_classes: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
   """Gives some faces any other label, all of them equally likely.
 
   Args:
@@ -305,33 +262,21 @@ def symmetric(
     rate: share of the labels to change; exact, but for rounding.
     num_classes: K.
     seed: the same one changes the same.
-
-  Returns:
-    The labels with noise, int [N], and bool [N], true where they changed.
   """
   rng = np.random.default_rng(seed)
   rows = rng.permutation(len(labels))[: round(rate * len(labels))]
   noisy = np.array(labels)
   shift = rng.integers(1, num_classes, size=len(rows), dtype=noisy.dtype)
   noisy[rows] = (noisy[rows] + shift) % num_classes
-  return noisy, noisy != labels
+  return noisy
 
 
 def class_dependent(
   labels: np.ndarray, rate: float, classes: Sequence[str], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Gives some faces of each class the label it is most confused with.
+) -> np.ndarray:
+  """As `symmetric`, in each class, with the label it is most confused with.
 
   That is the first of `CONFUSIONS` that the study has.
-
-  Args:
-    labels: int [N], indices into `classes`.
-    rate: share of each class to change; exact, but for rounding.
-    classes: the common label of each class.
-    seed: the same one changes the same.
-
-  Returns:
-    The labels with noise, int [N], and bool [N], true where they changed.
 
   Raises:
     UserError: a class has none of its confusions in the study.
@@ -343,7 +288,7 @@ def class_dependent(
     noisy[rows[: round(rate * len(rows))]] = classes.index(
       _confusion(name, classes)
     )
-  return noisy, noisy != labels
+  return noisy
 
 
 def _confusion(name: str, classes: Sequence[str]) -> str:

@@ -16,11 +16,11 @@ PROBABILITY, F1, LIKELIHOOD = "probability", "f1", "likelihood"
 
 
 class PolicyNetwork(nn.Module):
-  """Five dense layers with ReLU: the logit of retaining an image, Eq. (1).
+  """Dense layers with ReLU: the logit of retaining an image, Eq. (1).
 
   Attributes:
-    widths: of the four layers before the last one, which the paper leaves
-      open.
+    widths: of the layers before the last one: four in the paper, which leaves
+      the widths open; none is DCNN+Sigmoid's (after Feng et al. 2018).
   """
 
   widths: tuple[int, ...] = (256, 128, 64, 32)
@@ -31,37 +31,28 @@ class PolicyNetwork(nn.Module):
 
   def __call__(self, state_BxK: jax.Array) -> jax.Array:
     """States [B, K] to logits [B]; the sigmoid of one is its probability."""
-    return self.decide(self.layer[0](state_BxK))
+    return self.decide(self._first(state_BxK))
 
   def project(self, features_BxD: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """See `_project`."""
-    return _project(self.layer[0], features_BxD)
+    """What the first layer makes of an image's features, and of a mean of such.
+
+    Their sum is the layer's output, before an activation: [B, P] each.
+    """
+    params = self._first.variables["params"]
+    image_DxP, mean_DxP = jnp.split(params["kernel"], 2)
+    of_image_BxP = features_BxD @ image_DxP + params["bias"][None]
+    return of_image_BxP, features_BxD @ mean_DxP
 
   def decide(self, x_BxP: jax.Array) -> jax.Array:
     """All that follows the first layer's products: logits [B]."""
-    x = nn.relu(x_BxP)
-    for layer in self.layer[1:]:
-      x = nn.relu(layer(x))
-    return self.output(x)[..., 0]
-
-
-class LogisticPolicy(nn.Module):
-  """One layer, as in DCNN+Sigmoid (after Feng et al. 2018)."""
-
-  def setup(self):
-    self.output = nn.Dense(1)
-
-  def __call__(self, state_BxK: jax.Array) -> jax.Array:
-    """As `PolicyNetwork`, with its methods."""
-    return self.decide(self.output(state_BxK))
-
-  def project(self, features_BxD: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """See `_project`."""
-    return _project(self.output, features_BxD)
-
-  def decide(self, x_BxP: jax.Array) -> jax.Array:
-    """Nothing follows: logits [B]."""
+    if self.widths:
+      for layer in (*self.layer[1:], self.output):
+        x_BxP = layer(nn.relu(x_BxP))
     return x_BxP[..., 0]
+
+  @property
+  def _first(self) -> nn.Dense:
+    return self.layer[0] if self.widths else self.output
 
 
 class Selection(NamedTuple):
@@ -114,8 +105,7 @@ def select(
   So it runs once, over all images, and the scan keeps the mean of its outputs.
 
   Args:
-    policy: gives logits of states.
-    params: of the policy.
+    policy, params: give logits of states.
     features_NxD: of the classifier's first dense layer.
     order_N: a permutation of the images.
     uniform_N: in 0..1 for each image; it stays if its probability is not less.
@@ -253,7 +243,7 @@ def action_values(
   that leaves R and -R (and a factor 1/2), and every example speaks.
 
   Args:
-    reward_N: of the examples.
+    reward_N: R.
     retained_N: bool, the actions.
     removed_credit: what R is multiplied with where the example went: -1, 0
       for the retained ones alone, or 1 for Eq. (4) as printed.
@@ -271,8 +261,7 @@ def policy_loss(
   """Eq. (4) with the sign of a loss: its gradient is REINFORCE, Eq. (6).
 
   Args:
-    params: of the policy.
-    policy: gives logits of states.
+    params, policy: give logits of states.
     state_BxK: what the policy saw.
     retained_B: bool, what it did.
     value_B: what that was worth, see `action_values`.
@@ -285,19 +274,6 @@ def policy_loss(
 def _ranks(score_N: jax.Array) -> jax.Array:
   """0 for the highest; the first of equals comes first."""
   return jnp.argsort(jnp.argsort(-score_N, stable=True))
-
-
-def _project(
-  layer: nn.Dense, features_BxD: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """What a first layer makes of an image's features, and of them as a mean.
-
-  Their sum is the layer's output, before an activation: [B, P] each.
-  """
-  params = layer.variables["params"]
-  image_DxP, mean_DxP = jnp.split(params["kernel"], 2)
-  of_image_BxP = features_BxD @ image_DxP + params["bias"][None]
-  return of_image_BxP, features_BxD @ mean_DxP
 
 
 def _mean_before(features_NxD: jax.Array, retained_N: jax.Array) -> jax.Array:

@@ -5,13 +5,15 @@ in facial expression recognition". N examples of a training part, K classes, R
 runs, T epochs.
 """
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
-from sklearn import metrics as sklearn_metrics
+from sklearn import metrics
 
 from emojax import markdown
 from emojax import summary as summaries
@@ -20,7 +22,6 @@ from emojax.reports import selection_figures, tables
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System
 
-STUDY = "rlps"
 CURVE = "validation_unweighted_accuracy"
 METRICS = (
   "unweighted_accuracy",
@@ -75,7 +76,7 @@ def summarize(
   )
   others = [("rlps", other) for other in systems if other != "rlps"]
   return Summary(
-    study=STUDY,
+    study="rlps",
     title=config.title,
     demo=any(data.demo for data in data_sets),
     classes=data_sets[0].classes,
@@ -85,14 +86,8 @@ def summarize(
     rows=rows,
     comparisons=summaries.compare(rows, others, _COMPARED),
     runs=tuple(
-      {
-        "setting": one.run.setting,
-        "system": one.run.system,
-        "seed": one.run.seed,
-        **one.figures,
-      }
-      for group in outcomes.values()
-      for one in group
+      dataclasses.asdict(one.run) | dict(one.figures)
+      for one in itertools.chain(*outcomes.values())
     ),
     curve=CURVE,
     **environment.describe(),
@@ -109,10 +104,8 @@ def files(
   """Writers of the report, its figures and `selections.npz`, by file name.
 
   Args:
-    config: a whole config.
-    data_sets: one for each setting.
-    outcomes: by setting and system.
-    summary: from `summarize`.
+    config, data_sets, outcomes: see `summarize`.
+    summary: from there.
     learned: ids of the systems whose selector learns from rewards.
   """
   figures = [
@@ -140,14 +133,7 @@ def figures_of_run(
   retained_N: np.ndarray,
   history: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-  """What is kept of a single run, for the summary and the notes.
-
-  Args:
-    data: what it has learned from.
-    confusion_KxK: of the test part.
-    retained_N: bool, the final selection.
-    history: of its epochs.
-  """
+  """What is kept of a run: its test part, its final selection, its epochs."""
   present_K = np.bincount(data.train.label_N, minlength=len(data.classes))
   gone_TxK = (history["retained_of_classes"] == 0) & (present_K > 0)
   count_T = history["retained"]
@@ -179,18 +165,17 @@ def noise_detection(
     `recall`: share of the removed among the noise.
     `removed`: share of the removed among all.
   """
-  noisy_N = np.asarray(noisy_N, bool)
   removed_N = ~np.asarray(retained_N, bool)
-  num_found = np.count_nonzero(noisy_N & removed_N)
-  auc = None
-  if 0 < np.count_nonzero(noisy_N) < len(noisy_N):
-    auc = sklearn_metrics.roc_auc_score(noisy_N, -np.asarray(probability_N))
-  return {
-    "auc": auc if auc is None else float(auc),
-    "precision": _share(num_found, np.count_nonzero(removed_N)),
-    "recall": _share(num_found, np.count_nonzero(noisy_N)),
-    "removed": _share(np.count_nonzero(removed_N), len(removed_N)),
+  undefined = {"zero_division": np.nan}
+  figures = {
+    "auc": metrics.roc_auc_score(noisy_N, -np.asarray(probability_N))
+    if len(np.unique(noisy_N)) > 1
+    else np.nan,
+    "precision": metrics.precision_score(noisy_N, removed_N, **undefined),
+    "recall": metrics.recall_score(noisy_N, removed_N, **undefined),
+    "removed": removed_N.mean(),
   }
+  return {k: float(v) if np.isfinite(v) else None for k, v in figures.items()}
 
 
 def retention(
@@ -238,23 +223,22 @@ def _row(data: NoisyDataset, system: str, group: Sequence[Outcome]) -> Row:
 
 def _selection_groups(data: NoisyDataset, group: Sequence[Outcome]) -> dict:
   """What the final selections retain, and how well they find the noise."""
-  of_kinds, of_classes, detections = [], [], []
+  found = {"retention": [], "class_retention": [], "noise_detection": []}
   for one in group:
     retained_N = one.outputs["retained"]
-    of_kinds.append({"all": float(retained_N.mean())})
-    of_classes.append(retention(retained_N, data.train.label_N, data.classes))
-    if data.noise:
-      of_kinds[-1] |= retention(retained_N, data.kind_N, data.kinds)
-      detections.append(
+    of_kinds = {"all": float(retained_N.mean())}
+    if data.noisy_N is not None:
+      of_kinds |= retention(retained_N, data.kind_N, data.kinds)
+      found["noise_detection"].append(
         noise_detection(one.outputs["probability"], retained_N, data.noisy_N)
       )
-  groups = {
-    "retention": _estimates(of_kinds),
-    "class_retention": _estimates(of_classes),
+    found["retention"].append(of_kinds)
+    found["class_retention"].append(
+      retention(retained_N, data.train.label_N, data.classes)
+    )
+  return {
+    name: _estimates(figures) for name, figures in found.items() if figures
   }
-  if detections:
-    groups["noise_detection"] = _estimates(detections)
-  return groups
 
 
 def _recall(confusion_KxK: np.ndarray) -> np.ndarray:
@@ -266,16 +250,8 @@ def _recall(confusion_KxK: np.ndarray) -> np.ndarray:
 
 def _estimates(runs: Sequence[dict]) -> dict[str, Estimate | None]:
   """Of each figure; None where it is undefined in a run."""
-  return {
-    name: None
-    if any(run[name] is None for run in runs)
-    else Estimate.of([run[name] for run in runs])
-    for name in runs[0]
-  }
-
-
-def _share(count: int, total: int) -> float | None:
-  return count / total if total else None
+  values = {name: [run[name] for run in runs] for name in runs[0]}
+  return {k: None if None in v else Estimate.of(v) for k, v in values.items()}
 
 
 def _selections(data_sets, outcomes: Outcomes) -> dict[str, np.ndarray]:
@@ -302,58 +278,39 @@ def _figures(
   learned: Sequence[str],
 ) -> Figures:
   """Files, who writes them, and captions, of one setting."""
-  setting = data.setting
-  title = f"{tables.DEMO}: {setting}" if summary.demo else setting
+  title = f"{tables.DEMO}: {data.setting}" if summary.demo else data.setting
   curves = {
-    summary.label(system): _curves(data, outcomes[setting, system])
+    summary.label(system): _curves(data, outcomes[data.setting, system])
     for system in learned
   }
-  if not curves:
-    return
-  yield (
-    f"rewards-{number}.png",
-    functools.partial(
-      selection_figures.reward_curves, curves=curves, title=title
-    ),
-    f"{setting}: reward and share retained, epoch by epoch (Figs. 8 and 9, "
-    "a and c)",
-  )
-  if "rlps" in learned:
-    label = summary.label("rlps")
-    yield from _figures_of_run(
-      number, data, outcomes[setting, "rlps"][0], label, title
+  if curves:
+    yield (
+      f"rewards-{number}.png",
+      lambda path: selection_figures.reward_curves(path, curves, title),
+      f"{data.setting}: reward and share retained, epoch by epoch (Figs. 8 and "
+      "9, a and c)",
     )
-
-
-def _figures_of_run(
-  number: int, data: NoisyDataset, one: Outcome, label: str, title: str
-) -> Figures:
-  """Of one run of RLPS: what goes, and what single examples were worth."""
-  name = f"{data.setting}, {label}, seed {one.run.seed}"
-  has_kinds = len(data.kinds) > 1
+  if "rlps" not in learned:
+    return
+  # Of one run of RLPS: what goes, and what single examples were worth.
+  one = outcomes[data.setting, "rlps"][0]
+  name = f"{data.setting}, {summary.label('rlps')}, seed {one.run.seed}"
   rewards_TxM = one.history["sampled_rewards"]
-  sampled_M = one.history["sampled"][0]
+  kinds = (data.kind_N[one.history["sampled"][0]], data.kinds)
+  kinds = kinds if len(data.kinds) > 1 else ()
   probability_N = one.outputs["probability"]
   yield (
     f"sampled-rewards-{number}.png",
-    functools.partial(
-      selection_figures.sampled_rewards,
-      rewards_TxM=rewards_TxM,
-      title=title,
-      kind_M=data.kind_N[sampled_M] if has_kinds else None,
-      names=data.kinds if has_kinds else (),
+    lambda path: selection_figures.sampled_rewards(
+      path, rewards_TxM, title, *kinds
     ),
     f"{name}: rewards of {rewards_TxM.shape[1]} sampled examples (Figs. 8 and "
     "9, b)",
   )
   yield (
     f"retention-{number}.png",
-    functools.partial(
-      selection_figures.retention_histogram,
-      probability_N=probability_N,
-      kind_N=data.kind_N,
-      names=data.kinds,
-      title=title,
+    lambda path: selection_figures.retention_histogram(
+      path, probability_N, data.kind_N, data.kinds, title
     ),
     f"{name}: retention probabilities",
   )
@@ -369,19 +326,15 @@ def _gallery(
   data: NoisyDataset, probability_N: np.ndarray, title: str, path: str
 ) -> None:
   """Fig. 5, with what is known of each image."""
+  names = np.array(data.classes)
+  kinds = np.array(data.kinds if len(data.kinds) > 1 else [""])
+  known = (names[data.true_label_N], names[data.train.label_N])
   captions = [
-    selection_figures.caption(
-      data.classes[true],
-      data.classes[given],
-      data.kinds[kind] if len(data.kinds) > 1 else "",
-    )
-    for true, given, kind in zip(
-      data.true_label_N, data.train.label_N, data.kind_N, strict=True
-    )
+    selection_figures.caption(*one)
+    for one in zip(*known, kinds[data.kind_N], strict=True)
   ]
-  selection_figures.gallery(
-    path, data.train.inputs(), probability_N, captions, title
-  )
+  images = data.train.inputs()
+  selection_figures.gallery(path, images, probability_N, captions, title)
 
 
 def _curves(data: NoisyDataset, group: Sequence[Outcome]):
@@ -416,11 +369,6 @@ def _notes(
     for one in group:
       name = f"{setting}, {summary.label(system)}, seed {one.run.seed}"
       for field, what in _REMARKS.items():
-        if one.figures[field] and (
-          field != "epochs_with_all" or system in learned
-        ):
-          yield f"{name}: in {_epochs(one.figures[field])} {what}."
-
-
-def _epochs(count: int) -> str:
-  return "1 epoch" if count == 1 else f"{count} epochs"
+        count = one.figures[field]
+        if count and (field != "epochs_with_all" or system in learned):
+          yield f"{name}: in {count} epoch{'s' * (count > 1)} {what}."

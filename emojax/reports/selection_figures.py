@@ -1,7 +1,8 @@
 """What a selector does to its training images: Figs. 5, 8, 9 of Li & Xu (2020).
 
 N images, M of them sampled, T epochs, R replicates. A kind of noise has the
-colour of its place among the names, the same in all figures.
+colour of its place among the names, the same in all figures. Each figure takes
+its path, whose suffix is the format, and its title.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,11 +60,9 @@ def gallery(
   """Fig. 5: the images that are the least and the most likely to be retained.
 
   Args:
-    path: of the figure; its suffix is the format.
     images: uint8 [N, H, W, C], grey or RGB.
     probability: [N] of being retained.
     captions: N of them, see `caption`.
-    title: of the figure.
   """
   order = np.argsort(probability, kind="stable")
   count = max(1, min(_COLUMNS, len(order) // 2))
@@ -95,9 +94,7 @@ def reward_curves(path: str, curves: Mapping[str, Curves], title: str) -> None:
   rewards: a probability is not a change of F1.
 
   Args:
-    path: of the figure; its suffix is the format.
     curves: `{system: Curves}`, all with the same kinds.
-    title: of the figure.
   """
   figure = style.new_figure(6.5, 2.0 * len(curves) + 0.6)
   grid = figure.subplots(len(curves), 2, sharex=True, squeeze=False)
@@ -133,9 +130,7 @@ def sampled_rewards(
   """Figs. 8, 9 (b): rewards of single images, the highest last one on top.
 
   Args:
-    path: of the figure; its suffix is the format.
     rewards_TxM: of M sampled images, about a hundred.
-    title: of the figure.
     kind_M: int, index of each image's kind; None where it is not known.
     names: of the kinds.
   """
@@ -176,11 +171,9 @@ def retention_histogram(
   """Distribution of the retention probability, for each kind of image.
 
   Args:
-    path: of the figure; its suffix is the format.
     probability_N: of being retained.
     kind_N: int, index of each image's kind.
     names: of the kinds; one without an image is left out.
-    title: of the figure.
   """
   groups = {
     index: probability_N[kind_N == index]

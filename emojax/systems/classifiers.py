@@ -19,9 +19,6 @@ from emojax.models.image_classifiers import Dcnn, Vgg19
 from emojax.systems import speech
 from emojax.systems.speech import SpeechSystem
 
-Variables = Any
-Inputs = Any
-
 SPEECH = "log_mel"  # The one that takes clips.
 # Of images, with the smallest that their poolings leave a pixel of.
 _MIN_SIZE = {"dcnn": 16, "vgg19": 32}
@@ -40,22 +37,14 @@ class Classifier:
   """
 
   name: str
-  init: Callable[[jax.Array, Inputs], Variables]
-  apply: Callable[
-    [Variables, Inputs, bool, jax.Array],
-    tuple[jax.Array, jax.Array, Variables],
-  ]
+  init: Callable[[jax.Array, Any], Any]
+  apply: Callable[[Any, Any, bool, jax.Array], tuple[jax.Array, jax.Array, Any]]
 
 
 def make(
   config: ml_collections.ConfigDict, classes: Sequence[str]
 ) -> Classifier:
-  """The classifier that `config.model` describes.
-
-  Args:
-    config: a whole config of RLPS, which `check` has seen.
-    classes: names of the emotions.
-  """
+  """The classifier of a whole config of RLPS, which `check` has seen."""
   model, dtype = config.model, speech.DTYPES[config.dtype]
   if model.classifier == SPEECH:
     system = SpeechSystem(
@@ -77,13 +66,10 @@ def make(
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Checks the fields of `config.model`, and the size of its images.
-
-  Raises:
-    UserError: names a field, and what it has to be.
-  """
+  """Checks the fields of `config.model`, and the form of its inputs."""
   checks.choice(config, "model.classifier", (*_MIN_SIZE, SPEECH))
-  checks.choice(config, "dtype", tuple(speech.DTYPES))
+  checks.choice(config, "dtype", speech.DTYPES)
+  checks.choice(config, "data.channels", (1, 3))
   checks.positive(config, "model.hidden", "model.widths", "data.image_size")
   checks.positive(config, "data.max_seconds")
   checks.not_negative(config, "model.crop")
@@ -95,10 +81,6 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   if len(size) != 2:
     raise UserError(f"config.data.image_size = {size}: give height, width")
-  if config.data.channels not in (1, 3):
-    raise UserError(
-      f"config.data.channels = {config.data.channels}: 1 is grey, 3 is RGB"
-    )
   least = _MIN_SIZE.get(model.classifier, 0)
   if model.crop > min(size) or (model.crop or min(size)) < least:
     raise UserError(
@@ -124,20 +106,16 @@ def of_images(name: str, model: nn.Module, crop: int = 0) -> Classifier:
     return model.init(key, _centred(images))
 
   def apply(variables, images, train, key):
-    if not train and crop:
-      views = image_classifiers.ten_views(images, crop)
+    if not train:
+      views = (
+        image_classifiers.ten_views(images, crop) if crop else images[None]
+      )
       logits, out = model.apply(
         variables, _centred(views.reshape(-1, *views.shape[2:]))
       )
-      shape = views.shape[:2]
-      return (
-        logits.reshape(*shape, -1).mean(0),
-        out["features"].reshape(*shape, -1).mean(0),
-        {},
-      )
-    if not train:
-      logits, out = model.apply(variables, _centred(images))
-      return logits, out["features"], {}
+      of_views = (logits, out["features"])
+      means = (x.reshape(*views.shape[:2], -1).mean(0) for x in of_views)
+      return (*means, {})
     view_key, dropout_key = jax.random.split(key)
     if crop:
       images = image_classifiers.random_views(view_key, images, crop)

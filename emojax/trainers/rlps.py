@@ -58,21 +58,21 @@ class System:
   Attributes:
     name: behind the classifier's, such as "RLPS"; "" for the classifier alone.
     strategy: who chooses.
-    policy: of a `POLICY`: "network" or "logistic".
     reward: of a `POLICY`: see `selector.rewards`.
+    is_logistic: whether the policy is of one layer.
   """
 
   name: str
   strategy: str
-  policy: str = ""
   reward: str = ""
+  is_logistic: bool = False
 
 
 SYSTEMS = {
   "none": System("", ALL),
-  "sigmoid": System("Sigmoid", POLICY, "logistic", LIKELIHOOD),
-  "rlps_f1": System("RLPS+F1", POLICY, "network", F1),
-  "rlps": System("RLPS", POLICY, "network", PROBABILITY),
+  "sigmoid": System("Sigmoid", POLICY, LIKELIHOOD, is_logistic=True),
+  "rlps_f1": System("RLPS+F1", POLICY, F1),
+  "rlps": System("RLPS", POLICY, PROBABILITY),
   "small_loss": System("small loss", SMALL_LOSS),
   "random": System("random", RANDOM),
 }
@@ -268,11 +268,9 @@ class SelectorTraining:
     self._data = data
     self._examples = examples
     self._system = system
-    self._network = {
-      "network": selector.PolicyNetwork(tuple(config.policy.widths)),
-      "logistic": selector.LogisticPolicy(),
-      "": None,
-    }[system.policy]
+    widths = () if system.is_logistic else tuple(config.policy.widths)
+    learns = system.strategy == POLICY
+    self._network = selector.PolicyNetwork(widths) if learns else None
     self._tx = optax.adam(config.policy.learning_rate)
     # Not of the seed alone: that permutes the noise, and only one kind of it
     # would be sampled.

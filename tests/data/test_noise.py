@@ -83,9 +83,9 @@ def test_flat_images_stay_flat():
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_symmetric_noise(rate):
   labels = np.random.default_rng(0).integers(0, 7, 7_000)
-  noisy, changed = noise.symmetric(labels, rate, 7, seed=0)
+  noisy = noise.symmetric(labels, rate, 7, seed=0)
+  changed = noisy != labels
   assert changed.sum() == round(7_000 * rate)
-  np.testing.assert_array_equal(changed, noisy != labels)
   assert noisy.dtype == labels.dtype
   # Every other label is equally likely, whatever the true one.
   counts = np.zeros((7, 7))
@@ -93,14 +93,13 @@ def test_symmetric_noise(rate):
   expected = 7_000 * rate / 42
   off = ~np.eye(7, dtype=bool)
   np.testing.assert_allclose(counts[off], expected, atol=5 * expected**0.5)
-  again, _ = noise.symmetric(labels, rate, 7, seed=0)
+  again = noise.symmetric(labels, rate, 7, seed=0)
   np.testing.assert_array_equal(again, noisy)
 
 
 def test_class_dependent_noise():
   labels = np.repeat(np.arange(7), [100, 10, 50, 400, 200, 80, 300])
-  noisy, changed = noise.class_dependent(labels, 0.3, CLASSES, seed=0)
-  np.testing.assert_array_equal(changed, noisy != labels)
+  noisy = noise.class_dependent(labels, 0.3, CLASSES, seed=0)
   counts = np.zeros((7, 7), int)
   np.add.at(counts, (labels, noisy), 1)
   pairs = {
@@ -119,14 +118,14 @@ def test_class_dependent_noise():
     expected[row, row] -= moved
     expected[row, CLASSES.index(other)] += moved
   np.testing.assert_array_equal(counts, expected)
-  other, _ = noise.class_dependent(labels, 0.3, CLASSES, seed=1)
+  other = noise.class_dependent(labels, 0.3, CLASSES, seed=1)
   assert (other != noisy).any()
 
 
 def test_a_class_that_is_confused_with_none_of_the_study():
   labels = np.array([0, 1])
   # The second choice, where the first is missing.
-  noisy, _ = noise.class_dependent(labels, 1.0, ("happy", "surprised"), seed=0)
+  noisy = noise.class_dependent(labels, 1.0, ("happy", "surprised"), seed=0)
   assert noisy.tolist() == [1, 0]
   with pytest.raises(UserError, match=r"no class that happy .*neutral"):
     noise.class_dependent(labels, 0.3, ("happy", "angry"), seed=0)

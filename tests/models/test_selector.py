@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from emojax.models.selector import (
-  LogisticPolicy,
   PolicyNetwork,
   first_of,
   observe,
@@ -20,7 +19,7 @@ from emojax.models.selector import (
 
 POLICIES = {
   "network": PolicyNetwork((8, 8, 4, 4)),
-  "logistic": LogisticPolicy(),
+  "logistic": PolicyNetwork(()),
 }
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from configs import rlps as rlps_config
-from emojax.data.noise import Part, as_it_is
+from emojax.data.noise import NoisyDataset, Part
 from emojax.models.image_classifiers import Dcnn
 from emojax.systems import classifiers
 from emojax.trainers import fit, rlps
@@ -23,7 +23,7 @@ def two_epochs() -> dict[str, np.ndarray]:
   images = rng.integers(0, 256, (22, 16, 16, 1), np.uint8)
   label = np.arange(22, dtype=np.int32) % 3
   part = Part(images, np.arange(22), label)
-  data = as_it_is(
+  data = NoisyDataset(
     classes=("a", "b", "c"),
     parts={"train": part, "validation": part, "test": part},
     name_N=label.astype(str),
