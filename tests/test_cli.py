@@ -188,7 +188,7 @@ def test_help_of_a_command(capsys):
     (["predict"], "predict needs more arguments"),
     (["predict", "run"], "predict needs more arguments"),
     (["predict", "run", "a.wav", "--outptu=x"], "outptu"),
-    (["predict", "nowhere", "a.wav"], "nowhere is no folder of a finished run"),
+    (["predict", "nowhere", "a.wav"], "nowhere: no finished run"),
     (["predict", "run", "a.wav", "--output=."], "is a folder"),
     (["fetch"], "usage: python -m emojax fetch CORPUS FOLDER; there are crema"),
     (["fetch", "ravdes", "here"], "'ravdes': nothing to download"),

@@ -1,4 +1,4 @@
-"""The main job of the README as a user runs it, on one device and on several."""
+"""The main job of the README as a user runs it, on one and on several devices."""
 
 import os
 import pathlib

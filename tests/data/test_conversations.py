@@ -150,7 +150,7 @@ def test_splits_that_the_data_do_not_have(stored, config, changes, why):
 
 def test_settings_need_sessions(stored, config):
   stored(session=np.full(len(stored()), ""))
-  with pytest.raises(UserError, match="no session 1.*there are none"):
+  with pytest.raises(UserError, match=r"no session 1.*there are none"):
     conversations.read(config)
 
 
