@@ -1,4 +1,4 @@
-"""The main job of the README as a user runs it, on one and on several devices."""
+"""The main job of the README, as a user runs it; on several devices, too."""
 
 import os
 import pathlib

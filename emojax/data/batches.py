@@ -70,7 +70,7 @@ class Plan:
       labelled_D: which conversations have labels that training may use.
       batch_size: labelled conversations a step.
       num_epochs: epochs that will be asked for.
-      seed: of the dealing; a batch depends on it, the epoch and the step only.
+      seed: a batch depends on it, the epoch and the step only.
     """
     self._dialogues = dialogues
     self._lengths = np.array([len(d) for d in dialogues])
@@ -120,12 +120,7 @@ class Evaluation:
   """Some conversations in as few batches of one shape as memory allows."""
 
   def __init__(self, dialogues: Sequence[np.ndarray], row_length: int):
-    """Packs `dialogues`.
-
-    Args:
-      dialogues: utterance indices of each conversation, in turn order.
-      row_length: turns of a row, the same for all evaluations of a corpus.
-    """
+    """Packs `dialogues`, utterance indices in turn order, into rows."""
     lengths = np.array([len(d) for d in dialogues])
     rows = first_fit(lengths, row_length)
     num_batches = -(-len(rows) * row_length // _EVALUATION_TURNS)
@@ -148,8 +143,7 @@ def share_shapes(packed: Sequence[Plan | Evaluation], slack: float) -> None:
 
   Args:
     packed: their shapes are enlarged.
-    slack: how much smaller, as a fraction, a shape may be than the one it
-      gets.
+    slack: the largest share of a shape that this adds.
   """
   shape = Shape(0, 0, 0)
   for item in sorted(packed, key=lambda item: item.shape, reverse=True):
@@ -159,15 +153,7 @@ def share_shapes(packed: Sequence[Plan | Evaluation], slack: float) -> None:
 
 
 def first_fit(lengths: np.ndarray, row_length: int) -> list[list[int]]:
-  """Fills rows first fit, longest first.
-
-  Args:
-    lengths: [D], each at most `row_length`.
-    row_length: turns of a row.
-
-  Returns:
-    For each row, the indices into `lengths` that it holds.
-  """
+  """Fills rows first fit, longest first: the indices [D] that each holds."""
   rows: list[list[int]] = []
   space: dict[int, int] = {}  # Rows that are not full, in order.
   for index in np.argsort(-lengths, kind="stable").tolist():

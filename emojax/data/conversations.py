@@ -96,21 +96,13 @@ class Task(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-  """A split of the corpus with a normalisation, as a training reads it.
+  """A split of the corpus with a normalisation, as a training reads it."""
 
-  Attributes:
-    name: of the split.
-    normalisation: a name in `normalisation.METHODS`.
-    task: the data.
-    plan: batches of the training, labelled and unlabelled.
-    evaluation: batches of the conversations with a tested utterance.
-  """
-
-  name: str
+  name: str  # Of the split.
   normalisation: str
   task: Task
   plan: batches.Plan
-  evaluation: batches.Evaluation
+  evaluation: batches.Evaluation  # Conversations with a tested utterance.
 
 
 def prepare(
@@ -120,17 +112,10 @@ def prepare(
   split: Split,
   method: str,
 ) -> Setting:
-  """Makes a setting ready for training.
-
-  Args:
-    config: a whole config: `batch_size`, `num_epochs` and `seed`.
-    corpus: all of it.
-    name: of the split.
-    split: one of `corpus.splits`, or a fold of it.
-    method: of normalisation.
+  """Makes a split ready for training, one of the corpus' or a fold of it.
 
   Raises:
-    UserError: the labelled or the test part has no label.
+    UserError: see `targets`.
   """
   label_U, target_U = targets(corpus, name, split)
   dialogues = corpus.dialogues
@@ -158,13 +143,8 @@ def targets(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Emotions to learn from and to test on, int32 [U] each, -1 elsewhere.
 
-  Args:
-    corpus: all of it.
-    name: of the split, for the error.
-    split: with the parts 'labelled' and 'test'.
-
   Raises:
-    UserError: one of the two parts has no label.
+    UserError: the labelled or the test part has no label.
   """
   found = []
   for part in ("labelled", "test"):

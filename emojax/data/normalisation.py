@@ -20,13 +20,10 @@ def normalise(
 
   Args:
     features: [U, D] for each modality.
-    method: `train`: by the statistics of the labelled utterances; `speaker`:
-      each speaker by all of its utterances, no label needed.
-    labelled_U: which utterances are labelled in training.
-    speaker_U: name or index of the speaker of each utterance.
-
-  Returns:
-    float32 [U, D] for each modality.
+    method: `train`: by the labelled utterances; `speaker`: each speaker by all
+      of its utterances, no label needed.
+    labelled_U: bool.
+    speaker_U: names or indices.
   """
   if method == "train":
     groups = [(slice(None), labelled_U)]

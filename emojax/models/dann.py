@@ -22,10 +22,8 @@ class Dann(nn.Module):
   Attributes:
     num_emotions: C.
     num_speakers: S, the domains.
-    hidden: K, the width of every representation.
-    num_heads: of the self-attention; divides `hidden`.
-    scale_attention: divide the attention's logits by sqrt(K / num_heads);
-      Eq. (4) does not.
+    hidden: K, the width of every representation; even, `num_heads` divides it.
+    num_heads, scale_attention: see `sa_gru.SelfAttention`.
     dropout: rate on the fused and on the contextual representation; the
       paper mentions none. In training it needs the random stream `dropout`.
     domain_classifier: without it the model is the paper's system C1 alone.
@@ -56,8 +54,7 @@ class Dann(nn.Module):
       features: `audio` [N, Da] and `text` [N, Dt], or one of them.
       packing: the conversations. An utterance that is in none has finite,
         meaningless outputs.
-      reversal_scale: lambda of Eq. (5): the encoder receives the domain
-        classifier's gradient times minus this.
+      reversal_scale: lambda of Eq. (5).
       train: use dropout.
 
     Returns:

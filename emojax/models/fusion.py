@@ -40,11 +40,7 @@ class Projection(nn.Module):
 
 
 class AttentionFusion(nn.Module):
-  """Weighs the projections of the modalities, utterance by utterance.
-
-  Attributes:
-    hidden: width K of the projections and of the attention.
-  """
+  """Weighs the projections of the modalities, utterance by utterance."""
 
   hidden: int = 100
   dtype: jnp.dtype = jnp.float32
@@ -53,15 +49,10 @@ class AttentionFusion(nn.Module):
   def __call__(
     self, features: Mapping[str, jax.Array]
   ) -> tuple[jax.Array, jax.Array]:
-    """Fuses the modalities.
-
-    Args:
-      features: [N, D] of each modality by its name, at least one. With a
-        single one the fusion is its projection.
+    """Fuses [N, D] of each modality; of a single one it is the projection.
 
     Returns:
-      fused [N, K], and the float32 weights [N, M], modalities in order of
-      their names.
+      [N, K], and float32 weights [N, M], modalities in order of their names.
     """
     # Feature-major up to the end, as the wide projections give and take it.
     projections_KxN = [

@@ -21,10 +21,6 @@ from emojax.kernels.gru import gru
 class Packing:
   """Where the utterances of several conversations stand in common rows.
 
-  Several conversations share a row, one after the other, as documents do in
-  the training of language models: little of a row is padding, and the
-  recurrence needs far fewer rows than there are conversations.
-
   Attributes:
     position_BxT: int32, the utterance at each position; N for padding. No
       utterance stands at two positions.
@@ -89,11 +85,8 @@ class BidirectionalGru(nn.Module):
 class SelfAttention(nn.Module):
   """Multi-head self-attention within a conversation, Eq. (4).
 
-  Heads are concatenated; there is no output projection.
-
-  Attributes:
-    scale_attention: divide the logits by sqrt(D) (Vaswani et al. 2017).
-      Eq. (4) does not.
+  Heads are concatenated; there is no output projection. `scale_attention`
+  divides the logits by sqrt(D) (Vaswani et al. 2017), which Eq. (4) does not.
   """
 
   num_heads: int
@@ -133,12 +126,7 @@ class SelfAttention(nn.Module):
 
 
 class SaGru(nn.Module):
-  """Contextual representations of the utterances of conversations.
-
-  Attributes:
-    hidden: width K of the representations; each direction has K / 2 units.
-    num_heads: A; divides `hidden`.
-  """
+  """Contextual representations of the utterances of conversations."""
 
   hidden: int = 100
   num_heads: int = 4
@@ -147,15 +135,7 @@ class SaGru(nn.Module):
 
   @nn.compact
   def __call__(self, x_NxK: jax.Array, packing: Packing) -> jax.Array:
-    """Contextual representations.
-
-    Args:
-      x_NxK: utterances, in any order; some may be in no conversation.
-      packing: their conversations.
-
-    Returns:
-      float32 [N, K]; zero for an utterance of no conversation.
-    """
+    """Returns float32 [N, K]; zero for an utterance of no conversation."""
     states_NxK = BidirectionalGru(self.hidden // 2, name="gru")(x_NxK, packing)
     return SelfAttention(
       self.num_heads, self.scale_attention, self.dtype, name="attention"

@@ -15,8 +15,8 @@ def svm_confusion(
 
   Args:
     features_UxD: normalised.
-    label_U: class indices to learn from, -1 elsewhere.
-    target_U: class indices to test on, -1 elsewhere.
+    label_U: classes to learn from, -1 elsewhere.
+    target_U: classes to test on, -1 elsewhere.
     num_classes: C.
   """
   learn, test = np.flatnonzero(label_U >= 0), np.flatnonzero(target_U >= 0)

@@ -26,19 +26,12 @@ _PROBE = "speaker_probe"
 
 
 class Utterances(NamedTuple):
-  """Who says what.
-
-  Attributes:
-    classes: names of the emotions.
-    class_U: the emotion, -1 where there is none.
-    speaker_U: names.
-    dialogue_U: names, unique over the corpus.
-  """
+  """Who says what."""
 
   classes: tuple[str, ...]
-  class_U: np.ndarray
-  speaker_U: np.ndarray
-  dialogue_U: np.ndarray
+  class_U: np.ndarray  # -1 where there is none.
+  speaker_U: np.ndarray  # Names.
+  dialogue_U: np.ndarray  # Names, unique over the corpus.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +73,7 @@ def results(
     config: a whole config.
     utterances: of the corpus.
     trained: every system of every setting.
-    found: what the search of the stabilised recipe gives; empty without one.
+    found: by the search of the stabilised recipe; empty without one.
   """
   rows, history, points = [], {}, {}
   systems: dict[str, System] = {}

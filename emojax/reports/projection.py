@@ -10,13 +10,8 @@ def project(representations_NxD: np.ndarray, seed: int) -> np.ndarray:
   """t-SNE of the first 50 principal components.
 
   As van der Maaten & Hinton, "Visualizing data using t-SNE" (2008), section
-  4.2, do it; started from the first two components, so that the large-scale
-  layout is PCA's. Deterministic. A few thousand points take seconds: let the
-  caller draw a subsample (500 points take about 3 s).
-
-  Args:
-    representations_NxD: finite, N >= 4.
-    seed: of the embedding.
+  4.2, do it; started from the first two components. Deterministic. 500 points
+  take about 3 s.
 
   Returns:
     float32 `[N, 2]`, of no unit.

@@ -18,16 +18,10 @@ def speaker_probe(
 ) -> float | None:
   """Accuracy of a linear classifier from the representation to the speaker.
 
-  A multinomial logistic regression (standardised inputs, scikit-learn's
-  default penalty, C = 1) is cross-validated over dialogues: what is peculiar
-  to a dialogue, its topic or its room, does not pass for the speaker. A
-  speaker of one dialogue cannot be probed in this way and is left out.
-
-  Args:
-    representation_NxD: finite, one row for each utterance.
-    speaker_N: names.
-    dialogue_N: names.
-    seed: of the folds.
+  A multinomial logistic regression (standardised inputs, C = 1) is
+  cross-validated over dialogues: what is peculiar to a dialogue, its topic or
+  its room, does not pass for the speaker. A speaker of one dialogue cannot be
+  probed in this way and is left out.
 
   Returns:
     Mean recall over the S probed speakers: chance is 1 / S. None where fewer
@@ -64,10 +58,9 @@ def _folds(
 ) -> np.ndarray:
   """The fold of each utterance: whole dialogues, speakers spread evenly.
 
-  scikit-learn's `StratifiedGroupKFold` at times puts all of a speaker's few
-  dialogues into one fold, so that the speaker is tested and never trained.
-  Here the dialogues go, those that hold most of a speaker first, to the fold
-  whose sum of squared shares of speakers grows least.
+  `StratifiedGroupKFold` may put all of a speaker's few dialogues into one fold:
+  tested, never trained. Here dialogues go, those that hold most of a speaker
+  first, to the fold whose sum of squared shares of speakers grows least.
   """
   dialogues, dialogue_index = np.unique(dialogue_N, return_inverse=True)
   speakers, speaker_index = np.unique(speaker_N, return_inverse=True)
