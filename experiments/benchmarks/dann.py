@@ -30,9 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from emojax.data import batches
+from emojax.data.conversations import Task
 from emojax.models.dann import Dann
-from emojax.trainers.dann import step as dann
-from emojax.trainers.dann.training import Group
+from emojax.trainers import dann, optimizers
 from experiments.benchmarks import measure
 
 # Utterances and conversations of Sessions 1-5: Table 1 of the paper.
@@ -91,14 +91,12 @@ class Emojax:
   def __init__(self, problem, num_runs):
     self._problem = problem
     model = Dann(EMOTIONS, SPEAKERS)
-    transform = dann.optimizer(1e-5)
-    group = Group(
-      "benchmark", "", None, None, (), (dann.Recipe("DANN", 1.0, 1e-4),),
-      num_runs,
-    )  # fmt: skip
-    self._runs = jax.device_put(group.runs())
+    transform = optimizers.adam_l2(1e-5)
+    recipe = dann.Recipe(reversal=1.0, learning_rate=1e-4)
+    recipes = dann.Recipe(*np.tile(np.float32(recipe)[:, None], num_runs))
+    self._runs = jax.device_put((np.arange(num_runs), recipes))
     self._key = jax.random.key(0)
-    task = dann.Task(
+    task = Task(
       problem.features,
       problem.speaker,
       problem.emotion,
@@ -106,10 +104,10 @@ class Emojax:
       np.float32(200 * problem.plan.num_steps),
     )
     self._task = jax.device_put(task)
-    init = functools.partial(
-      dann.init_runs, model, transform, tuple(WIDTHS.items()), False
-    )
-    self.state = jax.jit(init)(self._runs.seed, self._key)
+    draw = jax.jit(functools.partial(dann.draw_weights, model, WIDTHS))
+    start = jax.jit(functools.partial(dann.start_runs, transform, False))
+    seeds = self._runs[0]
+    self.state = start(draw(seeds, self._key), seeds)
     step = jax.jit(
       functools.partial(dann.train_step, model, transform), donate_argnums=0
     )
@@ -118,7 +116,7 @@ class Emojax:
 
   def _arguments(self, batch):
     return (
-      self.state, self._runs, batch, self._task, self._key
+      self.state, *self._runs, batch, self._task, self._key
     )  # fmt: skip
 
   def step(self, batch):
@@ -323,7 +321,7 @@ def main():
     },
   }
   text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n")
+  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
   print(text)
 
 
