@@ -3,10 +3,11 @@
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent import futures
 
 from emojax.audio import io
+from emojax.corpora.records import Utterance
 from emojax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +30,14 @@ def find(folder: str | os.PathLike) -> list[pathlib.Path]:
     ),
     key=lambda path: (path.suffix.lower() == ".mp3", len(path.parts), path),
   )
+
+
+def each_once(clips: Iterable[Utterance]) -> list[Utterance]:
+  """Isolated clips, sorted by name; of several copies the first."""
+  first: dict[str, Utterance] = {}
+  for clip in clips:
+    first.setdefault(clip.dialogue, clip)
+  return [first[name] for name in sorted(first)]
 
 
 def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:

@@ -5,6 +5,7 @@ Transactions on Affective Computing 5(4), 2014. Labels are the emotions that
 were acted.
 """
 
+import pathlib
 import re
 from collections.abc import Iterator
 
@@ -16,8 +17,6 @@ from emojax.errors import UserError
 LAYOUT = "AudioWAV/1001_DFA_ANG_XX.wav and so on"
 SOURCE = "CREMA-D is free: https://github.com/CheyneyComputerScience/CREMA-D"
 
-# Actor, sentence, emotion, level. One level, of 1040_ITH_SAD_X, lost a letter.
-_NAME = re.compile(r"(10\d\d)_([A-Z]{3})_([A-Z]{3})_(?:LO|MD|HI|XX?)")
 _EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 _SENTENCES = {
   "IEO": "It's eleven o'clock",
@@ -33,6 +32,10 @@ _SENTENCES = {
   "TSI": "The surface is slick",
   "WSI": "We'll stop in a couple of minutes",
 }
+# Actor, sentence, emotion, level. One level, of 1040_ITH_SAD_X, lost a letter.
+_NAME = re.compile(
+  rf"(10\d\d)_({'|'.join(_SENTENCES)})_({'|'.join(_EMOTIONS)})_(?:LO|MD|HI|XX?)"
+)
 _WITHOUT_SPEECH = "1076_MTI_SAD_XX"
 
 
@@ -45,24 +48,19 @@ def read(path: str) -> Iterator[Utterance]:
   Raises:
     UserError: the name of a recording is not one of CREMA-D.
   """
-  clips = {}
-  for clip in recordings.find(path):
-    clips.setdefault(clip.stem, clip)
-  for name, clip in sorted(clips.items()):
-    match = _NAME.fullmatch(name)
-    if not match or match[2] not in _SENTENCES or match[3] not in _EMOTIONS:
-      raise UserError(
-        f"{clip}: not a name of CREMA-D; expected actor, sentence, emotion "
-        f"({' '.join(_EMOTIONS)}) and level (LO MD HI XX), as in "
-        "1001_DFA_ANG_XX.wav; rename or remove the file"
-      )
-    if name == _WITHOUT_SPEECH:
-      continue
-    actor, sentence, emotion = match.groups()
-    yield Utterance(
-      path=str(clip),
-      label=canonical(emotion, str(clip)),
-      speaker=actor,
-      dialogue=name,
-      text=_SENTENCES[sentence],
+  for clip in recordings.each_once(map(_parse, recordings.find(path))):
+    if clip.dialogue != _WITHOUT_SPEECH:
+      yield clip
+
+
+def _parse(clip: pathlib.Path) -> Utterance:
+  match = _NAME.fullmatch(clip.stem)
+  if not match:
+    raise UserError(
+      f"{clip}: not a name of CREMA-D; expected actor, sentence, emotion "
+      f"({' '.join(_EMOTIONS)}) and level (LO MD HI XX), as in "
+      "1001_DFA_ANG_XX.wav; rename or remove the file"
     )
+  actor, sentence, emotion = match.groups()
+  label, text = canonical(emotion, str(clip)), _SENTENCES[sentence]
+  return Utterance(str(clip), label, actor, clip.stem, text=text)

@@ -4,8 +4,8 @@ Burkhardt et al., "A database of German emotional speech", Interspeech 2005.
 Its second edition (816 clips instead of 535) has the same names.
 """
 
+import pathlib
 import re
-from collections.abc import Iterator
 
 from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
@@ -14,9 +14,7 @@ from emojax.errors import UserError
 LAYOUT = "wav/03a01Fa.wav and so on"
 SOURCE = "EMO-DB is free: https://zenodo.org/records/7447302"
 
-# Speaker, text, the first letter of the emotion's German name, version.
-_NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])[a-z]?")
-_EMOTIONS = {
+_EMOTIONS = {  # By the first letter of the German name.
   "W": "angry",  # Wut
   "L": "boredom",  # Langeweile
   "E": "disgust",  # Ekel
@@ -33,18 +31,20 @@ _SENTENCES = {
   "a07": "In sieben Stunden wird es soweit sein.",
   "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
   "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
-  "b03": (
-    "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe "
-    "Agnes besucht."
-  ),
+  "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und "
+  "habe Agnes besucht.",
   "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
   "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
+# Speaker, text, emotion, version.
+_NAME = re.compile(
+  rf"(\d\d)({'|'.join(_SENTENCES)})([{''.join(_EMOTIONS)}])[a-z]?"
+)
 _LARYNGOGRAMS = "laryng"
 
 
-def read(path: str) -> Iterator[Utterance]:
-  """Yields the clips under `path`, by name, each once.
+def read(path: str) -> list[Utterance]:
+  """Gives the clips under `path`, by name, each once.
 
   The laryngograms of the second edition (`laryngo/`), which have the names of
   the recordings, are left out.
@@ -52,23 +52,21 @@ def read(path: str) -> Iterator[Utterance]:
   Raises:
     UserError: the name of a recording is not one of EMO-DB.
   """
-  clips = {}
-  for clip in recordings.find(path):
-    if _LARYNGOGRAMS not in clip.parent.name.lower():
-      clips.setdefault(clip.stem, clip)
-  for name, clip in sorted(clips.items()):
-    match = _NAME.fullmatch(name)
-    if not match or match[2] not in _SENTENCES or match[3] not in _EMOTIONS:
-      raise UserError(
-        f"{clip}: not a name of EMO-DB; expected speaker, text, emotion "
-        f"({' '.join(_EMOTIONS)}) and version, as in 03a01Fa.wav; rename or "
-        "remove the file"
-      )
-    speaker, text, emotion = match.groups()
-    yield Utterance(
-      path=str(clip),
-      label=_EMOTIONS[emotion],
-      speaker=speaker,
-      dialogue=name,
-      text=_SENTENCES[text],
+  return recordings.each_once(
+    _parse(clip)
+    for clip in recordings.find(path)
+    if _LARYNGOGRAMS not in clip.parent.name.lower()
+  )
+
+
+def _parse(clip: pathlib.Path) -> Utterance:
+  match = _NAME.fullmatch(clip.stem)
+  if not match:
+    raise UserError(
+      f"{clip}: not a name of EMO-DB; expected speaker, text, emotion "
+      f"({' '.join(_EMOTIONS)}) and version, as in 03a01Fa.wav; rename or "
+      "remove the file"
     )
+  speaker, text, emotion = match.groups()
+  label, text = _EMOTIONS[emotion], _SENTENCES[text]
+  return Utterance(str(clip), label, speaker, clip.stem, text=text)

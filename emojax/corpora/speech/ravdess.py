@@ -4,20 +4,18 @@ Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional Speech
 and Song (RAVDESS)", PLoS ONE 13(5), 2018.
 """
 
-import pathlib
 import re
-from collections.abc import Iterator
 
-from emojax.audio import io
+from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
 from emojax.errors import UserError
 
 LAYOUT = "Actor_01/03-01-06-01-02-01-01.wav and so on"
 SOURCE = "RAVDESS is free: https://zenodo.org/records/1188976"
 
-# Modality, channel, emotion, intensity, statement, repetition, actor.
-_NAME = re.compile(r"\d\d-(\d\d)-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)")
-_SPEECH = "01"
+# Modality, channel (01: speech), emotion, intensity, statement, repetition,
+# actor.
+_NAME = re.compile(r"\d\d-01-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)")
 _EMOTIONS = {
   "01": "neutral",
   "02": "calm",
@@ -34,8 +32,8 @@ _STATEMENTS = {
 }
 
 
-def read(path: str) -> Iterator[Utterance]:
-  """Yields the spoken clips under `path`, by name, each once.
+def read(path: str) -> list[Utterance]:
+  """Gives the spoken clips under `path`, by name, each once.
 
   Copies of the corpus nest the same actors a second time, one level deeper:
   the clip nearest to `path` counts. Songs are left out.
@@ -43,24 +41,17 @@ def read(path: str) -> Iterator[Utterance]:
   Raises:
     UserError: a clip's name has a code that RAVDESS does not have.
   """
-  clips: dict[str, pathlib.Path] = {}
-  found = pathlib.Path(path).rglob("*-*-*-*-*-*-*.*")
-  for clip in sorted(found, key=lambda clip: (len(clip.parts), clip)):
-    if clip.suffix.lower() in io.SUFFIXES and _NAME.fullmatch(clip.stem):
-      clips.setdefault(clip.stem, clip)
-  for name, clip in sorted(clips.items()):
-    channel, emotion, statement, actor = _NAME.fullmatch(name).groups()
-    if channel != _SPEECH:
+  clips = []
+  for clip in recordings.find(path):
+    match = _NAME.fullmatch(clip.stem)
+    if not match:
       continue
+    emotion, statement, actor = match.groups()
     if emotion not in _EMOTIONS or statement not in _STATEMENTS:
       raise UserError(
         f"{clip}: emotion {emotion} or statement {statement} is unknown to "
         "RAVDESS (01-08 and 01-02); rename or remove the file"
       )
-    yield Utterance(
-      path=str(clip),
-      label=_EMOTIONS[emotion],
-      speaker=actor,
-      dialogue=name,
-      text=_STATEMENTS[statement],
-    )
+    label, text = _EMOTIONS[emotion], _STATEMENTS[statement]
+    clips.append(Utterance(str(clip), label, actor, clip.stem, text=text))
+  return recordings.each_once(clips)

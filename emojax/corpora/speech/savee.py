@@ -6,7 +6,6 @@ names and is left empty.
 """
 
 import re
-from collections.abc import Iterator
 
 from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
@@ -30,14 +29,14 @@ _EMOTIONS = {
 }
 
 
-def read(path: str) -> Iterator[Utterance]:
-  """Yields the clips under `path`, by speaker and name, each once.
+def read(path: str) -> list[Utterance]:
+  """Gives the clips under `path`, by speaker and name, each once.
 
   Raises:
     UserError: the name of a recording is not one of SAVEE, or neither the
       name nor a folder says who speaks.
   """
-  clips = {}
+  clips = []
   for clip in recordings.find(path):
     match = _NAME.fullmatch(clip.stem)
     speaker = match and (match[1] or clip.parent.name)
@@ -47,11 +46,6 @@ def read(path: str) -> Iterator[Utterance]:
         f"({' '.join(_SPEAKERS)}) and emotion ({' '.join(_EMOTIONS)}) and "
         "number, as in DC/sa01.wav; rename or remove the file"
       )
-    clips.setdefault((speaker, match[2] + match[3]), (clip, match[2]))
-  for (speaker, name), (clip, emotion) in sorted(clips.items()):
-    yield Utterance(
-      path=str(clip),
-      label=_EMOTIONS[emotion],
-      speaker=speaker,
-      dialogue=f"{speaker}_{name}",
-    )
+    name = f"{speaker}_{match[2]}{match[3]}"
+    clips.append(Utterance(str(clip), _EMOTIONS[match[2]], speaker, name))
+  return recordings.each_once(clips)

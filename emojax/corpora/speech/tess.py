@@ -6,7 +6,6 @@ https://doi.org/10.5683/SP2/E8H2MF.
 
 import pathlib
 import re
-from collections.abc import Iterator
 
 from emojax.corpora import recordings
 from emojax.corpora.labels import ALIASES, LABELS, canonical
@@ -25,8 +24,8 @@ _SPEAKERS = {"oa": "OAF", "oaf": "OAF", "yaf": "YAF"}
 _FOLDER = re.compile(r"(OAF|YAF)_(\w+)", re.IGNORECASE)
 
 
-def read(path: str) -> Iterator[Utterance]:
-  """Yields the clips under `path`, by name, each once.
+def read(path: str) -> list[Utterance]:
+  """Gives the clips under `path`, by name, each once.
 
   The file names say everything; folders, whose spelling varies from copy to
   copy (`OAF_Pleasant_surprise`, `YAF_pleasant_surprised`), may not contradict.
@@ -35,39 +34,33 @@ def read(path: str) -> Iterator[Utterance]:
     UserError: the name of a recording is not one of TESS, or its folder is
       that of another speaker or emotion.
   """
-  clips: dict[tuple[str, str, str], pathlib.Path] = {}
-  for clip in recordings.find(path):
-    match = _NAME.fullmatch(clip.stem)
-    if not match:
-      raise UserError(
-        f"{clip}: not a name of TESS; expected OAF or YAF, word and emotion "
-        "(angry disgust fear happy neutral ps sad), as in OAF_back_angry.wav; "
-        "rename or remove the file"
-      )
-    speaker, word, emotion = match[0].lower().split("_")
-    key = _SPEAKERS[speaker], word, canonical(emotion, str(clip))
-    _check_folder(clip, speaker=key[0], label=key[2])
-    clips.setdefault(key, clip)
-  for (speaker, word, label), clip in sorted(clips.items()):
-    yield Utterance(
-      path=str(clip),
-      label=label,
-      speaker=speaker,
-      dialogue=f"{speaker}_{word}_{label}",
-      text=f"Say the word {word}",
-    )
+  return recordings.each_once(map(_parse, recordings.find(path)))
 
 
-def _check_folder(clip: pathlib.Path, speaker: str, label: str) -> None:
-  match = _FOLDER.fullmatch(clip.parent.name)
+def _parse(clip: pathlib.Path) -> Utterance:
+  match = _NAME.fullmatch(clip.stem)
   if not match:
-    return
-  emotion = match[2].lower()
-  is_known = emotion in ALIASES or emotion in LABELS
-  if match[1].upper() != speaker or (
-    is_known and canonical(emotion, str(clip)) != label
+    raise UserError(
+      f"{clip}: not a name of TESS; expected OAF or YAF, word and emotion "
+      "(angry disgust fear happy neutral ps sad), as in OAF_back_angry.wav; "
+      "rename or remove the file"
+    )
+  speaker, word, emotion = match[0].lower().split("_")
+  speaker, label = _SPEAKERS[speaker], canonical(emotion, str(clip))
+  folder = _FOLDER.fullmatch(clip.parent.name)
+  if folder and (
+    folder[1].upper() != speaker
+    # Words that are no label, such as `1`, are not held against it.
+    or _label(folder[2]) not in (label, None)
   ):
     raise UserError(
       f"{clip}: the file is of {speaker}, {label}, the folder of another "
       "speaker or emotion; move or rename the file"
     )
+  name, text = f"{speaker}_{word}_{label}", f"Say the word {word}"
+  return Utterance(str(clip), label, speaker, name, text=text)
+
+
+def _label(word: str) -> str | None:
+  word = word.lower()
+  return word if word in LABELS else ALIASES.get(word)
