@@ -49,16 +49,13 @@ class Names:
 def make(
   split: ml_collections.ConfigDict, names: Names, validates: bool
 ) -> dict[str, Split]:
-  """The splits that a config asks for.
+  """The splits that a config asks for, by the names of their settings.
 
   Args:
     split: a `config.split` of any method but 'official', the corpus' own parts.
     names: of all utterances.
     validates: the parts are 'train', 'validation' and 'test', else 'labelled',
       'unlabelled' (as the test part, or all other sessions) and 'test'.
-
-  Returns:
-    A split for each setting, by its name.
 
   Raises:
     UserError: a misspelt method or group, a field that the method does not
@@ -77,14 +74,26 @@ def make(
         f"config.split.method = {method!r}, not with {split.method!r}: choose "
         "that method, or set the field empty"
       )
-  maker = {
+  choose = {
     "shuffle": _shuffle,
     "speakers": _by_speakers,
     "k_fold": _k_fold,
     "leave_one_out": _leave_one_out,
     "sessions": _by_sessions,
   }[split.method]
-  return dict(maker(split, names, validates))
+  made = {}
+  for setting, learn_U, test_U, third_U in choose(split, names, validates):
+    if not validates:
+      third_U = test_U if third_U is None else third_U
+      parts = {"labelled": learn_U, "unlabelled": third_U, "test": test_U}
+    else:
+      if third_U is None:
+        third_U = _hold_out(learn_U, names, split.seed)
+        learn_U = learn_U & ~third_U
+      parts = {"train": learn_U, "validation": third_U, "test": test_U}
+    rows = {part: np.flatnonzero(of_part) for part, of_part in parts.items()}
+    made[setting] = Split(rows)
+  return made
 
 
 def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
@@ -92,12 +101,8 @@ def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
 
   Each fold holds out labelled speakers, who become its test part and join the
   unlabelled part. Whole sessions are held out where the labelled part has
-  several, each with speakers of its own, else groups of speakers.
-
-  Args:
-    split: with the parts 'labelled' and 'unlabelled'.
-    names: of all utterances.
-    num_folds: at most; one a session or speaker where there are fewer.
+  several, each with speakers of its own, else groups of speakers. There are
+  `num_folds`, or one a session or speaker where these are fewer.
 
   Raises:
     UserError: the labelled part has one speaker only.
@@ -123,20 +128,25 @@ def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
   return folds
 
 
-def _shuffle(split, names, validates) -> Iterator[tuple[str, Split]]:
+# Each of these yields settings: who learns, who is tested, and who validates or
+# is unlabelled (None is the usual), as masks [U].
+_Settings = Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]
+
+
+def _shuffle(split, names: Names, validates: bool) -> _Settings:
   """Holds out a fifth of the speakers of each corpus.
 
   With the seed 42 the test speakers are the held-out ones of the published
   speech emotion classifier, `GroupShuffleSplit(0.2, 42)`. It took its best
   epoch on them; here the validation part is a fifth of the other speakers.
   """
-  speaker_U, corpus_U = names.speaker_U, names.corpus_U
-  tuple(_speakers_by_corpus(speaker_U, corpus_U, 2 + validates))
-  learn, test = _hold_out(np.arange(len(speaker_U)), names, split.seed)
-  yield "unseen speakers", _split(split, names, validates, learn, test)
+  everybody_U = np.full(len(names.speaker_U), True)
+  tuple(_speakers_by_corpus(everybody_U, names, 2 + validates))  # Enough?
+  test_U = _hold_out(everybody_U, names, split.seed)
+  yield "unseen speakers", ~test_U, test_U, None
 
 
-def _by_speakers(split, names, validates) -> Iterator[tuple[str, Split]]:
+def _by_speakers(split, names: Names, validates: bool) -> _Settings:
   """Tests, and validates, on speakers that are named; the others teach."""
   known = sorted(set(names.speaker_U.tolist()))
   chosen = []
@@ -157,19 +167,17 @@ def _by_speakers(split, names, validates) -> Iterator[tuple[str, Split]]:
       f"config.split: {', '.join(both)} validates and tests; name each speaker "
       "once"
     )
-  learn_U = ~np.isin(names.speaker_U, np.concatenate(chosen))
+  masks = [np.isin(names.speaker_U, who) for who in chosen]
+  learn_U = ~np.any(masks, axis=0)
   if not learn_U.any():
     raise UserError(
       "config.split: no speaker is left to learn from; there are "
       f"{', '.join(known)}"
     )
-  rows = [np.flatnonzero(np.isin(names.speaker_U, who)) for who in chosen]
-  parts = np.flatnonzero(learn_U), rows[-1], rows[0]
-  setting = f"unseen {', '.join(chosen[-1])}"
-  yield setting, _split(split, names, validates, *parts)
+  yield f"unseen {', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
 
 
-def _k_fold(split, names, validates) -> Iterator[tuple[str, Split]]:
+def _k_fold(split, names: Names, validates: bool) -> _Settings:
   """Tests each of K groups of speakers in turn; the next group validates."""
   num_folds = split.num_folds
   if num_folds < 2 + validates:
@@ -181,41 +189,33 @@ def _k_fold(split, names, validates) -> Iterator[tuple[str, Split]]:
     raise UserError(
       f"config.split.num_folds = {num_folds}: one fold tests, {needs}"
     )
-  speaker_U, corpus_U = names.speaker_U, names.corpus_U
-  fold_U = np.zeros(len(speaker_U), int)
-  for _, known in _speakers_by_corpus(speaker_U, corpus_U, num_folds):
+  fold_U = np.zeros(len(names.speaker_U), int)
+  for _, known in _speakers_by_corpus(fold_U == 0, names, num_folds):
     dealt = np.random.default_rng(split.seed).permutation(known)
     for fold, group in enumerate(np.array_split(dealt, num_folds)):
-      fold_U[np.isin(speaker_U, group)] = fold
+      fold_U[np.isin(names.speaker_U, group)] = fold
   for fold in range(num_folds):
     test_U = fold_U == fold
-    validation_U = (fold_U == (fold + 1) % num_folds) & validates
-    parts = (~test_U & ~validation_U, test_U, validation_U)
-    rows = map(np.flatnonzero, parts)
-    yield f"fold {fold + 1}", _split(split, names, validates, *rows)
+    validation_U = fold_U == (fold + 1) % num_folds if validates else test_U
+    yield f"fold {fold + 1}", ~test_U & ~validation_U, test_U, validation_U
 
 
-def _leave_one_out(split, names, validates) -> Iterator[tuple[str, Split]]:
+def _leave_one_out(split, names: Names, validates: bool) -> _Settings:
   """Tests each group in turn; a fifth of the others' speakers validate."""
-  group_U = {
-    "speaker": names.speaker_U,
-    "session": names.session_U,
-    "corpus": names.corpus_U,
-  }[split.group]
+  group_U = getattr(names, f"{split.group}_U")
   known = sorted(set(group_U.tolist()) - {""})
   if len(known) < 2:
     raise UserError(
       f"config.split.group = {split.group!r}: the data have {len(known)} of "
-      f"them, and leaving one out takes two; choose another of "
+      "them, and leaving one out takes two; choose another of "
       f"{', '.join(GROUPS)}"
     )
   for name in known:
-    test = np.flatnonzero(group_U == name)
-    learn = np.flatnonzero((group_U != name) & (group_U != ""))
-    yield f"without {name}", _split(split, names, validates, learn, test)
+    test_U = group_U == name
+    yield f"without {name}", ~test_U & (group_U != ""), test_U, None
 
 
-def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
+def _by_sessions(split, names: Names, validates: bool) -> _Settings:
   """As Lian et al., e.g. TS 1234: the digits of the labelled sessions.
 
   A fifth of their speakers validate.
@@ -244,56 +244,35 @@ def _by_sessions(split, names, validates) -> Iterator[tuple[str, Split]]:
       known = set(session_U[names.corpus_U == corpus].tolist()) - {""}
       missing = [name for name in (*chosen, test) if name not in known]
       if missing:
-        have = (
-          f"are {', '.join(sorted(known))}"
-          if known
-          else (
-            "are none: give a session for each utterance, or choose another "
-            "config.split.method"
-          )
+        there = ", ".join(sorted(known)) or (
+          "none: give a session for each utterance, or choose another "
+          "config.split.method"
         )
         raise UserError(
           f"{where}: {corpus or 'the data'}: no session {', '.join(missing)}; "
-          f"there {have}"
+          f"there are {there}"
         )
-    learn_U, test_U = np.isin(session_U, chosen), session_U == test
-    rows = np.flatnonzero(learn_U), np.flatnonzero(test_U)
-    made = _split(split, names, validates, *rows)
-    if not validates:
-      made.parts["unlabelled"] = np.flatnonzero(~learn_U)
-    yield setting, made
+    learn_U = np.isin(session_U, chosen)
+    yield setting, learn_U, session_U == test, None if validates else ~learn_U
 
 
-def _split(split, names, validates, learn, test, validation=None) -> Split:
-  """Parts by name; what validates is drawn where it is not given."""
-  if not validates:
-    return Split({"labelled": learn, "unlabelled": test, "test": test})
-  if validation is None:
-    learn, validation = _hold_out(learn, names, split.seed)
-  return Split({"train": learn, "validation": validation, "test": test})
-
-
-def _hold_out(
-  rows: np.ndarray, names: Names, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Parts `rows` into the rest and a fifth of the speakers of each corpus."""
-  kept, held_out = [], []
-  speaker_N, corpus_N = names.speaker_U[rows], names.corpus_U[rows]
-  for corpus, _ in _speakers_by_corpus(speaker_N, corpus_N, 2):
-    of_corpus = np.flatnonzero(corpus_N == corpus)
+def _hold_out(rest_U: np.ndarray, names: Names, seed: int) -> np.ndarray:
+  """A fifth of the speakers of each corpus, of those in a mask: a mask [U]."""
+  held_out_U = np.zeros_like(rest_U)
+  for corpus, _ in _speakers_by_corpus(rest_U, names, 2):
+    rows = np.flatnonzero(rest_U & (names.corpus_U == corpus))
     shuffler = GroupShuffleSplit(1, test_size=_SHARE, random_state=seed)
-    rest, out = next(shuffler.split(of_corpus, groups=speaker_N[of_corpus]))
-    kept.append(rows[of_corpus[rest]])
-    held_out.append(rows[of_corpus[out]])
-  return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
+    _, out = next(shuffler.split(rows, groups=names.speaker_U[rows]))
+    held_out_U[rows[out]] = True
+  return held_out_U
 
 
 def _speakers_by_corpus(
-  speaker_U: np.ndarray, corpus_U: np.ndarray, least: int
+  mask_U: np.ndarray, names: Names, least: int
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields each corpus and its speakers, who have to be at least so many."""
-  for corpus in np.unique(corpus_U):
-    known = np.unique(speaker_U[corpus_U == corpus])
+  for corpus in np.unique(names.corpus_U[mask_U]):
+    known = np.unique(names.speaker_U[mask_U & (names.corpus_U == corpus)])
     if len(known) < least:
       raise UserError(
         f"{corpus or 'the data'}: {len(known)} speakers "
