@@ -18,7 +18,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from concurrent import futures
 
 from emojax.errors import UserError
@@ -91,10 +90,7 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
 
   Args:
     corpus: one of `names()`.
-    folder: where to put the folder of the corpus; made if it is missing.
-
-  Returns:
-    The folder of the corpus, for its reader.
+    folder: the one of the corpus, which is returned, is made within it.
 
   Raises:
     UserError: it is not known here, no network, an answer other than the file,
@@ -113,13 +109,12 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
     work.mkdir(parents=True, exist_ok=True)
     content = work / "content"
     if corpus in _ARCHIVES:
-      archive = _download(_ARCHIVES[corpus], work, visible=True)
-      archives.unpack(archive, content)
+      archives.unpack(_download(_ARCHIVES[corpus], work, True), content)
       entries = list(content.iterdir())
       if len(entries) == 1 and entries[0].is_dir():  # One folder holds it all.
         content = entries[0]
     else:
-      _download_listed(_LISTS[corpus], _READ_LIST[corpus], work, content)
+      _download_listed(corpus, work, content)
     content.rename(corpus_folder)
     shutil.rmtree(work)
   return corpus_folder
@@ -148,22 +143,14 @@ def _tess(text: str) -> list[Download]:
   ]
 
 
-_READ_LIST: dict[str, Callable[[str], list[Download]]] = {
-  "crema_d": _crema_d,
-  "tess": _tess,
-}
-
-
 def _download_listed(
-  index: Download,
-  read_list: Callable[[str], list[Download]],
-  work: pathlib.Path,
-  content: pathlib.Path,
+  corpus: str, work: pathlib.Path, content: pathlib.Path
 ) -> None:
   """Downloads each file of a list into `content`, several at once."""
+  index = _LISTS[corpus]
   text = _download(index, work).read_text("utf-8", "replace")
   try:
-    downloads = read_list(text)
+    downloads = {"crema_d": _crema_d, "tess": _tess}[corpus](text)
   except (KeyError, TypeError, ValueError) as error:
     (work / index.name).unlink()
     raise UserError(
@@ -193,11 +180,14 @@ def _download(
     return path
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f"{path.name}.part")
-  why = ""
   for pause in _PAUSES:
     time.sleep(pause)
     try:
-      is_whole = _append(item.url, part, visible)
+      if _append(item.url, part, visible):
+        _verify(item, part)
+        os.replace(part, path)
+        return path
+      why = "the connection broke"
     except urllib.error.HTTPError as error:
       why = f"the server answers {error.code} {error.reason}"
       if error.code < 500:
@@ -206,12 +196,6 @@ def _download(
       why = f"no connection ({error.reason})"
     except _BROKEN as error:
       why = f"the connection broke ({error or type(error).__name__})"
-    else:
-      if is_whole:
-        _verify(item, part)
-        os.replace(part, path)
-        return path
-      why = "the connection broke"
   kept = part.stat().st_size if part.exists() else 0
   raise UserError(
     f"{item.url}: {why}; {kept / _MEBIBYTE:.1f} MiB of it are kept in "

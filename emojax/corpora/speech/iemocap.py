@@ -31,12 +31,9 @@ _TRANSCRIPT = re.compile(r"(Ses\d\d[FM]_\w+) \[[\d.]+-[\d.]+\]: ?(.*)")
 def read(path: str) -> Iterator[Utterance]:
   """Yields all evaluated utterances, dialogue by dialogue, turn by turn.
 
+  `path` is the folder of Session1 to Session5, or holds `IEMOCAP_full_release`.
   A recording that is missing is yielded too: whoever reads the audio names it
   and counts it among the unreadable ones.
-
-  Args:
-    path: the folder of Session1 to Session5, or the one that holds
-      `IEMOCAP_full_release`.
 
   Raises:
     UserError: a session without evaluations, a line that is not in their
@@ -62,18 +59,15 @@ def _read(path: str) -> Iterator[Utterance]:
   root = pathlib.Path(path)
   if (root / "IEMOCAP_full_release").is_dir():
     root = root / "IEMOCAP_full_release"
-  for session in sorted(root.glob("Session[0-9]")):
-    if session.is_dir():
-      yield from _read_session(session)
-
-
-def _read_session(session: pathlib.Path) -> Iterator[Utterance]:
-  folder = session / "dialog" / "EmoEvaluation"
-  evaluations = _text_files(folder)
-  if not evaluations:
-    raise UserError(f"{folder}: no evaluations (*.txt); expected {LAYOUT}")
-  for evaluation in evaluations:
-    yield from _read_dialogue(session, evaluation)
+  for session in filter(pathlib.Path.is_dir, sorted(root.glob("Session[0-9]"))):
+    folder = session / "dialog" / "EmoEvaluation"
+    # macOS left hidden `._` files in Session5.
+    names = (path for path in folder.glob("*.txt") if path.name[0] != ".")
+    evaluations = sorted(names)
+    if not evaluations:
+      raise UserError(f"{folder}: no evaluations (*.txt); expected {LAYOUT}")
+    for evaluation in evaluations:
+      yield from _read_dialogue(session, evaluation)
 
 
 def _read_dialogue(
@@ -81,7 +75,11 @@ def _read_dialogue(
 ) -> list[Utterance]:
   """Reads a dialogue; the turns follow the time at which they start."""
   dialogue = evaluation.stem
-  texts = _read_transcripts(session / "dialog" / "transcriptions", dialogue)
+  transcript = session / "dialog" / "transcriptions" / evaluation.name
+  # A copy may lack the transcripts.
+  lines = _read_lines(transcript) if transcript.is_file() else ()
+  matches = (_TRANSCRIPT.fullmatch(line.strip()) for line in lines)
+  texts = {match[1]: match[2].strip() for match in matches if match}
   wav = session / "sentences" / "wav" / dialogue
   turns = []
   for number, line in enumerate(_read_lines(evaluation), 1):
@@ -109,20 +107,6 @@ def _read_dialogue(
     )
     for turn, (_, name, prefix, letter, label) in enumerate(sorted(turns))
   ]
-
-
-def _read_transcripts(folder: pathlib.Path, dialogue: str) -> dict[str, str]:
-  """Gives the words of each utterance; a copy may lack the transcripts."""
-  path = folder / f"{dialogue}.txt"
-  if not path.is_file():
-    return {}
-  matches = (_TRANSCRIPT.fullmatch(line.strip()) for line in _read_lines(path))
-  return {match[1]: match[2].strip() for match in matches if match}
-
-
-def _text_files(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Text files without the `._` ones that macOS left in Session5."""
-  return sorted(p for p in folder.glob("*.txt") if p.name[0] != ".")
 
 
 def _read_lines(path: pathlib.Path) -> list[str]:

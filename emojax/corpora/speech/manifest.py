@@ -1,6 +1,7 @@
 """The user's own recordings, listed in a CSV file."""
 
 import csv
+import functools
 import pathlib
 from collections import Counter
 from collections.abc import Iterator
@@ -18,26 +19,18 @@ SOURCE = "paths in it are relative to the file's own folder"
 _REQUIRED = ("label", "speaker")
 
 
-def read(path: str) -> Iterator[Utterance]:
+def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
   """Yields the rows of a manifest, in its order.
 
   Without a dialogue, a recording is a dialogue of its own. Without a turn, the
   turns of a dialogue are in the order of the rows. An empty label is allowed:
-  the recording is used without one.
+  the recording is used without one. For `read_text`, paths may be empty, or of
+  no file.
 
   Raises:
     UserError: no CSV file in UTF-8, a missing column, a broken row, an unknown
       label, an empty speaker, a missing recording; with its line number.
   """
-  return _read(path, needs_audio=True)
-
-
-def read_text(path: str) -> Iterator[Utterance]:
-  """The same for the text alone: paths may be empty, or of no file."""
-  return _read(path, needs_audio=False)
-
-
-def _read(path: str, needs_audio: bool) -> Iterator[Utterance]:
   manifest = pathlib.Path(path)
   if manifest.is_dir():
     raise UserError(f"{manifest}: a folder; expected {LAYOUT}")
@@ -65,12 +58,11 @@ def _read(path: str, needs_audio: bool) -> Iterator[Utterance]:
       ) from error
 
 
+read_text = functools.partial(read, needs_audio=False)
+
+
 def _read_row(
-  row: dict,
-  where: str,
-  folder: pathlib.Path,
-  rows_of: Counter,
-  needs_audio: bool,
+  row: dict, where: str, folder: pathlib.Path, rows_of: Counter, needs_audio
 ) -> Utterance:
   """Checks one row; counts in `rows_of` how many a dialogue has had."""
   if None in row or None in row.values():
@@ -89,25 +81,14 @@ def _read_row(
     raise UserError(f"{where}: no such file: {recording}")
   dialogue = row.get("dialogue") or f"{name} ({where.rpartition(', ')[2]})"
   session = normalise_session(row.get("session", ""))
-  turn = _read_turn(row.get("turn"), where, rows_of[session, dialogue])
+  turn = row.get("turn") or rows_of[session, dialogue]
   rows_of[session, dialogue] += 1
-  return Utterance(
-    path=str(recording) if recording.is_file() else "",
-    label=canonical(row["label"], where),
-    speaker=row["speaker"],
-    dialogue=dialogue,
-    turn=turn,
-    session=session,
-    text=row.get("text", ""),
-  )
-
-
-def _read_turn(text: str | None, where: str, default: int) -> int:
-  if not text:
-    return default
   try:
-    return int(text)
+    turn = int(turn)
   except ValueError as error:
     raise UserError(
-      f"{where}: turn {text!r} is no whole number; correct or remove it"
+      f"{where}: turn {turn!r} is no whole number; correct or remove it"
     ) from error
+  path = str(recording) if recording.is_file() else ""
+  label, text = canonical(row["label"], where), row.get("text", "")
+  return Utterance(path, label, row["speaker"], dialogue, turn, session, text)

@@ -6,10 +6,11 @@ beside it, as `SOURCE` says.
 """
 
 import csv
-import io as memory
+import functools
+import io
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from emojax.corpora import recordings
 from emojax.corpora.labels import canonical
@@ -42,26 +43,19 @@ _AGAIN = "final_videos_test"
 _C1_CONTROLS = re.compile("[\x80-\x9f]")
 
 
-def read(path: str) -> Iterator[Utterance]:
+def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
   """Yields all utterances, part by part, in the order of the release.
 
   The session is the official part: `train`, `dev` or `test`. A few clips of
   the release are missing or damaged; they are yielded too, and whoever reads
-  the audio names them and counts them among the unreadable ones.
+  the audio names them and counts them among the unreadable ones. `read_text`
+  takes the annotation files alone; paths are those of clips that are there.
 
   Raises:
     UserError: an annotation file is missing or not in its format, an unknown
       label, or a part without any audio.
   """
-  return _read(pathlib.Path(path), needs_audio=True)
-
-
-def read_text(path: str) -> Iterator[Utterance]:
-  """The same from the annotation files alone; paths of clips where they are."""
-  return _read(pathlib.Path(path), needs_audio=False)
-
-
-def _read(root: pathlib.Path, needs_audio: bool) -> Iterator[Utterance]:
+  root = pathlib.Path(path)
   for part, folder in _PARTS.items():
     # The archives of the release unpack into train/, dev/ and test/.
     annotations = _nearest(root, f"{part}_sent_emo.csv")
@@ -69,47 +63,54 @@ def _read(root: pathlib.Path, needs_audio: bool) -> Iterator[Utterance]:
     if not annotations or (needs_audio and not clips):
       missing = folder if annotations else f"{part}_sent_emo.csv"
       raise UserError(f"{root}: no {missing}; expected {LAYOUT}; {SOURCE}")
-    audio = _find_audio(clips)
+    found = recordings.find(clips) if clips else []
+    # The best copy of a clip comes first, and keeps the name.
+    audio = {clip.stem: clip for clip in reversed(found)}
     if needs_audio and not audio:
       raise UserError(
         f"{clips}: no audio; MELD has video, of which the audio is extracted "
         f"once, in this folder, with {_CONVERT}"
       )
-    yield from _read_part(
-      part, annotations, audio, clips if needs_audio else None
-    )
+    for where, row in _read_rows(annotations):
+      dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
+      name = f"dia{dialogue}_utt{turn}"
+      clip = audio.get(name) or audio.get(_AGAIN + name)
+      if needs_audio and not clip:
+        clip = clips / f"{name}.wav"
+      label = canonical(row["Emotion"], where)
+      names = row["Speaker"].strip(), dialogue, int(turn), part
+      yield Utterance(str(clip or ""), label, *names, row["Utterance"].strip())
+
+
+read_text = functools.partial(read, needs_audio=False)
 
 
 def _nearest(root: pathlib.Path, name: str) -> pathlib.Path | None:
-  found = sorted(root.rglob(name), key=lambda path: (len(path.parts), path))
-  return found[0] if found else None
+  found = root.rglob(name)
+  return min(found, key=lambda path: (len(path.parts), path), default=None)
 
 
-def _find_audio(folder: pathlib.Path | None) -> dict[str, pathlib.Path]:
-  """The best copy of each clip, by name."""
-  audio: dict[str, pathlib.Path] = {}
-  for clip in recordings.find(folder) if folder else ():
-    audio.setdefault(clip.stem, clip)
-  return audio
-
-
-def _read_part(
-  part: str,
-  annotations: pathlib.Path,
-  audio: Mapping[str, pathlib.Path],
-  folder: pathlib.Path | None,
-) -> Iterator[Utterance]:
-  """Yields a part; a missing clip is said to be in `folder`, or nowhere."""
-  reader = csv.DictReader(memory.StringIO(_decode(annotations), newline=""))
+def _read_rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
+  """Yields the rows of an annotation file, and where each one is."""
+  again = "copy the file from the release again"
+  reader = csv.DictReader(io.StringIO(_decode(path), newline=""))
   missing = set(_COLUMNS) - set(reader.fieldnames or [])
   if missing:
     raise UserError(
-      f"{annotations}, line 1: no column {', '.join(sorted(missing))}; copy "
-      "the file from the release again"
+      f"{path}, line 1: no column {', '.join(sorted(missing))}; {again}"
     )
   for row in reader:
-    where = f"{annotations}, line {reader.line_num}"
-    yield _read_row(row, part, where, audio, folder)
+    where = f"{path}, line {reader.line_num}"
+    if any(row[column] is None for column in _COLUMNS):
+      raise UserError(f"{where}: fewer fields than columns; {again}")
+    dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
+    speaker = row["Speaker"].strip()
+    if not (dialogue.isdecimal() and turn.isdecimal() and speaker):
+      raise UserError(
+        f"{where}: speaker {speaker!r}, dialogue {dialogue!r}, utterance "
+        f"{turn!r}; expected a name and two numbers; {again}"
+      )
+    yield where, row
 
 
 def _decode(path: pathlib.Path) -> str:
@@ -125,39 +126,4 @@ def _decode(path: pathlib.Path) -> str:
     text = content.decode("latin-1")
   return _C1_CONTROLS.sub(
     lambda match: match[0].encode("latin-1").decode("cp1252", "replace"), text
-  )
-
-
-def _read_row(
-  row: Mapping[str, str],
-  part: str,
-  where: str,
-  audio: Mapping[str, pathlib.Path],
-  folder: pathlib.Path | None,
-) -> Utterance:
-  if any(row[column] is None for column in _COLUMNS):
-    raise UserError(
-      f"{where}: fewer fields than columns; copy the file from the release "
-      "again"
-    )
-  dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
-  speaker = row["Speaker"].strip()
-  if not (dialogue.isdecimal() and turn.isdecimal() and speaker):
-    raise UserError(
-      f"{where}: speaker {speaker!r}, dialogue {dialogue!r}, utterance "
-      f"{turn!r}; expected a name and two numbers; copy the file from the "
-      "release again"
-    )
-  name = f"dia{dialogue}_utt{turn}"
-  clip = audio.get(name) or audio.get(_AGAIN + name)
-  if not clip and folder:
-    clip = folder / f"{name}.wav"
-  return Utterance(
-    path=str(clip or ""),
-    label=canonical(row["Emotion"], where),
-    speaker=speaker,
-    dialogue=dialogue,
-    turn=int(turn),
-    session=part,
-    text=row["Utterance"].strip(),
   )
