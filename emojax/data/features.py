@@ -5,6 +5,7 @@ Acoustic functionals: openSMILE (Eyben et al. 2010) with `ComParE_2016`
 values). The lexical ones are in `text_features`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import multiprocessing
@@ -83,10 +84,8 @@ def extract(
         f"a transcript; add them, or choose {NOTHING!r}"
       )
     chosen = data.text_features, data.text_encoder, data.text_revision
-    text = lexical.extract(texts, *chosen, cache_dir)
-    table = dataclasses.replace(
-      table, features={**table.features, "text": text}
-    )
+    found = {"text": lexical.extract(texts, *chosen, cache_dir)}
+    table = dataclasses.replace(table, features=table.features | found)
   return table
 
 
@@ -111,11 +110,7 @@ def _annotations(utterances, corpora, digests) -> FeatureTable:
 
 
 def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
-  """Runs openSMILE over one recording.
-
-  Args:
-    samples: float32 [S] at `SAMPLE_RATE`.
-    audio_features: a name in `AUDIO_FEATURES`.
+  """Runs openSMILE over a recording, float32 [S] at `SAMPLE_RATE`.
 
   Returns:
     float32 [D]; NaN where the recording is too short for a value.
@@ -124,6 +119,13 @@ def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
     warnings.filterwarnings("ignore", "Segment too short", UserWarning)
     table = _smile(audio_features).process_signal(samples, SAMPLE_RATE)
   return table.to_numpy(np.float32)[0]
+
+
+@functools.cache
+def _smile(audio_features: str) -> opensmile.Smile:
+  return opensmile.Smile(
+    opensmile.FeatureSet[audio_features], opensmile.FeatureLevel.Functionals
+  )
 
 
 def _audio_matrix(
@@ -143,61 +145,49 @@ def _audio_matrix(
     else:
       rows_of.setdefault(digest, []).append(row)
 
-  kept = Vectors(pathlib.Path(cache_dir, _settings_name(name)))
-  vectors = {digest: _restore(kept, digest, name) for digest in rows_of}
-  pending = [digest for digest in rows_of if vectors[digest] is None]
-  if pending:
+  # Everything that changes a value is in the name of the folder.
+  version = f"opensmile-{opensmile.__version__}"
+  kept = Vectors(
+    pathlib.Path(cache_dir, f"{name}-{version}-{SAMPLE_RATE}Hz-mono-soxrHQ")
+  )
+  vectors = {}
+  for digest in rows_of:
+    vector = kept.get(digest)
+    if vector is not None and len(vector) == AUDIO_FEATURES[name]:
+      vectors[digest] = vector
+  missing = [digest for digest in rows_of if digest not in vectors]
+  jobs = {digest: paths[rows_of[digest][0]] for digest in missing}
+  if jobs:
     kept.make()
-  jobs = {digest: paths[rows_of[digest][0]] for digest in pending}
-  for digest, why in _run(jobs, name, kept, data.num_workers):
-    vectors[digest] = None if why else _restore(kept, digest, name)
-    if why:
-      for row in rows_of[digest]:
-        skips.add(io.UnreadableAudio(paths[row], why))
-    elif vectors[digest] is None:
-      raise UserError(
-        f"{kept.folder}: a file is damaged as soon as written; check the disk"
-      )
-  usable = [
-    row
-    for row, digest in enumerate(digests)
-    if isinstance(digest, str) and vectors[digest] is not None
-  ]
+  # Closed, so that an error stops the workers.
+  with contextlib.closing(_run(jobs, name, data.num_workers)) as done:
+    for digest, found in done:
+      if isinstance(found, str):
+        for row in rows_of[digest]:
+          skips.add(io.UnreadableAudio(paths[row], found))
+      else:
+        vectors[digest] = found
+        kept.put(digest, found)
+  usable = [row for row, digest in enumerate(digests) if digest in vectors]
   if not usable:
     raise UserError(f"no recording is usable; first: {skips.found[0]}")
   return np.stack([vectors[digests[row]] for row in usable]), usable
 
 
-def _settings_name(audio_features: str) -> str:
-  """Names the folder of the cache after everything that changes a value."""
-  version = opensmile.__version__
-  return f"{audio_features}-opensmile-{version}-{SAMPLE_RATE}Hz-mono-soxrHQ"
-
-
-def _restore(kept: Vectors, digest: str, name: str) -> np.ndarray | None:
-  vector = kept.get(digest)
-  is_whole = vector is not None and len(vector) == AUDIO_FEATURES[name]
-  return vector if is_whole else None
-
-
 def _run(
-  jobs: Mapping[str, str], audio_features: str, kept: Vectors, num_workers: int
-) -> Iterator[tuple[str, str]]:
-  """Fills the cache; yields each digest as it is done, and why if it is not.
+  jobs: Mapping[str, str], audio_features: str, num_workers: int
+) -> Iterator[tuple[str, np.ndarray | str]]:
+  """Yields the features of recordings, by digest, or why there are none.
 
-  Args:
-    jobs: the recording for each digest that the cache lacks.
-    audio_features: a name in `AUDIO_FEATURES`.
-    kept: the cache.
-    num_workers: number of processes; 0: one a core.
+  There are `num_workers` processes; 0: one a core.
   """
   if not jobs:
     return
   description = f"openSMILE {audio_features}"
   num_workers = min(num_workers or os.cpu_count() or 1, len(jobs))
-  if num_workers < 2:
+  if num_workers == 1:
     for digest, path in progress(jobs.items(), len(jobs), description):
-      yield digest, _work(path, audio_features, kept, digest)
+      yield digest, _work(path, audio_features)
     return
   # JAX's threads are alive in this process: a fork could inherit their locks.
   context = multiprocessing.get_context("spawn")
@@ -205,7 +195,7 @@ def _run(
   try:
     try:
       running = {
-        pool.submit(_work, path, audio_features, kept, digest): digest
+        pool.submit(_work, path, audio_features): digest
         for digest, path in jobs.items()
       }
     except (OSError, ValueError) as error:
@@ -241,8 +231,8 @@ def _follow_parent() -> None:
   os._exit(1)
 
 
-def _work(path: str, audio_features: str, kept: Vectors, digest: str) -> str:
-  """Extracts one recording into the cache; returns why not, or ''."""
+def _work(path: str, audio_features: str) -> np.ndarray | str:
+  """Gives the features of a recording, or why it has none."""
   try:
     samples = io.read(path, SAMPLE_RATE)
   except io.UnreadableAudio as error:
@@ -254,12 +244,4 @@ def _work(path: str, audio_features: str, kept: Vectors, digest: str) -> str:
       f"openSMILE has {finite} of {len(vector)} values for "
       f"{len(samples) / SAMPLE_RATE:.2f} s"
     )
-  kept.put(digest, vector)
-  return ""
-
-
-@functools.cache
-def _smile(audio_features: str) -> opensmile.Smile:
-  return opensmile.Smile(
-    opensmile.FeatureSet[audio_features], opensmile.FeatureLevel.Functionals
-  )
+  return vector

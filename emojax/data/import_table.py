@@ -85,14 +85,12 @@ def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
       f"{source}: dialogue {dialogue!r} is not named as in IEMOCAP "
       "(Ses01F_impro01); only that corpus can be imported"
     )
-  prefix, session = match.groups()
-  names = _of_dialogue(videos, "videoIDs", dialogue, source)
-  speakers = _of_dialogue(videos, "videoSpeakers", dialogue, source)
-  labels = _of_dialogue(videos, "videoLabels", dialogue, source)
+  columns = (
+    _of_dialogue(videos, f"video{field}", dialogue, source)
+    for field in ("IDs", "Speakers", "Labels")
+  )
   rows = []
-  for turn, (name, letter, label) in enumerate(
-    zip(names, speakers, labels, strict=True)
-  ):
+  for turn, (name, letter, label) in enumerate(zip(*columns, strict=True)):
     # `reprlib`: these may be anything, nested to any depth.
     where = f"{source}: utterance {reprlib.repr(name)} of {dialogue}"
     named = isinstance(name, str) and _UTTERANCE.fullmatch(name)
@@ -106,9 +104,9 @@ def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
         f"{where}: label {reprlib.repr(label)} is not one of 0 to "
         f"{len(_LABELS) - 1} ({', '.join(_LABELS)})"
       )
-    speaker = (named[1] if named else prefix) + letter
-    session_name = normalise_session(session)
-    rows.append((_LABELS[label], speaker, dialogue, turn, session_name))
+    speaker = (named or match)[1] + letter
+    session = normalise_session(match[2])
+    rows.append((_LABELS[label], speaker, dialogue, turn, session))
   return rows
 
 
@@ -141,7 +139,7 @@ def _of_dialogue(videos: dict, field: str, dialogue: str, source) -> Sequence:
     raise UserError(f"{source}: {field} lacks the dialogue {dialogue}")
   values = _plain(videos[field][dialogue])
   if isinstance(values, list | tuple):
-    values = [_plain(value) for value in values]
+    values = list(map(_plain, values))
   elif not isinstance(values, np.ndarray) or not values.ndim:
     raise UserError(f"{source}: {field} of {dialogue} is no list")
   if field != "videoIDs":
@@ -215,6 +213,10 @@ def _frombuffer(content, dtype, shape, order, axis_order=None):
   return values.reshape(shape, order=order)
 
 
+def _scalar(dtype, content):
+  return dtype.parse(content)[0].item()
+
+
 def _encode(text: str, encoding: str) -> bytes:
   """`_codecs.encode` as Python 3 writes it for bytes in old protocols."""
   if encoding != "latin1":
@@ -224,12 +226,10 @@ def _encode(text: str, encoding: str) -> bytes:
 
 def _make_dict(items: object = None) -> dict:
   """Python 2 gives an ordered dict its items; others are filled afterwards."""
-  made = {}
-  for key, value in items if isinstance(items, list) else ():
-    if not isinstance(key, str | int):
-      raise TypeError("keys other than strings and numbers")
-    made[key] = value
-  return made
+  pairs = items if isinstance(items, list) else []
+  if not all(isinstance(key, str | int) for key, _ in pairs):
+    raise TypeError("keys other than strings and numbers")
+  return dict(pairs)
 
 
 def _names() -> dict[str, object]:
@@ -242,12 +242,8 @@ def _names() -> dict[str, object]:
     "collections.defaultdict": _make_dict,
   }
   for core in ("numpy.core", "numpy._core"):  # NumPy 2 has moved it
-    names[f"{core}.multiarray._reconstruct"] = lambda kind, shape, code: (
-      _Array()
-    )
-    names[f"{core}.multiarray.scalar"] = lambda dtype, content: dtype.parse(
-      content
-    )[0].item()
+    names[f"{core}.multiarray._reconstruct"] = lambda *_: _Array()
+    names[f"{core}.multiarray.scalar"] = _scalar
     names[f"{core}.numeric._frombuffer"] = _frombuffer
   for module in ("builtins", "__builtin__"):
     for kind in ("set", "frozenset"):

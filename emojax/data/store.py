@@ -100,15 +100,12 @@ class Sequences(Sequence):
 
 
 def open_or_create(
-  folder: pathlib.Path,
-  compute: Callable[[Writer], Mapping[str, np.ndarray]],
+  folder: pathlib.Path, compute: Callable[[Writer], Mapping[str, np.ndarray]]
 ) -> Store:
   """Opens a store, or computes it first.
 
-  Args:
-    folder: of the store; its name says what is in it.
-    compute: gives all rows of the large array to the writer, at least one, and
-      returns the small arrays, which may be strings.
+  `compute` gives all rows of the large array to the writer, at least one, and
+  returns the small arrays, which may be strings.
 
   Raises:
     UserError: the folder cannot be written, the disk is full, or the store is

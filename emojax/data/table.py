@@ -66,12 +66,10 @@ ANNOTATIONS = tuple(
 
 
 def dialogues(table: FeatureTable) -> list[np.ndarray]:
-  """Gives the rows of each conversation in the order of its turns.
+  """Gives the rows int64 [L] of each conversation in the order of its turns.
 
-  Two sessions may use the same name for a dialogue: they stay apart.
-
-  Returns:
-    int64 arrays [L], in the order in which the dialogues first appear.
+  Conversations are in the order in which they first appear. Two sessions may
+  use the same name for a dialogue: they stay apart.
   """
   groups: dict[tuple[str, str], list[int]] = {}
   names = zip(table.session, table.dialogue, strict=True)
@@ -144,11 +142,11 @@ def load(path: str | os.PathLike) -> FeatureTable:
     UserError: no such file, no feature table, or one that breaks the contract.
   """
   arrays = _read_arrays(path)
-  missing = [name for name in _REQUIRED if name not in arrays]
+  missing = ", ".join(name for name in _REQUIRED if name not in arrays)
   if missing:
     raise UserError(
-      f"{path}: no array {', '.join(missing)}; a feature table has label, "
-      f"speaker, dialogue, turn, session, and audio or text; this one has "
+      f"{path}: no array {missing}; a feature table has label, speaker, "
+      "dialogue, turn, session, and audio or text; this one has "
       f"{', '.join(arrays) or 'none of them'}"
     )
   converted = {
@@ -189,11 +187,10 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
   arrays = {}
   name = "the archive"
   try:
-    with zipfile.ZipFile(path) as archive:
-      held = {member.removesuffix(".npy") for member in archive.namelist()}
-    with np.load(path, allow_pickle=False) as stored:
+    # Not `np.load`, which takes what is no archive for a pickle.
+    with np.lib.npyio.NpzFile(path, allow_pickle=False) as stored:
       for name in (*MODALITIES, *_WRITTEN):
-        if name in held:
+        if name in stored:
           arrays[name] = stored[name]
   except FileNotFoundError:
     raise UserError(f"{path}: no such file; expected a feature table") from None

@@ -59,9 +59,11 @@ def extract(
     from emojax.weights import hub
 
     folder = hub.folder(encoder, revision or None)
-  kept = Vectors(
-    pathlib.Path(cache_dir, f"{name}-{_content_hash(folder)[:16]}")
-  )
+  # The name and the content of each of the encoder's files.
+  content = hashlib.sha256()
+  for path in filter(pathlib.Path.is_file, sorted(folder.glob("*"))):
+    content.update(f"{path.name}\0{io.content_hash(path)}\0".encode())
+  kept = Vectors(pathlib.Path(cache_dir, f"{name}-{content.hexdigest()[:16]}"))
   digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
   vectors = {text: kept.get(digest) for text, digest in digests.items()}
   pending = [text for text, vector in vectors.items() if vector is None]
@@ -73,8 +75,8 @@ def extract(
     from emojax.encoders import text as bert
 
     module = {"bert": bert, "elmo": elmo}[name]
-    encoder = module.load(str(folder))
-    for rows, found in module.vectors(encoder, pending, _BATCH_SIZE):
+    loaded = module.load(str(folder))
+    for rows, found in module.vectors(loaded, pending, _BATCH_SIZE):
       for row, vector in zip(rows, found, strict=True):
         vectors[pending[row]] = vector
         kept.put(digests[pending[row]], vector)
@@ -103,12 +105,3 @@ def commit(name: str, encoder: str) -> str:
   from emojax.weights import hub
 
   return hub.revision_of(hub.folder(encoder))
-
-
-def _content_hash(folder: pathlib.Path) -> str:
-  """SHA-256 over the names and the content of an encoder's files."""
-  total = hashlib.sha256()
-  for path in sorted(folder.glob("*")):
-    if path.is_file():
-      total.update(f"{path.name}\0{io.content_hash(path)}\0".encode())
-  return total.hexdigest()
