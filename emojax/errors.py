@@ -1,4 +1,6 @@
-"""The one error that a user is meant to see."""
+"""The errors that a user is meant to see."""
+
+import os
 
 
 class UserError(Exception):
@@ -8,3 +10,17 @@ class UserError(Exception):
   entry points (`launch.py`, `python -m emojax`) print it without a traceback
   and exit with code 2. Everything else is a defect and keeps its traceback.
   """
+
+
+class Unreadable(Exception):
+  """A file, by its path, that cannot be used, and why, in a few words.
+
+  A corpus may go on without it.
+  """
+
+  def __init__(self, path: str | os.PathLike, why: str):
+    super().__init__(os.fspath(path), why)
+    self.path, self.why = self.args
+
+  def __str__(self) -> str:
+    return f"{self.path}: {self.why}"

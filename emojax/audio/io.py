@@ -7,6 +7,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from emojax.errors import Unreadable
+
 FULL_SCALE = 32_768  # The int16 sample value that stands for 1.
 
 # -80 dB of full scale: three steps of 16-bit samples, less than any microphone.
@@ -18,18 +20,8 @@ SUFFIXES = frozenset(
 ) | {".aif", ".aifc", ".oga", ".opus"}
 
 
-class UnreadableAudio(Exception):
-  """A recording, `path`, that cannot be used, and `why`.
-
-  A corpus may go on without it.
-  """
-
-  def __init__(self, path: str | os.PathLike, why: str):
-    super().__init__(os.fspath(path), why)
-    self.path, self.why = self.args
-
-  def __str__(self) -> str:
-    return f"{self.path}: {self.why}"
+class UnreadableAudio(Unreadable):
+  """A recording that cannot be used."""
 
 
 def read(path: str | os.PathLike, sample_rate: int) -> np.ndarray:

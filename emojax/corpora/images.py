@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emojax.corpora.records import Face
+from emojax.errors import Unreadable
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tiff", ".webp"))
 _TooLarge = Image.DecompressionBombError
@@ -14,20 +15,8 @@ _MODES = {1: "L", 3: "RGB"}
 _DEEP = ("I", "F")
 
 
-class UnreadableImage(Exception):
-  """An image that cannot be used; a corpus may go on without it.
-
-  Attributes:
-    path: the file.
-    why: the reason, in a few words.
-  """
-
-  def __init__(self, path: str | os.PathLike, why: str):
-    super().__init__(os.fspath(path), why)
-    self.path, self.why = self.args
-
-  def __str__(self) -> str:
-    return f"{self.path}: {self.why}"
+class UnreadableImage(Unreadable):
+  """An image that cannot be used."""
 
 
 def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -39,8 +28,8 @@ def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
 
   Args:
     face: where the pixels are.
-    size: height and width to return.
-    channels: 1 for grey, 3 for RGB.
+    size: height H and width W to return.
+    channels: C, 1 for grey, 3 for RGB.
 
   Returns:
     uint8 [H, W, C].
@@ -55,16 +44,13 @@ def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
     raise UnreadableImage(face.path, "not an image") from error
   # Pillow raises SyntaxError for damaged PNG, ValueError for damaged TIFF.
   except (OSError, SyntaxError, ValueError, _TooLarge) as error:
-    why = str(error).replace("\n", " ")
-    raise UnreadableImage(
-      face.path, f"not readable as an image ({why})"
-    ) from error
+    why = f"not readable as an image ({error})".replace("\n", " ")
+    raise UnreadableImage(face.path, why) from error
   if face.box is not None:
-    image = image.crop(_within(face, image.width, image.height))
-  height, width = size
-  if image.size != (width, height):
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-  return np.asarray(image, np.uint8).reshape(height, width, channels)
+    image = image.crop(_within(face, *image.size))
+  if image.size != size[::-1]:
+    image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+  return np.asarray(image, np.uint8).reshape(*size, channels)
 
 
 def _open(face: Face) -> Image.Image:
@@ -79,15 +65,12 @@ def _open(face: Face) -> Image.Image:
     # Cameras store which side is up. A box counts the pixels as stored.
     image = file.copy() if face.box else ImageOps.exif_transpose(file)
   if image.mode.startswith(_DEEP):
-    raise UnreadableImage(
-      face.path, f"pixels of type {image.mode}; expected 8 bits a channel"
-    )
+    why = f"pixels of type {image.mode}; expected 8 bits a channel"
+    raise UnreadableImage(face.path, why)
   if face.size and face.size != (image.height, image.width):
-    raise UnreadableImage(
-      face.path,
-      f"{image.height}x{image.width} pixels where the corpus has "
-      f"{face.size[0]}x{face.size[1]}",
-    )
+    found, shipped = f"{image.height}x{image.width}", "{}x{}".format(*face.size)
+    why = f"{found} pixels where the corpus has {shipped}"
+    raise UnreadableImage(face.path, why)
   return image
 
 
@@ -103,9 +86,8 @@ def _read_text(face: Face) -> np.ndarray:
     raise UnreadableImage(where, f"damaged pixels ({error})") from error
   height, width = face.size
   if len(pixels) != height * width:
-    raise UnreadableImage(
-      where, f"{len(pixels)} pixels where {height}x{width} are expected"
-    )
+    why = f"{len(pixels)} pixels where {height}x{width} are expected"
+    raise UnreadableImage(where, why)
   if pixels.min() < 0 or pixels.max() > 255:
     raise UnreadableImage(where, "damaged pixels (not all are in 0 to 255)")
   return pixels.astype(np.uint8).reshape(height, width)
@@ -116,9 +98,9 @@ def _within(face: Face, width: int, height: int) -> tuple[int, int, int, int]:
   left, top, right, bottom = face.box
   inside = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
   if inside[0] >= inside[2] or inside[1] >= inside[3]:
-    raise UnreadableImage(
-      face.path,
+    why = (
       f"nothing in the box left {left}, top {top}, right {right}, bottom "
-      f"{bottom} of face {face.name}; the image is {width} wide, {height} high",
+      f"{bottom} of face {face.name}; the image is {width} wide, {height} high"
     )
+    raise UnreadableImage(face.path, why)
   return inside

@@ -14,6 +14,7 @@ LABELS = (
 
 # Spellings of the corpora: IEMOCAP, CREMA-D, MELD, TESS, SAVEE and FERPlus.
 # One letter means different emotions in different corpora, so none is here.
+_PLEASANT = ("pleasant_surprise", "pleasant_surprised")
 _SPELLINGS = {
   "neutral": ("neu", "neutrality"),
   "calm": ("calmness",),
@@ -22,9 +23,7 @@ _SPELLINGS = {
   "angry": ("ang", "anger"),
   "fearful": ("fea", "fear"),
   "disgust": ("dis", "disgusted"),
-  "surprised": (
-    *("sur", "surprise", "ps", "pleasant_surprise", "pleasant_surprised"),
-  ),
+  "surprised": ("sur", "surprise", "ps", *_PLEASANT),
   "boredom": ("bored",),
   "frustrated": ("fru", "frustration"),
   "excited": ("exc", "excitement"),
@@ -42,11 +41,9 @@ LEFT_OUT = -2
 
 
 def canonical(label: str, where: str) -> str:
-  """Maps a corpus's spelling of a label to the common one.
+  """Maps a corpus's spelling of a label, in any case, to the common one.
 
-  Args:
-    label: any case; '' is unlabelled and stays ''.
-    where: file and line, for the error.
+  '' is unlabelled and stays ''. `where` is file and line, for the error.
 
   Raises:
     UserError: nobody knows this label.
@@ -67,9 +64,8 @@ def canonical(label: str, where: str) -> str:
 def parse_classes(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
   """Reads which labels a study keeps, and how it merges them.
 
-  Args:
-    text: classes separated by commas; `happy+excited` is one class, named
-      `happy`, that takes both labels.
+  Classes are separated by commas; `happy+excited` is one class, named `happy`,
+  that takes both labels.
 
   Returns:
     The names of the classes, and the class index of each label kept.
@@ -96,15 +92,11 @@ def parse_classes(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
 def class_index(
   labels: Sequence[str] | np.ndarray, index: Mapping[str, int]
 ) -> np.ndarray:
-  """Maps common labels to the classes of a study.
-
-  Args:
-    labels: [U] labels of the common set, '' where unlabelled.
-    index: the class index of each label kept, from `parse_classes`.
+  """Maps common labels [U] to the classes of a study, see `parse_classes`.
 
   Returns:
-    int32 [U]: a class index, `UNLABELLED`, or `LEFT_OUT` for a label that the
-    study does not name.
+    int32 [U]: a class index, `UNLABELLED` for '', or `LEFT_OUT` for a label
+    that the study does not name.
   """
   known = {"": UNLABELLED, **index}
   return np.array([known.get(label, LEFT_OUT) for label in labels], np.int32)

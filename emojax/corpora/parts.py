@@ -14,12 +14,8 @@ def draw(count: int, *shares: float) -> list[np.ndarray]:
   A part has its share of `count`, rounded up: so the sizes of Li & Xu (2020,
   section 4.1) come out, 2,455 of 12,271 and twice 9,180 of 91,793.
 
-  Args:
-    count: how many there are.
-    *shares: of each part that is drawn, together at most 1.
-
   Returns:
-    Sorted indices int64 of each part.
+    Sorted indices int64 of each part, all of them below `count`.
   """
   sizes = [math.ceil(share * count) for share in shares]
   order = np.random.default_rng(_SEED).permutation(count)

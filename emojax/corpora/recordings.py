@@ -16,11 +16,9 @@ _LOG = logging.getLogger(__name__)
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
   """Finds all audio files below a folder.
 
-  Hidden files, which macOS adds to archives, are left out.
-
-  Returns:
-    The best copy of a recording first: lossless files before MP3, those near
-    to `folder` before those that copies of a corpus nest deeper, then by name.
+  Hidden files, which macOS adds to archives, are left out. The best copy of a
+  recording is first: lossless files before MP3, those near to `folder` before
+  those that copies of a corpus nest deeper, then by name.
   """
   return sorted(
     (
@@ -61,9 +59,8 @@ def too_short(
     f"{1000 * count / sample_rate:.0f} ms"
     for count in (num_samples, min_samples)
   )
-  return io.UnreadableAudio(
-    path, f"{length} long, less than the {shortest} of one frame"
-  )
+  why = f"{length} long, less than the {shortest} of one frame"
+  return io.UnreadableAudio(path, why)
 
 
 class Skips:

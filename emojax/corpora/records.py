@@ -36,9 +36,7 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-  """One face of a corpus: what is known of it, and where its pixels are.
-
-  `faces.images.load` decodes it.
+  """One face: what is known of it, and where `images.load` finds its pixels.
 
   Attributes:
     path: the image, or the table whose text holds the pixels.
@@ -67,10 +65,7 @@ class Face:
 
 
 def normalise_session(session: str | int) -> str:
-  """Gives `'5'` for `'Ses05'`, `'Session5'`, `'05'` and `5`.
-
-  A name that carries no such number stays as it is.
-  """
+  """Gives '5' for 'Ses05', 'Session5', '05' and 5; other names as they are."""
   name = str(session).strip()
   match = _SESSION.fullmatch(name)
   return str(int(match[1])) if match else name
@@ -90,10 +85,10 @@ def merge(
   merged, corpora = [], []
   for corpus, utterances in found:
     prefix = f"{corpus}:" if len(found) > 1 else ""
+    corpora += [corpus] * len(utterances)
     for one in utterances:
-      session = one.session and prefix + one.session
-      names = {"speaker": prefix + one.speaker, "session": session}
-      dialogue = prefix + one.dialogue
-      merged.append(dataclasses.replace(one, dialogue=dialogue, **names))
-      corpora.append(corpus)
+      names = {"speaker": prefix + one.speaker}
+      names["dialogue"] = prefix + one.dialogue
+      names["session"] = one.session and prefix + one.session
+      merged.append(dataclasses.replace(one, **names))
   return merged, corpora

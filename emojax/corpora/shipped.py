@@ -56,19 +56,15 @@ class Readers:
   ) -> list:
     """Reads all annotations of a corpus; no audio and no image is decoded.
 
-    Args:
-      name: one of `names`.
-      path: the corpus's folder or file.
-      needs_audio: whether a corpus with transcripts is refused without it.
+    `needs_audio`: a corpus with transcripts is refused without it.
 
     Raises:
       UserError: an unknown corpus; a path that is missing or empty, or that
         holds nothing of this corpus; whatever else the reader finds wrong.
     """
     reader = self._find(name)
-    read = (
-      reader.read if needs_audio else getattr(reader, "read_text", reader.read)
-    )
+    text = getattr(reader, "read_text", reader.read)
+    read = reader.read if needs_audio else text
     if not hasattr(reader, "LAYOUT"):
       return list(read(os.fspath(path)))
     path = os.path.expanduser(path)
@@ -81,19 +77,15 @@ class Readers:
       raise UserError(f"{path}: an empty folder; {expected}")
     found = list(read(path))
     if not found:
-      raise UserError(
-        f"{path}: no {self._what} of this corpus found; {expected}"
-      )
+      why = f"no {self._what} of this corpus found"
+      raise UserError(f"{path}: {why}; {expected}")
     return found
 
   def read_all(self, data: ml_collections.ConfigDict) -> list[tuple[str, list]]:
     """Reads all corpora of a `config.data`, downloaded if it says so.
 
-    Where it asks for no audio features (their name is 'none'), a corpus with
-    transcripts needs no audio.
-
-    Returns:
-      The name of each corpus, and its records.
+    Each comes with its name. Where `data` asks for no audio features (their
+    name is 'none'), a corpus with transcripts needs no audio.
 
     Raises:
       UserError: a corpus that is there twice, not one path each, or what
@@ -143,9 +135,8 @@ def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
     )
   if len(names) == 1:
     return names, [data.path]
-  paths = [path.strip() for path in data.path.split(",")]
-  if paths == [""]:
-    paths = [""] * len(names)
+  text = data.path.strip() or "," * (len(names) - 1)
+  paths = [path.strip() for path in text.split(",")]
   if len(paths) != len(names):
     raise UserError(
       f"config.data.path = {data.path!r}: {len(paths)} paths for {len(names)} "

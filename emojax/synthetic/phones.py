@@ -58,31 +58,24 @@ _STOPS = {
   "t": (0.0, 4000),
   "k": (0.0, 2200),
 }
-_RESPELLED = {
-  "c": ("k",),
-  "ch": ("t", "sh"),
-  "j": ("d", "sh"),
-  "ou": ("a", "oo"),
-  "q": ("k",),
-  "x": ("k", "s"),
-}
+_TWO = {"ch": ("t", "sh"), "j": ("d", "sh"), "ou": ("a", "oo"), "x": ("k", "s")}
+_RESPELLED = {"c": ("k",), "q": ("k",), **_TWO}
 
 
-def _segments(phone: str) -> tuple[Segment, ...]:
+def _segments(phone: str) -> list[Segment]:
   if phone in _VOWELS:
-    return (Segment(0.1, 1.0, formants=_VOWELS[phone], nucleus=True),)
+    return [Segment(0.1, 1.0, formants=_VOWELS[phone], nucleus=True)]
   if phone in _SONORANTS:
     level, formants = _SONORANTS[phone]
-    return (Segment(0.055, level, formants=formants),)
+    return [Segment(0.055, level, formants=formants)]
   if phone in _FRICATIVES:
-    voicing, friction, centre = _FRICATIVES[phone]
-    return (Segment(0.075, voicing, friction, centre),)
+    return [Segment(0.075, *_FRICATIVES[phone])]
   if phone in _STOPS:
     voicing, centre = _STOPS[phone]
-    return Segment(0.05, voicing), Segment(0.02, 0.0, 0.3, centre)
+    return [Segment(0.05, voicing), Segment(0.02, 0.0, 0.3, centre)]
   if phone == "h":
-    return (Segment(0.05, 0.05, 0.12, 1500),)
-  return tuple(s for p in _RESPELLED[phone] for s in _segments(p))
+    return [Segment(0.05, 0.05, 0.12, 1500)]
+  return [s for p in _RESPELLED[phone] for s in _segments(p)]
 
 
 def spell(word: str) -> list[Segment]:

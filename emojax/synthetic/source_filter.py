@@ -43,12 +43,9 @@ class Glottis:
 def synthesize(
   articulation: Articulation, glottis: Glottis, rng: np.random.Generator
 ) -> np.ndarray:
-  """Renders an articulation at the speaker's mouth, at RMS 1.
+  """Renders an articulation of T frames at the speaker's mouth, at RMS 1.
 
-  Args:
-    articulation: what is said, over T frames.
-    glottis: in which quality of voice.
-    rng: source of the noises and of what varies from cycle to cycle.
+  `rng` is the source of the noises and of what varies from cycle to cycle.
 
   Returns:
     Samples [T * FRAME] at `SAMPLE_RATE`.
@@ -93,12 +90,8 @@ def _resonate(
   """Runs a sound through a cascade of moving resonators (Klatt 1980, Eq. 1).
 
   Each frame passes its own fixed filter and fades into the next (overlap-add
-  of Hann windows before the filter), so that no state can ever run away.
-
-  Args:
-    sound: [T * FRAME] samples.
-    centres_TxF: centre frequencies, in Hz.
-    widths: bandwidth of each of the F resonators, in Hz.
+  of Hann windows before the filter), so that no state can ever run away. The
+  sound is [T * FRAME] samples, centres and bandwidths `widths` [F] are in Hz.
   """
   frames = len(centres_TxF)
   padded = np.pad(sound, (FRAME // 2, 2 * FRAME))

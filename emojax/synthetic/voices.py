@@ -88,19 +88,15 @@ def _smooth(track: np.ndarray, frames: int) -> np.ndarray:
 
 def _formant_targets(segments: list[phones.Segment]) -> np.ndarray:
   """Formants [S, 3] in Hz; obstruents take those of what comes next."""
-  targets = np.full((len(segments), 3), np.nan)
+  targets = np.zeros((len(segments), 3))
   following = (500.0, 1500.0, 2500.0)  # a uniform tube
-  for i, segment in reversed(list(enumerate(segments))):
-    following = segment.formants or following
-    targets[i] = following
+  for i in reversed(range(len(segments))):
+    targets[i] = following = segments[i].formants or following
   return targets
 
 
 def articulate(
-  text: str,
-  voice: Voice,
-  expression: Expression,
-  rng: np.random.Generator,
+  text: str, voice: Voice, expression: Expression, rng: np.random.Generator
 ) -> source_filter.Articulation:
   """Plans how a voice says words in an expression; see `render`."""
   edge = phones.Segment(0.04)
@@ -168,18 +164,12 @@ def _impulse_response(voice: Voice) -> np.ndarray:
 
 
 def render(
-  text: str,
-  voice: Voice,
-  expression: Expression,
-  rng: np.random.Generator,
+  text: str, voice: Voice, expression: Expression, rng: np.random.Generator
 ) -> np.ndarray:
   """Says words in a voice and an expression, as a microphone records it.
 
-  Args:
-    text: words of the letters a to z, separated by blanks.
-    voice: the speaker.
-    expression: the emotion's means.
-    rng: source of all that varies from one rendition to the next.
+  The words are of the letters a to z, separated by blanks. `rng` is the source
+  of all that varies from one rendition to the next.
 
   Returns:
     Samples float64 [N] at `SAMPLE_RATE`, within -1 and 1.

@@ -9,7 +9,6 @@ says something about what is felt; in the last session nobody leans.
 
 import dataclasses
 import hashlib
-import itertools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ import soundfile
 
 from emojax.corpora.records import Utterance
 from emojax.runtime import files
-from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 from emojax.synthetic import phones, source_filter
 from emojax.synthetic import voices as demo
@@ -65,15 +63,16 @@ class Line:
 def read(path: str) -> Iterator[Utterance]:
   """Yields the corpus, after rendering what is not there yet.
 
-  Every WAV file (16 kHz, 16 bits) is either whole or missing: an interrupted
-  rendering goes on where it stopped.
-
-  The folder `path` keeps the corpus; '' is one in the user's cache.
+  The folder `path` keeps it; '' is one in the user's cache. Every WAV file
+  (16 kHz, 16 bits) is either whole or missing: an interrupted rendering goes
+  on where it stopped.
 
   Raises:
     UserError: the folder cannot be written, or the disk is full.
   """
-  folder = pathlib.Path(path).expanduser() if path else cache_folder() / "demo"
+  folder = (
+    pathlib.Path(path).expanduser() if path else files.cache_folder() / "demo"
+  )
   folder /= _version()
   lines = script()
   paths = [
@@ -83,15 +82,9 @@ def read(path: str) -> Iterator[Utterance]:
   ]
   _render_missing(lines, paths)
   for line, wav in zip(lines, paths, strict=True):
-    yield Utterance(
-      path=str(wav),
-      label=line.emotion,
-      speaker=f"s{line.speaker + 1:02d}",
-      dialogue=f"d{line.dialogue + 1:02d}",
-      turn=line.turn,
-      session=str(line.session + 1),
-      text=line.text,
-    )
+    speaker, dialogue = f"s{line.speaker + 1:02d}", f"d{line.dialogue + 1:02d}"
+    place = speaker, dialogue, line.turn, str(line.session + 1)
+    yield Utterance(str(wav), line.emotion, *place, line.text)
 
 
 def voices() -> list[demo.Voice]:
@@ -127,11 +120,8 @@ def script() -> list[Line]:
   """Who says what, and in which emotion: a Markov chain over the turns."""
   rng = np.random.default_rng([_SEED, 1])
   lines = []
-  for session, dialogue in itertools.product(
-    range(_SESSIONS), range(_DIALOGUES)
-  ):
-    emotion = ""
-    partner = int(rng.integers(2))
+  for session, dialogue in np.ndindex(_SESSIONS, _DIALOGUES):
+    emotion, partner = "", int(rng.integers(2))
     for turn in range(_TURNS):
       speaker = 2 * session + partner
       if not emotion or rng.random() > _PERSISTENCE:
@@ -144,8 +134,7 @@ def script() -> list[Line]:
 
 
 def _feel(speaker: int, rng: np.random.Generator) -> str:
-  inclined = speaker < 2 * (_SESSIONS - 1) and rng.random() < _LEANING
-  if inclined:
+  if speaker < 2 * (_SESSIONS - 1) and rng.random() < _LEANING:
     # Partners differ, and women as a whole are no angrier than men.
     return _EMOTIONS[(speaker + speaker // 4) % len(_EMOTIONS)]
   return str(rng.choice(_EMOTIONS))
@@ -167,20 +156,14 @@ def _version() -> str:
 
 
 def _render_missing(lines: list[Line], paths: list[pathlib.Path]) -> None:
-  speakers = voices()
+  speakers, rate = voices(), source_filter.SAMPLE_RATE
 
   def render(index: int) -> None:
-    line = lines[index]
-    samples = demo.render(
-      line.text,
-      speakers[line.speaker],
-      demo.EXPRESSIONS[line.emotion].at(line.intensity),
-      np.random.default_rng([_SEED, 2, index]),
-    )
+    line, rng = lines[index], np.random.default_rng([_SEED, 2, index])
+    expression = demo.EXPRESSIONS[line.emotion].at(line.intensity)
+    samples = demo.render(line.text, speakers[line.speaker], expression, rng)
     with files.whole(paths[index]) as temporary:
-      soundfile.write(
-        temporary, samples, source_filter.SAMPLE_RATE, subtype="PCM_16"
-      )
+      soundfile.write(temporary, samples, rate, subtype="PCM_16")
 
   missing = [i for i, wav in enumerate(paths) if not wav.exists()]
   if not missing:
