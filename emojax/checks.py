@@ -17,29 +17,26 @@ Config = Mapping[str, Any]
 
 def common(config: Config) -> None:
   """Numbers that every system's config has, see `configs/common.py`."""
-  positive(config, "num_replicates", "num_epochs", "batch_size")
-  positive(config, "checkpoint_every")
+  counts = "num_replicates", "num_epochs", "batch_size", "checkpoint_every"
+  positive(config, *counts)
   not_negative(config, "data.max_skipped", "data.num_workers")
-  for field in ("seed", "split.seed"):
-    _require(config, field, lambda x: 0 <= x < 2**32, "in 0 to 2^32 - 1")
+  seeds = "seed", "split.seed"
+  _require(config, seeds, lambda x: 0 <= x < 2**32, "in 0 to 2^32 - 1")
 
 
 def positive(config: Config, *fields: str) -> None:
   """Each is a finite number above 0, or a tuple of such numbers."""
-  for field in fields:
-    _require(config, field, lambda x: x > 0, "above 0")
+  _require(config, fields, lambda x: x > 0, "above 0")
 
 
 def not_negative(config: Config, *fields: str) -> None:
   """Each is a finite number of at least 0, or a tuple of such numbers."""
-  for field in fields:
-    _require(config, field, lambda x: x >= 0, "at least 0")
+  _require(config, fields, lambda x: x >= 0, "at least 0")
 
 
 def fraction(config: Config, *fields: str) -> None:
   """Each is a number of at least 0 and below 1."""
-  for field in fields:
-    _require(config, field, lambda x: 0 <= x < 1, "at least 0 and below 1")
+  _require(config, fields, lambda x: 0 <= x < 1, "at least 0 and below 1")
 
 
 def distinct(config: Config, *fields: str) -> None:
@@ -74,13 +71,14 @@ def choices(config: Config, field: str, known: Iterable[str]) -> None:
     raise UserError(f"config.{field} = {value!r}: name each once")
 
 
-def _require(config: Config, field: str, holds, what: str) -> None:
-  value = _get(config, field)
-  numbers = value if isinstance(value, tuple) else (value,)
-  if not numbers or not all(
-    type(x) in (int, float) and math.isfinite(x) and holds(x) for x in numbers
-  ):
-    raise UserError(f"config.{field} = {value!r}: has to be {what}")
+def _require(config: Config, fields, holds, what: str) -> None:
+  for field in fields:
+    value = _get(config, field)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not numbers or not all(
+      type(x) in (int, float) and math.isfinite(x) and holds(x) for x in numbers
+    ):
+      raise UserError(f"config.{field} = {value!r}: has to be {what}")
 
 
 def _get(config: Config, field: str) -> Any:

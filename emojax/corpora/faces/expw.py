@@ -10,9 +10,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from emojax.corpora import parts
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Face
+from emojax.corpora.records import Face, draw
 from emojax.errors import UserError
 
 _LIST = pathlib.PurePath("label", "label.lst")
@@ -49,7 +48,7 @@ def read(path: str) -> Iterator[Face]:
     for number, line in enumerate(table.read_text("utf-8").splitlines(), 1)
     if line.strip()
   ]
-  drawn = parts.draw(len(faces), _SHARE, _SHARE)
+  drawn = draw(len(faces), _SHARE, _SHARE)
   for part, rows in zip(("validation", "test"), drawn, strict=True):
     for row in rows:
       faces[row] = dataclasses.replace(faces[row], part=part)

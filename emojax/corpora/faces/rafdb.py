@@ -11,9 +11,8 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from emojax.corpora import parts
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Face
+from emojax.corpora.records import Face, draw
 from emojax.errors import UserError
 
 _LIST = pathlib.PurePath("EmoLabel", "list_patition_label.txt")  # Their word.
@@ -58,7 +57,7 @@ def read(path: str) -> Iterator[Face]:
   ]
   faces.sort(key=lambda face: face.name)
   train = [row for row, face in enumerate(faces) if face.part == "train"]
-  (drawn,) = parts.draw(len(train), _VALIDATION)
+  (drawn,) = draw(len(train), _VALIDATION)
   for index in drawn:
     row = train[index]
     faces[row] = dataclasses.replace(faces[row], part="validation")

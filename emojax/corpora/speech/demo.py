@@ -70,9 +70,8 @@ def read(path: str) -> Iterator[Utterance]:
   Raises:
     UserError: the folder cannot be written, or the disk is full.
   """
-  folder = (
-    pathlib.Path(path).expanduser() if path else files.cache_folder() / "demo"
-  )
+  home = files.cache_folder() / "demo"
+  folder = pathlib.Path(path).expanduser() if path else home
   folder /= _version()
   lines = script()
   paths = [
