@@ -131,21 +131,17 @@ def load_params(
 
   Modules are named like those of PyTorch, so names follow from the structure:
   `('layers_0', 'q_proj', 'kernel')` is `layers.0.q_proj.weight`; `kernel`,
-  `scale` and `embedding` are `weight`, other leaves have their own name.
-  Kernels have their axes reversed: (out, in) becomes (in, out), and (out, in /
-  groups, width) becomes (width, in / groups, out).
+  `scale` and `embedding` are `weight`. Kernels have their axes reversed: (out,
+  in / groups, width) becomes (width, in / groups, out).
 
   Args:
     readers: as `open_tensors` gives them.
-    shapes: a tree of `jax.ShapeDtypeStruct`, from `jax.eval_shape` of `init`.
+    shapes: a tree of `jax.ShapeDtypeStruct`, as of the result.
     source: where the tensors are from, for the error.
     prefix: what the names in the checkpoint may start with, such as
       `wav2vec2.` where it was saved with its head.
     ignored: regular expressions of tensors that this model does not need,
       matched with the start of their names without `prefix`.
-
-  Returns:
-    A tree like `shapes` of arrays on the default device.
 
   Raises:
     UserError: lists tensors that are missing, unexpected or misshapen.
@@ -171,13 +167,9 @@ def load_params(
       arrays.append(jnp.array(tensor).block_until_ready())
   unexpected = [n for n in names if not any(re.match(p, n) for p in ignored)]
   lists = [
-    _list(kind, which)
-    for kind, which in zip(
-      ("missing", "unexpected", "misshapen"),
-      (missing, unexpected, misshapen),
-      strict=True,
-    )
-    if which
+    *_list("missing", missing),
+    *_list("unexpected", unexpected),
+    *_list("misshapen", misshapen),
   ]
   if lists:
     raise UserError(
@@ -197,11 +189,12 @@ def _name(path: Sequence[Any]) -> tuple[str, int]:
   return name, -1 if leaf == "kernel" else 1
 
 
-def _list(kind: str, names: Sequence[str]) -> str:
+def _list(kind: str, names: Sequence[str]) -> list[str]:
+  if not names:
+    return []
   more = len(names) - _LISTED
-  return f"{len(names)} {kind}: {', '.join(names[:_LISTED])}" + (
-    f" and {more} more" if more > 0 else ""
-  )
+  end = f" and {more} more" if more > 0 else ""
+  return [f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{end}"]
 
 
 def _open_shards(folder: pathlib.Path, file: str) -> Readers:
@@ -221,7 +214,7 @@ def _open_shards(folder: pathlib.Path, file: str) -> Readers:
   lost = [name for name in files if name not in readers]
   if lost:
     raise UserError(
-      f"{folder / file}: the files lack {_list('tensors', lost)}; download "
+      f"{folder / file}: the files lack {_list('tensors', lost)[0]}; download "
       "the folder again"
     )
   return readers
