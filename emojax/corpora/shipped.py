@@ -4,6 +4,7 @@ import importlib
 import os
 import pathlib
 import pkgutil
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import ml_collections
@@ -143,3 +144,30 @@ def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
       f"corpora ({data.corpus}); give one each, in their order"
     )
   return names, paths
+
+
+def find_root(
+  path: pathlib.Path,
+  roots: Iterable[pathlib.Path],
+  table: str | pathlib.PurePath,
+  folders: Sequence[str | pathlib.PurePath],
+  expected: str,
+) -> pathlib.Path:
+  """The first of some folders that holds a table; it must hold folders, too.
+
+  Args:
+    path: the user's, for the error.
+    roots: where to look, the most likely first.
+    table, folders: what must be there.
+    expected: what the errors say of that.
+
+  Raises:
+    UserError: one of them is missing.
+  """
+  root = next((root for root in roots if (root / table).is_file()), None)
+  if root is None:
+    raise UserError(f"{path}: no {table}; {expected}")
+  missing = [str(name) for name in folders if not (root / name).is_dir()]
+  if missing:
+    raise UserError(f"{root}: no folder {', '.join(missing)}; {expected}")
+  return root

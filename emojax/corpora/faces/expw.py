@@ -10,6 +10,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from emojax.corpora import shipped
+from emojax.corpora.faces.fer2013 import EMOTIONS
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Face, draw
 from emojax.errors import UserError
@@ -22,7 +24,6 @@ SOURCE = (
   "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html"
 )
 
-_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _FIELDS = "image, face, top, left, right, bottom, confidence and label"
 _SHARE = 0.1  # Of the validation and of the test part.
 
@@ -41,11 +42,17 @@ def read(path: str) -> Iterator[Face]:
     UserError: the list or the folder of images is missing, or a line of the
       list is not one of ExpW.
   """
-  root = _find(pathlib.Path(path))
+  root = pathlib.Path(path)
+  root = shipped.find_root(
+    *(root, (root, root / "data"), _LIST, [_IMAGES]),
+    f"expected {LAYOUT}; {SOURCE}",
+  )
   table, folder = root / _LIST, str(root / _IMAGES)
   faces = [
     _read_line(line, folder, f"{table}, line {number}")
-    for number, line in enumerate(table.read_text("utf-8").splitlines(), 1)
+    for number, line in enumerate(
+      table.read_text(encoding="utf-8").splitlines(), 1
+    )
     if line.strip()
   ]
   drawn = draw(len(faces), _SHARE, _SHARE)
@@ -53,17 +60,6 @@ def read(path: str) -> Iterator[Face]:
     for row in rows:
       faces[row] = dataclasses.replace(faces[row], part=part)
   yield from faces
-
-
-def _find(path: pathlib.Path) -> pathlib.Path:
-  for root in (path, path / "data"):
-    if (root / _LIST).is_file():
-      break
-  else:
-    raise UserError(f"{path}: no {_LIST}; expected {LAYOUT}; {SOURCE}")
-  if not (root / _IMAGES).is_dir():
-    raise UserError(f"{root}: no folder {_IMAGES}; expected {LAYOUT}; {SOURCE}")
-  return root
 
 
 def _read_line(line: str, folder: str, where: str) -> Face:
@@ -78,14 +74,14 @@ def _read_line(line: str, folder: str, where: str) -> Face:
       f"{where}: {line.strip()!r} does not have {_FIELDS}; copy the file from "
       "the release again"
     ) from error
-  if not 0 <= code < len(_EMOTIONS):
+  if not 0 <= code < len(EMOTIONS):
     raise UserError(
       f"{where}: unknown label {code}; ExpW has 0 to 6 for "
-      f"{', '.join(_EMOTIONS)}"
+      f"{', '.join(EMOTIONS)}"
     )
   return Face(
     path=os.path.join(folder, image),
-    label=canonical(_EMOTIONS[code], where),
+    label=canonical(EMOTIONS[code], where),
     part="train",
     name=f"{image} {face}",
     box=(left, top, right, bottom),

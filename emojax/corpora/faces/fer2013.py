@@ -24,7 +24,7 @@ USAGES = {
   "PublicTest": "validation",
   "PrivateTest": "test",
 }
-_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _COLUMNS = ("emotion", "pixels", "Usage")
 _SIZE = (48, 48)
 
@@ -72,13 +72,7 @@ def _text(field: bytes) -> str:
   return field.decode("utf-8", "replace").strip('\ufeff" \r\n')
 
 
-def _read_row(
-  line: bytes,
-  columns: Sequence[int],
-  start: int,
-  row: int,
-  table: pathlib.Path,
-) -> Face:
+def _read_row(line: bytes, columns: Sequence[int], start, row, table) -> Face:
   where = f"{table}, line {row + 2}"
   fields = line.split(b",")
   if len(fields) <= max(columns):
@@ -88,10 +82,10 @@ def _read_row(
     )
   emotion, pixels, usage = columns
   code, part = _text(fields[emotion]), _text(fields[usage])
-  if not (code.isdecimal() and int(code) < len(_EMOTIONS)):
+  if not (code.isdecimal() and int(code) < len(EMOTIONS)):
     raise UserError(
       f"{where}: unknown label {code!r}; FER2013 has 0 to 6 for "
-      f"{', '.join(_EMOTIONS)}"
+      f"{', '.join(EMOTIONS)}"
     )
   if part not in USAGES:
     raise UserError(
@@ -99,7 +93,7 @@ def _read_row(
     )
   return Face(
     path=str(table),
-    label=canonical(_EMOTIONS[int(code)], where),
+    label=canonical(EMOTIONS[int(code)], where),
     part=USAGES[part],
     name=f"fer{row:07d}",
     size=_SIZE,

@@ -9,17 +9,16 @@ import csv
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from emojax.corpora import shipped
 from emojax.corpora.faces import fer2013
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Face
+from emojax.corpora.records import PARTS, Face
 from emojax.errors import UserError
 
 _TABLE = "fer2013new.csv"
-_FOLDERS = {
-  "train": "FER2013Train",
-  "validation": "FER2013Valid",
-  "test": "FER2013Test",
-}
+_FOLDERS = dict(
+  zip(PARTS, ("FER2013Train", "FER2013Valid", "FER2013Test"), strict=True)
+)
 LAYOUT = f"{_TABLE} beside the images in {', '.join(_FOLDERS.values())}"
 SOURCE = (
   "the votes of FERPlus are free, and so is the tool that makes its images "
@@ -28,16 +27,8 @@ SOURCE = (
 
 # The order of `Face.votes`: eight emotions, then doubt and "not a face".
 VOTES = (
-  "neutral",
-  "happiness",
-  "surprise",
-  "sadness",
-  "anger",
-  "disgust",
-  "fear",
-  "contempt",
-  "unknown",
-  "NF",
+  *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"),
+  *("contempt", "unknown", "NF"),
 )
 _EMOTIONS = VOTES[:8]
 _SIZE = (48, 48)
@@ -53,7 +44,12 @@ def read(path: str) -> Iterator[Face]:
     UserError: a missing table, folder or column, or a line that is not one of
       FERPlus.
   """
-  root = _find(pathlib.Path(path))
+  # The repository keeps the table beside its folder `data`.
+  tables = sorted(pathlib.Path(path).rglob(_TABLE), key=lambda t: len(t.parts))
+  root = shipped.find_root(
+    *(path, [table.parent for table in tables], _TABLE, _FOLDERS.values()),
+    f"expected {LAYOUT}; {SOURCE}",
+  )
   table = root / _TABLE
   with open(table, encoding="utf-8-sig", newline="") as file:
     rows = csv.DictReader(file)
@@ -88,19 +84,6 @@ def majority(votes: Sequence[int]) -> str:
   if 2 * most <= sum(counted) or winner not in _EMOTIONS:
     return ""
   return canonical(winner, "FERPlus")
-
-
-def _find(path: pathlib.Path) -> pathlib.Path:
-  expected = f"expected {LAYOUT}; {SOURCE}"
-  # The repository keeps the table beside its folder `data`.
-  tables = sorted(path.rglob(_TABLE), key=lambda table: len(table.parts))
-  if not tables:
-    raise UserError(f"{path}: no {_TABLE}; {expected}")
-  root = tables[0].parent
-  missing = [name for name in _FOLDERS.values() if not (root / name).is_dir()]
-  if missing:
-    raise UserError(f"{root}: no folder {', '.join(missing)}; {expected}")
-  return root
 
 
 def _read_row(row: Mapping[str, str], root: pathlib.Path, where: str) -> Face:

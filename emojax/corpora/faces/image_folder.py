@@ -24,7 +24,7 @@ def read(path: str) -> Iterator[Face]:
   root = pathlib.Path(path)
   if not root.is_dir():
     raise UserError(f"{root}: not a folder; expected {LAYOUT}")
-  folders = sorted(_folders(root))
+  folders = _folders(root)
   unknown = [folder.name for folder in folders if folder.name not in PARTS]
   if unknown:
     raise UserError(
@@ -34,7 +34,7 @@ def read(path: str) -> Iterator[Face]:
   for part in PARTS:
     if not (root / part).is_dir():
       raise UserError(f"{root}: no folder {part}; expected {LAYOUT}")
-    for folder in sorted(_folders(root / part)):
+    for folder in _folders(root / part):
       label = canonical(folder.name, str(folder))
       for image in sorted(folder.iterdir()):
         if image.suffix.lower() in SUFFIXES and not image.name.startswith("."):
@@ -42,7 +42,5 @@ def read(path: str) -> Iterator[Face]:
           yield Face(path=str(image), label=label, part=part, name=name)
 
 
-def _folders(root: pathlib.Path) -> Iterator[pathlib.Path]:
-  for folder in root.iterdir():
-    if folder.is_dir() and not folder.name.startswith("."):
-      yield folder
+def _folders(root: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(f for f in root.glob("[!.]*") if f.is_dir())

@@ -20,15 +20,16 @@ _IMAGES = pathlib.PurePath("Image", "aligned")
 LAYOUT = f"basic/{_LIST} and basic/{_IMAGES}/train_00001_aligned.jpg and so on"
 SOURCE = "RAF-DB comes by form: http://www.whdeng.cn/RAF/model1.html"
 
-_EMOTIONS = {
-  "1": "surprise",
-  "2": "fear",
-  "3": "disgust",
-  "4": "happiness",
-  "5": "sadness",
-  "6": "anger",
-  "7": "neutral",
-}
+_NAMES = [
+  "surprise",
+  "fear",
+  "disgust",
+  "happiness",
+  "sadness",
+  "anger",
+  "neutral",
+]
+_EMOTIONS = {str(code): name for code, name in enumerate(_NAMES, start=1)}
 _LINE = re.compile(r"(train|test)_(\d+)\.jpg\s+(\S+)")
 _SIZE = (100, 100)
 _VALIDATION = 0.2
@@ -48,11 +49,17 @@ def read(path: str) -> Iterator[Face]:
     UserError: the list or the folder of aligned images is missing, or a line
       of the list is not one of RAF-DB.
   """
-  root = _find(pathlib.Path(path))
+  root = pathlib.Path(path)
+  root = shipped.find_root(
+    *(root, (root, root / "basic"), _LIST, [_IMAGES]),
+    f"expected {LAYOUT}; {SOURCE}; unpack aligned.zip there",
+  )
   table, folder = root / _LIST, str(root / _IMAGES)
   faces = [
     _read_line(line, folder, f"{table}, line {number}")
-    for number, line in enumerate(table.read_text("utf-8").splitlines(), 1)
+    for number, line in enumerate(
+      table.read_text(encoding="utf-8").splitlines(), 1
+    )
     if line.strip()
   ]
   faces.sort(key=lambda face: face.name)
@@ -62,20 +69,6 @@ def read(path: str) -> Iterator[Face]:
     row = train[index]
     faces[row] = dataclasses.replace(faces[row], part="validation")
   yield from faces
-
-
-def _find(path: pathlib.Path) -> pathlib.Path:
-  for root in (path, path / "basic"):
-    if (root / _LIST).is_file():
-      break
-  else:
-    raise UserError(f"{path}: no {_LIST}; expected {LAYOUT}; {SOURCE}")
-  if not (root / _IMAGES).is_dir():
-    raise UserError(
-      f"{root}: no folder {_IMAGES}; expected {LAYOUT}; {SOURCE}; unpack "
-      "aligned.zip there"
-    )
-  return root
 
 
 def _read_line(line: str, folder: str, where: str) -> Face:
