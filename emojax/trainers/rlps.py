@@ -42,8 +42,8 @@ from emojax.trainers import fit, optimizers
 from emojax.trainers.fit import Best, Learner
 
 # Corpora of faces are split by their authors: what is in two parts is counted
-# in a warning, and stays there.
-AUDITED = "images that are in more than one part, if any, are named above"
+# in a warning, and stays there. Clips are split by speaker, and checked.
+AUDITED = "no speaker, and no image but those named above, is in two parts"
 
 _F1 = "validation_f1_of_averages"  # Eq. (7).
 _NUM_SAMPLED = 100  # Examples whose rewards are kept of every epoch: Fig. 8.

@@ -11,6 +11,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from emojax.corpora import shipped
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Face, draw
 from emojax.errors import UserError
