@@ -173,9 +173,8 @@ def add(
 
   Args:
     clean: without added noise.
-    name: one of `NOISE`.
-    config: a `config.data` of RLPS, which says how much.
-    seed: of the noise.
+    name: one of `NOISE`; how much there is of it is in `config`, a
+      `config.data` of RLPS.
 
   Raises:
     UserError: a class has no other that it is confused with.

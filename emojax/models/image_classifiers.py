@@ -39,14 +39,9 @@ class Dcnn(nn.Module):
   def __call__(
     self, images_BxHxWxC: jax.Array, train: bool = False
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Classifies images.
+    """float32 logits [B, K], and `features` [B, D], of images from -1 to 1.
 
-    Args:
-      images_BxHxWxC: from -1 to 1, at least 16 pixels high and wide.
-      train: makes no difference here.
-
-    Returns:
-      float32 logits [B, K], and `features` [B, D].
+    They are at least 16 pixels high and wide; `train` makes no difference.
     """
     del train
     x = images_BxHxWxC.astype(self.dtype)
@@ -123,16 +118,7 @@ def max_pool(x_BxHxWxC: jax.Array) -> jax.Array:
 def random_views(
   key: jax.Array, images_BxHxWxC: jax.Array, size: int
 ) -> jax.Array:
-  """A random square of each image, half of them mirrored.
-
-  Args:
-    key: randomness.
-    images_BxHxWxC: any type.
-    size: of the square, at most H and W.
-
-  Returns:
-    [B, size, size, C].
-  """
+  """A random square [B, size, size, C] of each image, half of them mirrored."""
   batch, height, width, channels = images_BxHxWxC.shape
   top_key, left_key, mirror_key = jax.random.split(key, 3)
   top_B = jax.random.randint(top_key, (batch,), 0, height - size + 1)
@@ -150,10 +136,7 @@ def random_views(
 def ten_views(images_BxHxWxC: jax.Array, size: int) -> jax.Array:
   """Four corners and the centre, and those of the mirror image.
 
-  As torchvision's `ten_crop`.
-
-  Returns:
-    [10, B, size, size, C].
+  As torchvision's `ten_crop`: [10, B, size, size, C].
   """
   _, height, width, _ = images_BxHxWxC.shape
   bottom, right = height - size, width - size

@@ -150,7 +150,7 @@ def random_pass(
   Args:
     policy, params, features_NxD: see `select`.
     key: of order and actions.
-    is_final: whether those with a probability of 0.5 or more are retained.
+    is_final: those with a probability of 0.5 or more are retained.
   """
   order_key, action_key, _ = jax.random.split(key, 3)
   num_examples = len(features_NxD)
@@ -181,8 +181,7 @@ def with_floor(
   Args:
     retained_N: bool, by the policy.
     probability_N: of being retained.
-    label_N: classes of the images.
-    num_classes: K.
+    label_N: of `num_classes`.
     floor: the share, rounded up to whole examples.
   """
   # Retained ones first, then by their probability.
