@@ -19,10 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from clu import metrics
 from clu import values as clu_values
+from sklearn.metrics import confusion_matrix
 
 Array = np.ndarray | jax.Array
 
 _PIXELS = 16  # Of the side of a cell, when a matrix is shown.
+
+
+def confusion_counts(
+  logits_NxC: np.ndarray, labels_N: np.ndarray
+) -> np.ndarray:
+  """Counts [C, C] of the predictions, the largest logit of each example."""
+  classes = np.arange(logits_NxC.shape[1])
+  return confusion_matrix(labels_N, logits_NxC.argmax(1), labels=classes)
 
 
 def weighted_accuracy(confusion: Array) -> Array:

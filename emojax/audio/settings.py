@@ -19,56 +19,25 @@ Range = tuple[float, float]
 class Settings:
   """Probability of each augmentation, and the range that is drawn from.
 
-  Nothing is done that is not asked for: probabilities are 0 at first.
-  Ranges are (lowest, highest), drawn from uniformly; "share" is 0 to 1.
-  Gain, pitch, stretch and background are those of the study in
-  `configs/speech.py`; where the others' values come from stands beside them.
-
-  Attributes:
-    sample_rate: samples a second of all audio.
-    gain_probability: of another level.
-    gain_db: its change.
-    pitch_probability: of a shift of the pitch.
-    pitch_semitones: the shift; formants move too.
-    stretch_probability: of another speed at the same pitch.
-    stretch_rate: speed relative to the original.
-    crop_probability: of using a part of the clip only.
-    crop_share: length of the part as a share of the clip's.
-    shift_probability: of a later beginning, or one that is cut off.
-    shift_seconds: by how much later; below 0 the beginning is cut off.
-    reverberation_probability: of a room.
-    reverberation_seconds: in which a synthesised room decays by 60 dB: from a
-      small office to a lecture hall (ACE Challenge, Eaton et al. 2016).
-    reverberation_direct_db: energy of its direct sound over its tail's.
-    background_probability: of a recorded background.
-    background_snr_db: speech over background.
-    noise_probability: of Gaussian noise, that of preamplifiers.
-    noise_snr_db: speech over noise.
-    microphone_probability: of a microphone's frequency response.
-    microphone_db: its gain at each octave from 125 Hz to 8 kHz.
-    band_probability: of a channel that is limited in frequency.
-    band_low_hertz: its lower limit; that of a telephone is 300 Hz.
-    band_high_hertz: its upper limit; that of a telephone is 3400 Hz.
-    time_mask_probability: of silenced spans (SpecAugment).
-    time_masks: how many.
-    time_mask_share: length of each as a share of the clip's.
-    frequency_mask_probability: of removed bands (SpecAugment).
-    frequency_masks: how many.
-    frequency_mask_share: width of each as a share of the mel scale.
+  As `config.augment`; nothing is done that is not asked for. Ranges are
+  (lowest, highest), drawn from uniformly. Gain, pitch, stretch and background
+  have those of the study in `configs/speech.py`.
   """
 
   sample_rate: int = SAMPLE_RATE
   gain_probability: float = 0.0
   gain_db: Range = (-6.0, 6.0)
   pitch_probability: float = 0.0
-  pitch_semitones: Range = (-4.0, 4.0)
+  pitch_semitones: Range = (-4.0, 4.0)  # Formants move, too.
   stretch_probability: float = 0.0
-  stretch_rate: Range = (0.8, 1.2)
+  stretch_rate: Range = (0.8, 1.2)  # Speed, at the same pitch.
   crop_probability: float = 0.0
-  crop_share: Range = (0.8, 1.0)
+  crop_share: Range = (0.8, 1.0)  # Of the clip's length.
   shift_probability: float = 0.0
-  shift_seconds: Range = (-0.2, 0.2)
+  shift_seconds: Range = (-0.2, 0.2)  # Below 0 the beginning is cut off.
   reverberation_probability: float = 0.0
+  # In which a synthesised room decays by 60 dB: from a small office to a
+  # lecture hall (ACE Challenge, Eaton et al. 2016); direct sound over tail.
   reverberation_seconds: Range = (0.2, 0.8)
   reverberation_direct_db: Range = (0.0, 12.0)
   background_probability: float = 0.0
@@ -76,10 +45,11 @@ class Settings:
   noise_probability: float = 0.0
   noise_snr_db: Range = (15.0, 40.0)
   microphone_probability: float = 0.0
-  microphone_db: Range = (-6.0, 6.0)
+  microphone_db: Range = (-6.0, 6.0)  # At each octave from 125 Hz to 8 kHz.
   band_probability: float = 0.0
-  band_low_hertz: Range = (50.0, 300.0)
-  band_high_hertz: Range = (3400.0, 7500.0)
+  band_low_hertz: Range = (50.0, 300.0)  # A telephone has 300
+  band_high_hertz: Range = (3400.0, 7500.0)  # to 3400 Hz.
+  # SpecAugment: shares of the clip and of the mel scale.
   time_mask_probability: float = 0.0
   time_masks: int = 2
   time_mask_share: Range = (0.0, 0.1)
@@ -97,21 +67,23 @@ class Settings:
     )
 
   def __post_init__(self):
-    """Checks every field.
-
-    Raises:
-      UserError: names the first that makes no sense.
-    """
-    nyquist = self.sample_rate / 2
+    """Raises a UserError that names the first field that makes no sense."""
     for field in dataclasses.fields(self):
       name, value = field.name, getattr(self, field.name)
       if field.type == Range:
-        self._require_range(name, value)
+        if (
+          not isinstance(value, tuple)
+          or len(value) != 2
+          or not all(map(_is_number, value))
+          or value[0] > value[1]
+        ):
+          _refuse(name, value, "has to be two numbers, the lower first")
       elif field.type is int:
         if type(value) is not int or value < 1:
           _refuse(name, value, "has to be a whole number of at least 1")
       elif not _is_number(value) or not 0 <= value <= 1:
         _refuse(name, value, "has to be a probability, 0 to 1")
+    nyquist = self.sample_rate / 2
     for name, low, high, unit in (
       ("pitch_semitones", -24, 24, "semitones"),
       ("stretch_rate", 0.25, 4, "times the speed"),
@@ -125,15 +97,6 @@ class Settings:
       value = getattr(self, name)
       if value[0] < low or value[1] > high:
         _refuse(name, value, f"has to be within {low:g} and {high:g} {unit}")
-
-  def _require_range(self, name, value):
-    if (
-      not isinstance(value, tuple)
-      or len(value) != 2
-      or not all(map(_is_number, value))
-      or value[0] > value[1]
-    ):
-      _refuse(name, value, "has to be two numbers, the lower first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,33 +115,23 @@ class Augmentation:
 
   @classmethod
   def read(cls, fields: Mapping[str, Any]) -> Self | None:
-    """Reads a `config.augment` and the folders that it names.
-
-    Args:
-      fields: those of `Settings` but for the rate, and `background_path` and
-        `responses_path`. Others are of the encoder.
-
-    Returns:
-      None where nothing is to be done.
+    """Reads a `config.augment` and its folders; None: nothing is to be done.
 
     Raises:
       UserError: a value makes no sense, or a folder has no audio.
     """
-    names = [field.name for field in dataclasses.fields(Settings)]
-    values = {name: fields[name] for name in names if name != "sample_rate"}
-    settings = Settings(
-      **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    )
+    names = [field.name for field in dataclasses.fields(Settings)][1:]
+    settings = Settings(SAMPLE_RATE, *(fields[name] for name in names))
     if settings.does_nothing:
       return None
     noise, responses = None, None
-    if settings.background_probability and not fields["background_path"]:
-      raise UserError(
-        "config.augment.background_path is not set: name a folder of "
-        "recordings such as MUSAN's, or set "
-        "config.augment.background_probability=0"
-      )
     if settings.background_probability:
+      if not fields["background_path"]:
+        raise UserError(
+          "config.augment.background_path is not set: name a folder of "
+          "recordings such as MUSAN's, or set "
+          "config.augment.background_probability=0"
+        )
       noise = backgrounds.Backgrounds(fields["background_path"])
     if settings.reverberation_probability and fields["responses_path"]:
       responses = backgrounds.load_responses(
@@ -195,11 +148,7 @@ class Augmentation:
 
 
 def _is_number(value):
-  return (
-    isinstance(value, int | float)
-    and not isinstance(value, bool)
-    and math.isfinite(value)
-  )
+  return type(value) in (int, float) and math.isfinite(value)
 
 
 def _refuse(name, value, why):

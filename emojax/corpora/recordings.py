@@ -1,14 +1,19 @@
 """Recordings on disk: found, told apart by content, skipped where unusable."""
 
+import collections
 import logging
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
+from typing import TypeVar
 
 from emojax.audio import io
 from emojax.corpora.records import Utterance
 from emojax.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,6 +54,24 @@ def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
 
   with futures.ThreadPoolExecutor() as pool:
     return list(pool.map(digest, paths))
+
+
+def ahead(
+  function: Callable[[T], R], items: Iterable[T], depth: int
+) -> Iterator[R]:
+  """Maps in threads and in order, `depth` results ahead of who takes them."""
+  pending: collections.deque[futures.Future] = collections.deque()
+  with futures.ThreadPoolExecutor() as pool:
+    try:
+      for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > depth:
+          yield pending.popleft().result()
+      while pending:
+        yield pending.popleft().result()
+    finally:
+      for future in pending:
+        future.cancel()
 
 
 def too_short(

@@ -7,7 +7,6 @@ index 1.6 times as fast as float32, and seven times as fast as TFDS's own
 coding of integers.
 """
 
-import collections
 import contextlib
 import dataclasses
 import errno
@@ -18,10 +17,8 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent import futures
+from collections.abc import Iterator, Sequence
 from io import StringIO
-from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -32,8 +29,6 @@ from emojax.corpora.records import Utterance
 from emojax.errors import UserError
 from emojax.runtime import files
 from emojax.runtime.progress import progress
-
-T = TypeVar("T")
 
 SAMPLE_RATE = 16_000
 _SPLIT = "clips"
@@ -60,102 +55,77 @@ class Corpus:
   digests: Sequence[str]
   num_samples: Sequence[int]
   places: Sequence[int]
-  source: Sequence[dict[str, Any]]
+  source: Sequence[dict[str, np.ndarray]]
 
   def __len__(self) -> int:
     return len(self.utterances)
 
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    """Reads one clip.
-
-    Returns:
-      `audio`, int16 [S] at `SAMPLE_RATE`, which `io.FULL_SCALE` divides to +-1;
-      the fields of its `Utterance`, str but for the int `turn`; and `digest`.
-    """
-    clip = self.source[self.places[index]]
-    return {
-      name: value.decode() if isinstance(value, bytes) else value
-      for name, value in clip.items()
-    }
+  def __getitem__(self, index: int) -> np.ndarray:
+    """int16 [S] at `SAMPLE_RATE`, which `io.FULL_SCALE` divides to +-1."""
+    return self.source[self.places[index]]["audio"]
 
   def __repr__(self) -> str:
     # Grain compares it when it resumes.
-    return f"Corpus({len(self)}, {hash_of(self.digests)})"
+    return f"Corpus({len(self)}, {_hash_of(self.digests)})"
 
 
 class CorpusBuilder(tfds.core.ShardBasedBuilder):
-  """Writes the utterances of a corpus that can be read, in their order."""
+  """Writes the recordings of a corpus that can be read, in their order."""
 
   # It is part of the path: raise it with any change of what is written.
-  VERSION = tfds.core.Version("1.1.0")
+  VERSION = tfds.core.Version("1.2.0")
   # Nothing is beside the code, and to look TFDS needs `importlib_resources`,
   # which it does not install.
   code_path = None
 
   # Set before `download_and_prepare`.
-  utterances: Sequence[Utterance]
+  paths: Sequence[str]
   digests: Sequence[str | io.UnreadableAudio]
   skips: recordings.Skips
   description: str
 
   def _info(self) -> tfds.core.DatasetInfo:
-    text = {
-      field.name: tfds.features.Text()
-      for field in dataclasses.fields(Utterance)
-      if field.type is str
-    }
+    audio = tfds.features.Tensor(
+      shape=(None,), dtype=np.int16, encoding="bytes"
+    )
     return tfds.core.DatasetInfo(
       builder=self,
-      features=tfds.features.FeaturesDict(
-        {
-          "audio": tfds.features.Tensor(
-            shape=(None,), dtype=np.int16, encoding="bytes"
-          ),
-          "digest": tfds.features.Text(),
-          "turn": tfds.features.Scalar(np.int64),
-          **text,
-        }
-      ),
+      features=tfds.features.FeaturesDict({"audio": audio}),
       metadata=tfds.core.MetadataDict({_SKIPPED: [], _NUM_SAMPLES: []}),
     )
 
   def _shard_iterators_per_split(self, dl_manager):
     del dl_manager
-    clips = progress(
-      self._clips(), len(self.utterances), self.description, "clip"
-    )
+    clips = progress(self._clips(), len(self.paths), self.description, "clip")
     # TFDS asks for one shard after the other, so they can share an iterator;
     # the last one ends it.
-    shards = math.ceil(len(self.utterances) / _CLIPS_IN_A_SHARD)
+    shards = math.ceil(len(self.paths) / _CLIPS_IN_A_SHARD)
     counts = [_CLIPS_IN_A_SHARD] * (shards - 1) + [None]
     return {
       _SPLIT: [functools.partial(_examples, clips, count) for count in counts]
     }
 
-  def _clips(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+  def _clips(self) -> Iterator[tuple[int, dict[str, np.ndarray] | None]]:
     """Yields each row and its clip, or None if it is skipped."""
-    rows = range(len(self.utterances))
-    with futures.ThreadPoolExecutor() as pool:
-      decoded = _ahead(pool, self._decode, rows, 2 * (os.cpu_count() or 1))
-      for row, audio in zip(rows, decoded, strict=True):
-        if isinstance(audio, io.UnreadableAudio):
-          self.skips.add(audio)
-          self.info.metadata[_SKIPPED].append([row, audio.why])
-          yield row, None
-        else:
-          self.info.metadata[_NUM_SAMPLES].append(len(audio))
-          record = dataclasses.asdict(self.utterances[row])
-          yield row, {"audio": audio, "digest": self.digests[row], **record}
+    depth = 2 * (os.cpu_count() or 1)
+    decoded = recordings.ahead(self._decode, range(len(self.paths)), depth)
+    for row, audio in enumerate(decoded):
+      if isinstance(audio, io.UnreadableAudio):
+        self.skips.add(audio)
+        self.info.metadata[_SKIPPED].append([row, audio.why])
+        yield row, None
+      else:
+        self.info.metadata[_NUM_SAMPLES].append(len(audio))
+        yield row, {"audio": audio}
 
   def _decode(self, row: int) -> np.ndarray | io.UnreadableAudio:
     digest = self.digests[row]
     if isinstance(digest, io.UnreadableAudio):
       return digest
     try:
-      samples = io.read(self.utterances[row].path, SAMPLE_RATE)
+      return io.to_int16(io.read(self.paths[row], SAMPLE_RATE))
     except io.UnreadableAudio as error:
       return error
-    return io.to_int16(samples)
 
 
 def prepare(
@@ -167,17 +137,11 @@ def prepare(
 ) -> tuple[Corpus, list[io.UnreadableAudio]]:
   """Decodes a corpus into `data_dir`, or finds it decoded there.
 
-  What is there is known by the records and the content of the recordings: one
-  file that changed, and the corpus is prepared anew. A recording that cannot be
-  used is named in a warning and skipped, each time. An interrupted preparation
-  leaves nothing that is taken for a corpus.
-
-  Args:
-    corpus: its name.
-    utterances: its records.
-    data_dir: where prepared corpora are kept; made if it is missing.
-    max_skipped: how many recordings may be skipped.
-    min_samples: the shortest recording that can be used, at `SAMPLE_RATE`.
+  What is there is known by the content of the recordings: one file that
+  changed, and the corpus is prepared anew. A recording that cannot be used, or
+  is shorter than `min_samples` at `SAMPLE_RATE`, is named in a warning and
+  skipped, each time. An interrupted preparation leaves nothing that is taken
+  for a corpus.
 
   Returns:
     The clips that can be used, and why each other one was skipped.
@@ -186,22 +150,18 @@ def prepare(
     UserError: more unusable recordings than `max_skipped` or nothing else, a
       full disk, damaged files in `data_dir`.
   """
-  digests = recordings.digests([utterance.path for utterance in utterances])
+  paths = [utterance.path for utterance in utterances]
+  digests = recordings.digests(paths)
   skips = recordings.Skips(max_skipped, len(utterances))
-  version = hash_of(
-    [
-      [*dataclasses.astuple(utterance), str(digest)]
-      for utterance, digest in zip(utterances, digests, strict=True)
-    ]
-  )
+  version = _hash_of([str(digest) for digest in digests])
   folder = pathlib.Path(data_dir).expanduser() / f"{corpus}-{version}"
   with files.explained(folder):
     builder = _builder(folder)
     if builder.data_path.exists():  # TFDS renames it when it is whole.
       for row, why in builder.info.metadata[_SKIPPED]:
-        skips.add(io.UnreadableAudio(utterances[row].path, why))
+        skips.add(io.UnreadableAudio(paths[row], why))
     else:
-      builder.utterances, builder.digests = utterances, digests
+      builder.paths, builder.digests = paths, digests
       builder.skips, builder.description = skips, f"prepare {corpus}"
       builder = _write(builder, folder)
   unreadable = {row for row, _ in builder.info.metadata[_SKIPPED]}
@@ -211,9 +171,9 @@ def prepare(
   for place, (row, count) in enumerate(zip(stored, num_samples, strict=True)):
     if count >= min_samples:
       places.append(place)
-      continue
-    path = utterances[row].path
-    skips.add(recordings.too_short(path, count, min_samples, SAMPLE_RATE))
+    else:
+      why = (count, min_samples, SAMPLE_RATE)
+      skips.add(recordings.too_short(paths[row], *why))
   if not places:
     raise UserError(f"no recording is usable; first: {skips.found[0]}")
   kept = Corpus(
@@ -226,8 +186,7 @@ def prepare(
   return kept, skips.found
 
 
-def hash_of(content: Any) -> str:
-  """A short name for anything that JSON can write."""
+def _hash_of(content: Sequence[str]) -> str:
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -236,11 +195,7 @@ def _builder(folder: pathlib.Path) -> CorpusBuilder:
 
 
 def _write(builder: CorpusBuilder, folder: pathlib.Path) -> CorpusBuilder:
-  """Writes all clips, and returns a builder that reads them.
-
-  Raises:
-    OSError: the folder does not take the files, or the disk is full.
-  """
+  """Writes all clips, and returns a builder that reads them."""
   try:
     # TFDS prints to the standard output that it downloads; it does not.
     with contextlib.redirect_stdout(StringIO()):
@@ -259,7 +214,7 @@ def _write(builder: CorpusBuilder, folder: pathlib.Path) -> CorpusBuilder:
 
 def _open(
   builder: CorpusBuilder, folder: pathlib.Path, count: int
-) -> Sequence[dict[str, Any]]:
+) -> Sequence[dict[str, np.ndarray]]:
   paths = builder.info.splits[_SPLIT].filepaths
   missing = [path.name for path in paths if not path.exists()]
   found = 0
@@ -276,30 +231,10 @@ def _open(
 
 
 def _examples(
-  clips: Iterator[tuple[int, dict[str, Any] | None]], count: int | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
+  clips: Iterator[tuple[int, dict[str, np.ndarray] | None]], count: int | None
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
   for row, clip in itertools.islice(clips, count):
     if clip is None:
       continue
     yield row, clip
     clip.clear()  # TFDS keeps all examples of a shard, only to count them.
-
-
-def _ahead(
-  pool: futures.Executor,
-  function: Callable[[Any], T],
-  items: Iterable[Any],
-  depth: int,
-) -> Iterator[T]:
-  """Maps in order, at most `depth` results ahead of who takes them."""
-  pending: collections.deque[futures.Future] = collections.deque()
-  try:
-    for item in items:
-      pending.append(pool.submit(function, item))
-      if len(pending) > depth:
-        yield pending.popleft().result()
-    while pending:
-      yield pending.popleft().result()
-  finally:
-    for future in pending:
-      future.cancel()

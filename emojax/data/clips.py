@@ -5,7 +5,9 @@ U clips, all corpora together; P pieces of clips.
 
 import bisect
 import dataclasses
+import hashlib
 import itertools
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +45,7 @@ class Audio(Sequence):
     """int16 [S] at `SAMPLE_RATE`."""
     part = bisect.bisect_right(self._starts, index) - 1
     corpus, rows = self._parts[part]
-    return corpus[int(rows[index - self._starts[part]])]["audio"]
+    return corpus[int(rows[index - self._starts[part]])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Clips:
     """Whether any of them is synthetic."""
     return bool((self.corpus_U == "demo").any())
 
+  def digest_of(self, rows: Mapping[str, np.ndarray]) -> str:
+    """One name for the same clips, where `rows` says which, by setting."""
+    content = [[s, *self.digest_U[rows[s]].tolist()] for s in sorted(rows)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -107,10 +114,7 @@ class Part:
   ) -> np.ndarray:
     """The mean of each clip over its pieces, float32 [U, C].
 
-    Args:
-      values_NxC: of pieces in any order.
-      weight_N: 0 for a piece that only fills a batch up.
-      clip_N: the place of its clip.
+    The N pieces are in any order; one that only fills a batch up has weight 0.
     """
     total_UxC = np.zeros((len(self.rows), values_NxC.shape[1]), np.float32)
     counts = weight_N > 0
@@ -200,13 +204,9 @@ def parts_of_audio(
 ) -> dict[str, Part]:
   """Parts that are read as audio.
 
-  Args:
-    clips: all of them.
-    split: rows by part.
-    fields: further values of each clip, [U] by name, that batches hold.
-    lengths: of batches, see `sizes`.
-    augmentation: of the training part alone: room for what the stretching of
-      time adds, and background noise.
+  Batches hold further `fields` of each clip, [U] by name, and have one of the
+  `lengths`, see `sizes`. The training part alone is augmented: it has
+  background noise, and room for what the stretching of time adds.
   """
   cut = pieces(clips, lengths[-1])
   parts = _parts(clips.audio, cut, cut.row_P, split, fields, lengths)
@@ -231,12 +231,9 @@ def parts_of_features(
   features: store.Sequences,
   num_frames: Callable[[int], int],
 ) -> dict[str, Part]:
-  """Parts that are read as features of a frozen encoder.
+  """Parts that are read as features of a frozen encoder; see `encoded`.
 
-  Args:
-    clips, split, fields, lengths: as above.
-    features: [T, L, D] of each piece; see `pieces`.
-    num_frames: of so many samples.
+  There are [T, L, D] of each of `pieces`, T = `num_frames` of its samples.
   """
   row_P = pieces(clips, lengths[-1]).row_P
   read = pipeline.whole(features.lengths)
@@ -245,17 +242,20 @@ def parts_of_features(
 
 
 def domains(clips: Clips, split: Split, domain: str) -> tuple[int, np.ndarray]:
-  """How many domains the training part has, and the domain of each clip.
+  """How many speakers or corpora the training part has, and that of each clip.
 
   Clips of other parts, which no adversary sees, have domain 0.
 
-  Args:
-    clips: all of them.
-    split: rows by part.
-    domain: 'speaker' or 'corpus'.
+  Raises:
+    UserError: the training part has only one.
   """
   names_U = {"speaker": clips.speaker_U, "corpus": clips.corpus_U}[domain]
   known = np.unique(names_U[split.parts["train"]])
+  if len(known) < 2:
+    raise UserError(
+      f"config.adversary.domain = {domain!r}: the training part has only one, "
+      "and there is nothing to forget"
+    )
   place_U = np.searchsorted(known, names_U)
   place_U[~np.isin(names_U, known)] = 0
   return len(known), place_U.astype(np.int32)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from emojax.audio.settings import SAMPLE_RATE
 from emojax.errors import UserError
 from emojax.runtime import files
 from emojax.weights import checkpoints, hub
@@ -39,7 +40,7 @@ class Encoder(abc.ABC):
   """
 
   kinds: ClassVar[tuple[str, ...]]
-  sample_rate = 16_000
+  sample_rate = SAMPLE_RATE
   num_layers = 0
   masks = False
   training_only: ClassVar[tuple[str, ...]] = ()
@@ -55,11 +56,8 @@ class Encoder(abc.ABC):
 
     The outputs are `last_hidden_state` [B, T, D], `hidden_states` (a tuple of
     such) and `mask` [B, T], true for the frames of the clip itself. What is
-    random while it trains draws from the rng 'dropout'.
-
-    Args:
-      dtype: of the computation; parameters are float32.
-      remat: whether the backward pass computes layers again.
+    random while it trains draws from the rng 'dropout'. It computes in `dtype`
+    with float32 parameters, and with `remat` layers again in the backward pass.
     """
 
   @abc.abstractmethod
@@ -77,11 +75,7 @@ class Encoder(abc.ABC):
     """The shortest clip that is taken: what one frame stands for."""
 
   def layer_of(self, path: tuple[str, ...]) -> int | None:
-    """The layer, 0..`num_layers` - 1, of a parameter; None: of no layer.
-
-    Args:
-      path: of the parameter within the module's.
-    """
+    """The layer, 0..`num_layers` - 1, of the module's parameter, or None."""
     del path
 
   def preprocess(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
@@ -93,11 +87,9 @@ class Encoder(abc.ABC):
     return normalise(audio_BxS, lengths_B)
 
   def masked(self, time_share: float, channel_share: float) -> Self:
-    """The same with spans hidden in training: only where it `masks`.
+    """The same with such shares of frames and of features hidden in training.
 
-    Args:
-      time_share: of the frames.
-      channel_share: of the features.
+    Only where it `masks`.
     """
     raise NotImplementedError
 
@@ -107,11 +99,7 @@ class Encoder(abc.ABC):
 
   @classmethod
   def read(cls, folder: pathlib.Path, fields: Mapping[str, Any]) -> Self:
-    """Reads the encoder of a published checkpoint.
-
-    Args:
-      folder: of the checkpoint.
-      fields: its `config.json`.
+    """Reads the encoder of a published checkpoint, with this `config.json`.
 
     Raises:
       UserError: something in it is damaged or not supported.
@@ -119,11 +107,7 @@ class Encoder(abc.ABC):
     raise NotImplementedError
 
   def load(self, folder: pathlib.Path) -> Any:
-    """Reads the weights of a published checkpoint.
-
-    Raises:
-      UserError: they are damaged, or do not fit.
-    """
+    """Reads the weights of a published checkpoint; raises as `read` does."""
     raise NotImplementedError
 
   @classmethod
@@ -155,11 +139,7 @@ class Source(NamedTuple):
   revision: str = ""
 
   def load(self) -> Any:
-    """Its pretrained weights; downloads them if they are not there.
-
-    Raises:
-      UserError: whatever is wrong with them.
-    """
+    """Its pretrained weights, downloaded if they are not there."""
     return self.encoder.load(hub.folder(self.checkpoint, self.revision or None))
 
 
@@ -173,10 +153,8 @@ def register(name: str, encoder: Encoder, label: str) -> None:
   A config file is the place for it; see `docs/adding.md`. What was registered
   from outside under this name before is replaced.
 
-  Args:
-    name: that no encoder of the house has.
-    encoder: whose class is then known to checkpoints and trained systems, too.
-    label: what people call it.
+  Its class is then known to checkpoints and trained systems, too. The label is
+  for people.
   """
   known = _SOURCES.get(name)
   if known and type(known.encoder).__module__.startswith("emojax."):
@@ -198,7 +176,8 @@ def find(name: str, revision: str = "") -> Source:
     revision: branch, tag or commit of the hub's repository; '' for its newest.
 
   Raises:
-    UserError: there is none, or of an architecture that emojax does not have.
+    UserError: there is none, or of an architecture that emojax does not have,
+      or for clips of another rate.
   """
   if name in _SOURCES:
     return _SOURCES[name]
@@ -210,14 +189,15 @@ def find(name: str, revision: str = "") -> Source:
       f"{folder / 'config.json'}: model_type {kind!r} is no speech encoder "
       f"that emojax has; it has {', '.join(_KINDS)}"
     )
+  encoder = _KINDS[kind].read(folder, fields)
+  if encoder.sample_rate != SAMPLE_RATE:
+    raise UserError(
+      f"config.model.encoder = {name!r} takes {encoder.sample_rate} Hz, and "
+      f"clips have {SAMPLE_RATE}; choose another encoder"
+    )
   label = pathlib.PurePath(name).name
-  return Source(
-    files.plain_name(label),
-    label,
-    _KINDS[kind].read(folder, fields),
-    name,
-    hub.revision_of(folder),
-  )
+  revision = hub.revision_of(folder)
+  return Source(files.plain_name(label), label, encoder, name, revision)
 
 
 def from_json(fields: Mapping[str, Any]) -> Encoder:

@@ -3,12 +3,10 @@
 S samples of a recording.
 """
 
-import collections
-import itertools
+import functools
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent import futures
 
 import numpy as np
 import soundfile
@@ -18,7 +16,7 @@ from emojax.audio.io import UnreadableAudio
 from emojax.corpora import recordings
 from emojax.systems.speech import SpeechSystem
 
-_AHEAD = min(4, os.cpu_count() or 1)  # Recordings; each may be hours long.
+_AHEAD = min(3, os.cpu_count() or 1)  # Recordings; each may be hours long.
 
 
 def find(paths: Sequence[str]) -> list[str]:
@@ -48,24 +46,12 @@ def decoded(
 ) -> Iterator[np.ndarray | UnreadableAudio]:
   """Reads recordings in order, a few ahead of who takes them.
 
-  Args:
-    paths: what `find` gives.
-    system: whose input they become.
-
   Yields:
     For each path int16 [S], full scale at `io.FULL_SCALE`, as training reads
     clips; or why it can not be used.
   """
-  rest = iter(paths)
-  with futures.ThreadPoolExecutor(_AHEAD) as pool:
-    pending = collections.deque(
-      pool.submit(_decode, path, system)
-      for path in itertools.islice(rest, _AHEAD)
-    )
-    while pending:
-      yield pending.popleft().result()
-      for path in itertools.islice(rest, 1):
-        pending.append(pool.submit(_decode, path, system))
+  decode = functools.partial(_decode, system=system)
+  return recordings.ahead(decode, paths, _AHEAD)
 
 
 def num_windows(path: str, window_seconds: float) -> int:

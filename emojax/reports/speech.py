@@ -1,16 +1,17 @@
 """The report of a speech study: its figures and its page of mistakes.
 
-R runs, E evaluations, U test clips, C emotions, S samples.
+U test clips, C emotions.
 """
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
 
+from emojax import metrics
 from emojax.audio import io
 from emojax.audio.settings import SAMPLE_RATE
 from emojax.reports import (
@@ -26,52 +27,11 @@ from emojax.summary import Summary
 _ATTENDED = 6  # Clips in the figure of attention.
 _LISTENED = 60  # Misclassified clips on the page, the surest mistakes.
 
-Files = Mapping[str, Callable[[pathlib.Path], None]]
 
-
-@dataclasses.dataclass(frozen=True)
-class BestRun:
-  """The run whose weights the study keeps, and what it says of test clips.
-
-  Attributes:
-    name: for people.
-    score: its unweighted accuracy on the validation part.
-    epoch: of that.
-    temperature: fitted on the validation part.
-    rounds_E: what each of its rounds is called.
-    confusion_ExCxC: counts of the validation part.
-    logits_UxC: of the test clips.
-    labels_U: their emotions.
-    speaker_U, corpus_U, path_U: their speakers, corpora and files.
-    read: gives the samples of a test clip, int16 [S].
-    attend: of samples, see `SpeechSystem.attend`.
-  """
-
-  name: str
-  score: float
-  epoch: float
-  temperature: float
-  rounds_E: Sequence[str]
-  confusion_ExCxC: np.ndarray
-  logits_UxC: np.ndarray
-  labels_U: np.ndarray
-  speaker_U: np.ndarray
-  corpus_U: np.ndarray
-  path_U: np.ndarray
-  read: Callable[[int], np.ndarray]
-  attend: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-  @functools.cached_property
-  def probabilities_UxC(self) -> np.ndarray:
-    """Calibrated."""
-    return special.softmax(self.logits_UxC / self.temperature, axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shown:
+class _File(NamedTuple):
   """A file of the run; with a caption it is shown in the report."""
 
-  file: str
+  name: str
   write: Callable[[pathlib.Path], None]
   caption: str = ""
 
@@ -79,53 +39,56 @@ class _Shown:
 def files(
   summary: Summary,
   history: Mapping[str, np.ndarray],
-  confusions: Mapping[str, Mapping[str, np.ndarray]],
-  best: BestRun,
+  outcomes: Sequence[Any],
+  best: Any,
+  clips: Any,
+  attend: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
+  unit: str,
   published: tables.Published,
-) -> Files:
+) -> dict[str, Callable[[pathlib.Path], None]]:
   """All that a person looks at, as functions of a path.
 
   Args:
     summary: of the study.
     history: see `Summary.curve`.
-    confusions: `{setting: {label of a system: [C, C]}}`, counts on the test
-      part over all runs.
-    best: of all runs.
+    outcomes: all of its runs, see `runs.Outcome`.
+    best: the one of them whose weights the study keeps.
+    clips: see `data.clips.Clips`.
+    attend: of its samples, see `SpeechSystem.attend`.
+    unit: what a round of training is called.
     published: the paper's numbers.
   """
   title = f"{summary.title}, {tables.DEMO}" if summary.demo else summary.title
   shown = [
-    *_of_study(summary, history, confusions, title),
-    *_of_best(summary.classes, best, title),
+    *_of_study(summary, history, outcomes, title),
+    *_of_best(best, clips, attend, unit, title),
   ]
-  text = tables.report(
-    summary,
-    {one.caption: one.file for one in shown if one.caption},
-    published,
-    _notes(best),
-  )
+  captions = {one.caption: one.name for one in shown if one.caption}
+  text = tables.report(summary, captions, published, _notes(summary, best))
   return {
-    **{one.file: one.write for one in shown},
+    **{one.name: one.write for one in shown},
     "report.md": lambda path: path.write_text(text, encoding="utf-8"),
   }
 
 
-def _notes(best: BestRun) -> list[str]:
+def _notes(summary: Summary, best) -> list[str]:
   """What a reader of the report has to know beside the tables."""
+  score = 100 * best.figures[summary.curve]
   return [
     "Weights are those of the epoch with the best unweighted accuracy on the "
     "validation part; the test part was looked at once, after that.",
-    f"`model/` is {best.name}: the best on its validation part, "
-    f"{100 * best.score:.1f} % at epoch {best.epoch:g}. Figures of single "
-    "clips are of it. [misclassified/index.html](misclassified/index.html) "
-    "plays what it got wrong.",
+    f"`model/` is {summary.label(best.run.system)}, {best.run.setting}, seed "
+    f"{best.run.seed}: the best on its validation part, {score:.1f} % at epoch "
+    f"{best.figures['best_epoch']:g}. Figures of single clips are of it. "
+    "[misclassified/index.html](misclassified/index.html) plays what it got "
+    "wrong.",
   ]
 
 
-def _of_study(summary, history, confusions, title) -> Iterator[_Shown]:
+def _of_study(summary, history, outcomes, title) -> Iterator[_File]:
   """Figures over all runs."""
   curves = figures.curves(summary, history)
-  yield _Shown(
+  yield _File(
     "learning_curves.png",
     lambda path: figures.learning_curves(
       path, curves, "unweighted accuracy (%)", title
@@ -133,15 +96,22 @@ def _of_study(summary, history, confusions, title) -> Iterator[_Shown]:
     "Unweighted accuracy on the validation part while training: mean and 95 % "
     "band over initialisations",
   )
-  yield _Shown(
+  yield _File(
     "comparison.png",
     lambda path: figures.comparison(
       path, {"": summary}, "unweighted_accuracy", title
     ),
     "Unweighted accuracy on the test part: mean and 95 % interval",
   )
+  confusions: dict[str, dict[str, np.ndarray]] = {}
+  for one in outcomes:
+    panel = confusions.setdefault(one.run.setting, {})
+    label = summary.label(one.run.system)
+    panel[label] = panel.get(label, 0) + metrics.confusion_counts(
+      one.outputs["test_logits"], one.outputs["test_labels"]
+    )
   for number, (setting, matrices) in enumerate(confusions.items(), start=1):
-    yield _Shown(
+    yield _File(
       f"confusions_{number}.png",
       functools.partial(
         figures.confusion_matrices,
@@ -153,95 +123,99 @@ def _of_study(summary, history, confusions, title) -> Iterator[_Shown]:
     )
 
 
-def _of_best(
-  classes: Sequence[str], best: BestRun, title: str
-) -> Iterator[_Shown]:
+def _of_best(best, clips, attend, unit, title) -> Iterator[_File]:
   """What the best run does with single clips."""
-  yield _Shown(
+  counts_ExCxC = best.history["validation_confusion_matrix"]
+  rounds = [f"{unit} {i}" for i in range(1, len(counts_ExCxC) + 1)]
+  yield _File(
     "confusions.gif",
     lambda path: animation.confusion_animation(
-      path,
-      best.confusion_ExCxC,
-      best.rounds_E,
-      classes,
-      f"{title}: validation",
+      path, counts_ExCxC, rounds, clips.classes, f"{title}: validation"
     ),
     "Confusions on the validation part while training, best initialisation",
   )
+  logits_UxC, temperature = (
+    best.outputs["test_logits"],
+    best.figures["temperature"],
+  )
+  calibrated_UxC = special.softmax(logits_UxC / temperature, axis=1)
   by_temperature = {
-    "as trained": special.softmax(best.logits_UxC, axis=1),
-    f"temperature {best.temperature:.2f}": best.probabilities_UxC,
+    "as trained": special.softmax(logits_UxC, axis=1),
+    f"temperature {temperature:.2f}": calibrated_UxC,
   }
-  yield _Shown(
+  labels_U, rows_U = best.outputs["test_labels"], best.outputs["test_rows"]
+  yield _File(
     "reliability.png",
     lambda path: calibration_figure.reliability_diagram(
-      path, by_temperature, best.labels_U, title
+      path, by_temperature, labels_U, title
     ),
     "Reliability on the test part, best initialisation; the temperature was "
     "fitted on the validation part",
   )
-  yield _Shown(
+  yield _File(
     "attention.png",
     lambda path: attention.attention_over_spectrogram(
-      path, _attended(classes, best), title
+      path, _attended(clips, attend, rows_U, calibrated_UxC), title
     ),
     "Attention weights over the log-mel spectrogram of some test clips, best "
     "initialisation",
   )
-  yield from _mistakes(classes, best, f"{title}: misclassified clips")
+  wrong = np.flatnonzero(calibrated_UxC.argmax(1) != labels_U)
+  surest = np.argsort(-calibrated_UxC[wrong].max(1), kind="stable")
+  wrong = wrong[surest][:_LISTENED]
+  yield from _mistakes(clips, rows_U[wrong], calibrated_UxC[wrong], title)
 
 
-def _mistakes(
-  classes: Sequence[str], best: BestRun, title: str
-) -> Iterator[_Shown]:
+def _mistakes(clips, rows_N, probabilities_NxC, title) -> Iterator[_File]:
   """The page of misclassified clips, and their audio."""
-  predicted_U = best.probabilities_UxC.argmax(1)
-  wrong = np.flatnonzero(predicted_U != best.labels_U)
-  surest = np.argsort(-best.probabilities_UxC[wrong].max(1), kind="stable")
   listed = []
-  for number, clip in enumerate(wrong[surest][:_LISTENED].tolist(), start=1):
-    name = f"{number:02d}.wav"
+  for row, probability_C in zip(
+    rows_N.tolist(), probabilities_NxC, strict=True
+  ):
+    name = f"{len(listed) + 1:02d}.wav"
     listed.append(
       misclassified.Clip(
         audio=name,
-        true=classes[best.labels_U[clip]],
-        predicted=classes[predicted_U[clip]],
-        probabilities_C=best.probabilities_UxC[clip].tolist(),
-        speaker=str(best.speaker_U[clip]),
-        corpus=str(best.corpus_U[clip]),
-        name=pathlib.PurePath(best.path_U[clip]).name,
+        true=clips.classes[clips.class_U[row]],
+        predicted=clips.classes[probability_C.argmax()],
+        probabilities_C=probability_C.tolist(),
+        speaker=str(clips.speaker_U[row]),
+        corpus=str(clips.corpus_U[row]),
+        name=pathlib.PurePath(clips.path_U[row]).name,
       )
     )
-    yield _Shown(
-      f"misclassified/{name}", functools.partial(_write_clip, best, clip)
+    yield _File(
+      f"misclassified/{name}", functools.partial(_write_clip, clips, row)
     )
-  page = misclassified.page(title, classes, listed)
-  yield _Shown(
-    "misclassified/index.html", lambda path: path.write_text(page, "utf-8")
+  title = f"{title}: misclassified clips"
+  page = misclassified.page(title, clips.classes, listed)
+  yield _File(
+    "misclassified/index.html",
+    lambda path: path.write_text(page, encoding="utf-8"),
   )
 
 
-def _write_clip(best: BestRun, clip: int, path: pathlib.Path) -> None:
-  samples = best.read(clip) / np.float32(io.FULL_SCALE)
+def _write_clip(clips, row: int, path: pathlib.Path) -> None:
+  samples = clips.audio[row] / np.float32(io.FULL_SCALE)
   misclassified.write_audio(path, samples, SAMPLE_RATE)
 
 
-def _attended(classes: Sequence[str], best: BestRun) -> list[attention.Clip]:
+def _attended(clips, attend, rows_U, probabilities_UxC) -> list[attention.Clip]:
   """Clips spread evenly over the test part, with their attention."""
-  count = min(_ATTENDED, len(best.labels_U))
-  chosen = np.linspace(0, len(best.labels_U) - 1, count).astype(int)
-  clips = []
-  for clip in chosen.tolist():
-    samples, centres_T, weights_T = best.attend(best.read(clip))
-    probability_C = best.probabilities_UxC[clip]
-    true, predicted = best.labels_U[clip], probability_C.argmax()
-    clips.append(
+  count = min(_ATTENDED, len(rows_U))
+  shown = []
+  for clip in np.linspace(0, len(rows_U) - 1, count).astype(int).tolist():
+    row, probability_C = int(rows_U[clip]), probabilities_UxC[clip]
+    samples, centres_T, weights_T = attend(clips.audio[row])
+    true = clips.classes[clips.class_U[row]]
+    predicted = clips.classes[probability_C.argmax()]
+    shown.append(
       attention.Clip(
         samples / np.float32(io.FULL_SCALE),
         centres_T,
         weights_T,
-        f"true {classes[true]}, predicted {classes[predicted]} "
-        f"({100 * probability_C[predicted]:.0f} %)",
+        f"true {true}, predicted {predicted} "
+        f"({100 * probability_C.max():.0f} %)",
       )
     )
-  return clips
+  return shown

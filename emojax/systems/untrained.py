@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import ml_collections
 
 from emojax import encoders
-from emojax.audio.settings import SAMPLE_RATE
 from emojax.errors import UserError
 from emojax.runtime import sharding
 from emojax.systems import speech
@@ -49,16 +48,12 @@ class Untrained:
   def init(self, key: jax.Array) -> tuple[Any, Any]:
     """The first weights: those that are trained, and the others.
 
-    Args:
-      key: of what is not pretrained.
+    What is not pretrained is drawn from the key.
 
     Raises:
       UserError: the run to start from does not fit.
     """
-    params = self._draw(key)
-    if self.encoder_params is not None:
-      known = {**self.encoder_params, **params["encoder"]}
-      params["encoder"] = {name: known[name] for name in self._encoder_names}
+    params = self._draw(key, self.encoder_params or {})
     if self.start:
       params = _start_from(self.start, self.system, params)
     parts = ({}, {})
@@ -67,23 +62,18 @@ class Untrained:
     return tuple(flax.traverse_util.unflatten_dict(part) for part in parts)
 
   @functools.cached_property
-  def _encoder_names(self) -> list[str]:
-    """The encoder's parts; a checkpoint may hold more than its config uses."""
-    shapes = jax.eval_shape(self.system.init, jax.random.key(0))
-    return list(shapes["encoder"])
+  def _draw(self) -> Callable[[jax.Array, Any], dict[str, Any]]:
+    """All parameters from a key and those of the encoder that are pretrained.
 
-  @functools.cached_property
-  def _draw(self) -> Callable[[jax.Array], dict[str, Any]]:
-    """Draws the parameters that are not pretrained, from a key."""
-    pretrained = self.encoder_params or {}
+    A checkpoint may hold more than its config uses, and lack what only training
+    needs.
+    """
 
-    def draw(key):
+    def draw(key, pretrained):
       params = self.system.init(key)
-      # Not all checkpoints have what only training needs.
-      encoder = {
-        k: v for k, v in params["encoder"].items() if k not in pretrained
-      }
-      return {**params, "encoder": encoder}
+      encoder = params["encoder"].items()
+      known = {name: pretrained.get(name, part) for name, part in encoder}
+      return {**params, "encoder": known}
 
     return jax.jit(draw, compiler_options=sharding.RUNS_ONCE)
 
@@ -91,45 +81,25 @@ class Untrained:
     if path[0] != "encoder" or self.trained_layers is None:
       return True
     encoder = self.system.encoder
+    first = encoder.num_layers - self.trained_layers
     layer = encoder.layer_of(path[1:])
-    return layer is not None and (
-      layer >= encoder.num_layers - self.trained_layers
-    )
-
-
-def source(config: ml_collections.ConfigDict, name: str) -> encoders.Source:
-  """Where an encoder of the study comes from; see `make`.
-
-  Raises:
-    UserError: there is none, or not for clips of the study's rate.
-  """
-  revision = config.model.revision if _is_main(config, name) else ""
-  found = encoders.find(name, revision)
-  if found.encoder.sample_rate != SAMPLE_RATE:
-    raise UserError(
-      f"config.model.encoder = {name!r} takes {found.encoder.sample_rate} Hz, "
-      f"and the study's clips have {SAMPLE_RATE}; choose another encoder"
-    )
-  return found
+    return layer is not None and layer >= first
 
 
 def make(
   config: ml_collections.ConfigDict, name: str, classes: tuple[str, ...]
 ) -> Untrained:
-  """Makes a classifier of the config, with an encoder.
+  """Makes a classifier of the config, with the encoder of that name.
 
-  Args:
-    config: a whole config.
-    name: of the encoder. One that is not `config.model.encoder` is a baseline:
-      it is trained as a whole.
-    classes: names of the emotions.
+  One that is not `config.model.encoder` is a baseline, and trained as a whole.
 
   Raises:
     UserError: whatever is wrong with a pretrained encoder; more layers to
       train than it has; a random encoder that is frozen.
   """
-  found = source(config, name)
-  is_main, encoder, trained_layers = _is_main(config, name), found.encoder, None
+  is_main, trained_layers = name == config.model.encoder, None
+  found = encoders.find(name, config.model.revision)
+  encoder = found.encoder
   if is_main and config.freeze_encoder:
     trained_layers = config.unfreeze_last_n_layers
     if not (found.checkpoint or config.pretrained_weights):
@@ -167,10 +137,6 @@ def make(
   return Untrained(found, system, params, trained_layers, start)
 
 
-def _is_main(config, name: str) -> bool:
-  return name == config.model.encoder
-
-
 def masked_shares(config) -> tuple[float, float]:
   """Of the encoder's frames and features, those that training hides."""
   augment = config.augment
@@ -184,17 +150,7 @@ def merge(frozen: Any, trained: Any) -> Any:
 
 
 def _start_from(run: str, system: SpeechSystem, params: Any) -> Any:
-  """Weights of another run, in the place of all that have the same shape.
-
-  Args:
-    run: its folder.
-    system: what they are to be weights of.
-    params: of it; those that the other run lacks stay.
-
-  Raises:
-    UserError: the run is not there or of another study, or its encoder is
-      another one.
-  """
+  """Weights of another run, in the place of all that have the same shape."""
   where = f"config.pretrained_weights = {run!r}"
   other, theirs = speech.load(pathlib.Path(run))
   if other.encoder.kind != system.encoder.kind:

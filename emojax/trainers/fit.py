@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.metrics import confusion_matrix
 
 from emojax.data.noise import Part
+from emojax.metrics import confusion_counts
 from emojax.runtime import sharding
 from emojax.systems.classifiers import Classifier
 
@@ -189,12 +189,6 @@ def filled_batches(
   return index_CxB, weight_CxB.astype(np.float32)
 
 
-def confusion(logits_UxC: np.ndarray, labels_U: np.ndarray) -> np.ndarray:
-  """Counts [C, C]: true classes in rows, predicted ones in columns."""
-  classes = np.arange(logits_UxC.shape[1])
-  return confusion_matrix(labels_U, logits_UxC.argmax(1), labels=classes)
-
-
 def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
   """Outputs of all batches, one after the other: a tree of NumPy arrays.
 
@@ -330,7 +324,7 @@ class Examples:
   def confusion(self, variables: Any, part: str) -> np.ndarray:
     """Counts [C, C]: true classes in rows, predicted ones in columns."""
     logits_nxC, _ = self.predict(variables, part)
-    return confusion(logits_nxC, self._parts[part].label_N)
+    return confusion_counts(logits_nxC, self._parts[part].label_N)
 
   def place(self, tree: Any) -> Any:
     """Puts arrays on all devices."""

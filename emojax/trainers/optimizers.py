@@ -10,9 +10,6 @@ import optax
 
 from emojax.errors import UserError
 
-_WARM_UP = 0.1  # Share of the updates, of the one-cycle schedule.
-_FIRST_CYCLE = 10  # The first of the warm restarts comes after a tenth.
-
 
 def one_cycle(peak: float, num_updates: int) -> optax.Schedule:
   """From peak / 25 to the peak in the first tenth, then to peak / 250,000.
@@ -20,19 +17,14 @@ def one_cycle(peak: float, num_updates: int) -> optax.Schedule:
   Along cosines: Smith & Topin 2018, as PyTorch has it.
   """
   # Optax needs two updates at least, to have a peak between them.
-  return optax.cosine_onecycle_schedule(
-    max(num_updates, 2), peak, pct_start=_WARM_UP
-  )
+  num_updates = max(num_updates, 2)
+  return optax.cosine_onecycle_schedule(num_updates, peak, pct_start=0.1)
 
 
 def warm_restarts(peak: float, num_updates: int) -> optax.Schedule:
-  """Cosines from the peak to 0: Loshchilov & Hutter 2017.
-
-  The first is a tenth of the training long, and each one twice as long as the
-  one before.
-  """
+  """Cosines to 0, each twice as long as the last: Loshchilov & Hutter 2017."""
   cycles, boundaries = [], []
-  length, end = -(-num_updates // _FIRST_CYCLE), 0
+  length, end = -(-num_updates // 10), 0
   while end < num_updates:
     cycles.append(optax.cosine_decay_schedule(peak, length))
     end += length
@@ -41,12 +33,11 @@ def warm_restarts(peak: float, num_updates: int) -> optax.Schedule:
   return optax.join_schedules(cycles, boundaries[:-1])
 
 
-# By name: the learning rate over the updates of a training, from the largest
-# one and the number of updates.
+# From the largest learning rate and the number of updates of a training.
 SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
   "constant": lambda peak, num_updates: optax.constant_schedule(peak),
   "one_cycle": one_cycle,
-  "cosine": optax.cosine_decay_schedule,  # To 0, without restarts (ibid.).
+  "cosine": optax.cosine_decay_schedule,
   "warm_restarts": warm_restarts,
 }
 
@@ -57,7 +48,7 @@ def adam(
   """AdamW, with a learning rate of its own for the parameters of `encoder`.
 
   Args:
-    config: a `config.optimizer` of the speech study.
+    config: the `config.optimizer` of the speech study.
     num_steps: batches of the whole training.
 
   Raises:
@@ -69,16 +60,21 @@ def adam(
       f"config.optimizer.accumulate = {config.accumulate}: the training has "
       f"{num_steps} batches, so there would be no update"
     )
-  schedule = SCHEDULES[config.schedule](config.learning_rate, num_updates)
   ratio = config.encoder_learning_rate / config.learning_rate
+  clip_norm = config.clip_norm
+
+  def scale_encoder(updates, params):
+    encoder = jax.tree.map(lambda u: ratio * u, updates.get("encoder", {}))
+    return {k: encoder if k == "encoder" else v for k, v in updates.items()}
+
   optimizer = optax.chain(
-    optax.clip_by_global_norm(config.clip_norm)
-    if config.clip_norm
-    else optax.identity(),
+    optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
     optax.scale_by_adam(),
     optax.add_decayed_weights(config.weight_decay),
-    optax.scale_by_learning_rate(schedule),
-    optax.stateless(lambda updates, params: _scale_encoder(updates, ratio)),
+    optax.scale_by_learning_rate(
+      SCHEDULES[config.schedule](config.learning_rate, num_updates)
+    ),
+    optax.stateless(scale_encoder),
   )
   if config.accumulate == 1:
     return optimizer
@@ -92,15 +88,9 @@ def adam(
 def sgd(
   learning_rate: float, momentum: float, weight_decay: float, clip_value: float
 ) -> optax.GradientTransformation:
-  """Gradient descent with momentum, and L2 on the gradient.
+  """Momentum, with L2 on the gradient, which is clipped where it is not 0.
 
   The learning rate is a part of its state: see `with_learning_rate`.
-
-  Args:
-    learning_rate: at first.
-    momentum: share of the last update that is kept.
-    weight_decay: of the L2 penalty.
-    clip_value: bound on each component of the gradient; 0 for none.
   """
   return optax.chain(
     optax.clip(clip_value) if clip_value else optax.identity(),
@@ -111,30 +101,11 @@ def sgd(
 
 
 def with_learning_rate(state: Any, learning_rate: jax.Array) -> Any:
-  """The state of an optimizer with injected hyperparameters, at another rate.
-
-  Args:
-    state: of `sgd`.
-    learning_rate: float32 scalar, from the next update on.
-  """
-  return state._replace(
-    hyperparams={**state.hyperparams, "learning_rate": learning_rate}
-  )
+  """The state of `sgd` at another rate, float32, from the next update on."""
+  hyperparams = {**state.hyperparams, "learning_rate": learning_rate}
+  return state._replace(hyperparams=hyperparams)
 
 
 def adam_l2(l2: float) -> optax.GradientTransformation:
-  """Adam with L2 on the gradient, without a learning rate.
-
-  The DANN study multiplies with each run's own.
-
-  Args:
-    l2: factor of the parameters in the gradient.
-  """
+  """Adam with L2 on the gradient; DANN's runs each have their own rate."""
   return optax.chain(optax.add_decayed_weights(l2), optax.scale_by_adam())
-
-
-def _scale_encoder(updates: Mapping[str, Any], ratio: float):
-  return {
-    name: jax.tree.map(lambda u: ratio * u, tree) if name == "encoder" else tree
-    for name, tree in updates.items()
-  }

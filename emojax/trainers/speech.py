@@ -1,19 +1,14 @@
 """Emotion of single clips: a pretrained encoder, attention pooling, a head.
 
 After the public repository ukpaudel/emotion_classifier, see
-`configs/speech.py`. From top to bottom: the classifier and its first weights;
-state, loss and step, the program of one device; the training of one classifier
-on one split; the study.
+`configs/speech.py`. From top to bottom: state, loss and step, the program of
+one device; the training of one classifier on one split; the study.
 
-Letters in names: B clips of a batch, U clips of a part, C emotions, R runs, E
-epochs.
+Letters in names: B clips of a batch, U clips of a part, C emotions, R runs.
 """
 
 import dataclasses
 import functools
-import hashlib
-import itertools
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -32,12 +27,11 @@ from emojax import calibration, checks, encoders, loop, runs
 from emojax import summary as summaries
 from emojax.audio import augment
 from emojax.audio.settings import Augmentation, Settings
-from emojax.corpora import labels
 from emojax.data import clips, encoded, pipeline, splits
 from emojax.data.clips import Clips, Part
 from emojax.data.splits import Split
 from emojax.errors import UserError
-from emojax.metrics import ClassificationMetrics
+from emojax.metrics import ClassificationMetrics, confusion_counts
 from emojax.models.pooling import POOLINGS
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.reports import animation, tables
@@ -70,29 +64,17 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """How a classifier is trained.
-
-  Attributes:
-    system: the classifier.
-    model: its module.
-    augmentation: of waveforms, None for none.
-    train_encoder: whether the encoder's dropout and masking are active.
-    label_smoothing: share of the target spread over all classes.
-    mixup: alpha of Beta(alpha, alpha); 0 for no mixup.
-    reversal: lambda of the adversary.
-    ramp: whether lambda rises as in Ganin et al. 2016.
-    num_steps: batches of the whole training.
-  """
+  """What is trained and how; see `configs/speech.py` for most of it."""
 
   system: SpeechSystem
   model: SpeechClassifier
   augmentation: Settings | None = None
-  train_encoder: bool = True
+  train_encoder: bool = True  # Whether its dropout and masking are active.
   label_smoothing: float = 0.0
   mixup: float = 0.0
-  reversal: float = 0.0
-  ramp: bool = False
-  num_steps: int = 1
+  reversal: float = 0.0  # Lambda of the adversary,
+  ramp: bool = False  # which rises to it.
+  num_steps: int = 1  # Batches of the whole training.
 
 
 def init_state(tx: optax.GradientTransformation, trained: Any) -> State:
@@ -106,10 +88,10 @@ def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
 
   Args:
     recipe: how the classifier is trained.
-    params: the parameters that are trained.
+    params: the parameters that are trained; `frozen` are all others.
     model_state: empty.
     key: randomness of this device at this step.
-    frozen: all other parameters.
+    frozen: see above.
     batch: see `pipeline.Reader`; with a `domain` where there is an adversary.
     extra: `class_weight` [C]; `responses` of rooms, [N, R] or None; and
       `reversal`, lambda at this step.
@@ -163,15 +145,8 @@ def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
 def train_step(recipe: Recipe, tx, learner: Learner, key, frozen, batch, extra):
   """One step on this device's part of the batch.
 
-  Args:
-    recipe, frozen, batch: see `loss_fn`.
-    tx: see `optimizers.adam`.
-    learner: before the step.
-    key: of the run.
-    extra: `class_weight` and `responses`, see `loss_fn`.
-
-  Returns:
-    The learner after it, and the losses over the whole batch.
+  Args are those of `loss_fn` and `fit.train_step`; `extra` is without
+  `reversal`. Returns the learner after it, and the losses over the whole batch.
   """
   reversal = jnp.float32(recipe.reversal)
   if recipe.ramp:
@@ -214,18 +189,12 @@ class Training:
     split: Split,
     augmentation: Augmentation | None,
   ):
-    """Cuts the clips, encodes them if the encoder stays as it is, compiles.
-
-    Args:
-      config: a whole config.
-      classifier: what is trained.
-      data: the clips.
-      split: training, validation and test part.
-      augmentation: of the training part, None for none.
-    """
+    """Cuts the clips, encodes them if the encoder stays as it is, compiles."""
     fields = {"label": data.class_U}
     if config.adversary.domain != "none":
-      num_domains, fields["domain"] = _domains(config, data, split)
+      num_domains, fields["domain"] = clips.domains(
+        data, split, config.adversary.domain
+      )
       classifier = classifier.with_domains(num_domains)
     self.classifier = classifier
     self._config = config
@@ -249,8 +218,9 @@ class Training:
     if config.class_weights:
       label_P = train.reader.fields["label"]
       weights_C = fit.class_weights(label_P, len(data.classes))
-    responses = augmentation and augmentation.responses
-    extra = {"class_weight": weights_C, "responses": responses}
+    extra = {"class_weight": weights_C, "responses": None}
+    if augmentation is not None:
+      extra["responses"] = augmentation.responses
     self._extra = self._place(extra)
     self._compile(augmentation and augmentation.settings)
 
@@ -267,9 +237,8 @@ class Training:
       start = number * self._steps_per_round
       stop = min(start + self._steps_per_round, len(self._plan))
       for step in range(start, stop):
-        learner, losses = self._step(
-          learner, key, frozen, batches[step], self._extra
-        )
+        batch = batches[step]
+        learner, losses = self._step(learner, key, frozen, batch, self._extra)
         totals = losses if totals is None else _add(totals, losses)
       logits_UxC = self.logits(learner.params, frozen, "validation")
       state, record = self._validate(State(learner, state.best), logits_UxC)
@@ -289,11 +258,7 @@ class Training:
     part = self.parts[name]
     plan = part.plan(self._config.batch_size)
     outputs = fit.predict_all(
-      lambda batch: (
-        self._forward(trained, frozen, batch),
-        batch["weight"],
-        batch["clip"],
-      ),
+      lambda b: (self._forward(trained, frozen, b), b["weight"], b["clip"]),
       pipeline.batches(plan, part.reader, self._by_clip),
     )
     return part.means(*outputs)
@@ -305,19 +270,13 @@ class Training:
       return clips.parts_of_audio(data, split, fields, sizes, augmentation)
     # Their encoder is pretrained, or another run's: the same for all seeds.
     params = untrained.merge(*self.first_weights(0))
+    encoder, dtype = system.encoder, speech.DTYPES[system.dtype]
     features = encoded.features(
-      system.encoder,
-      params["encoder"],
-      speech.DTYPES[system.dtype],
-      system.weigh_layers,
-      data,
-      sizes,
-      config.batch_size,
-      self._mesh,
+      *(encoder, params["encoder"], dtype, system.weigh_layers),
+      *(data, sizes, config.batch_size, self._mesh),
     )
-    num_frames = system.encoder.num_frames
     return clips.parts_of_features(
-      data, split, fields, sizes, features, num_frames
+      data, split, fields, sizes, features, encoder.num_frames
     )
 
   def _compile(self, augmentation: Settings | None) -> None:
@@ -365,21 +324,15 @@ class Training:
     temperature = calibration.temperature(
       outputs["validation_logits"], outputs["validation_labels"]
     )
-    logits_UxC, labels_U = outputs["test_logits"], outputs["test_labels"]
-    errors = {
-      name: calibration.expected_calibration_error(
-        calibration.reliability(special.softmax(logits_UxC / t, 1), labels_U)
-      )
-      for name, t in (("before", 1.0), ("after", temperature))
-    }
-    confusion_CxC = fit.confusion(logits_UxC, labels_U)
+    test = outputs["test_logits"], outputs["test_labels"]
     figures = {
       CURVE: float(best.score),
       "best_epoch": int(best.when) / self._plan.steps_per_epoch,
       "temperature": temperature,
-      "expected_calibration_error": errors,
+      "calibration_error_before": _calibration_error(*test, 1.0),
+      "calibration_error_after": _calibration_error(*test, temperature),
       "test": {
-        name: float(metric(confusion_CxC))
+        name: float(metric(confusion_counts(*test)))
         for name, metric in summaries.METRICS.items()
       },
     }
@@ -413,15 +366,10 @@ def _add(totals, values):
   return jax.tree.map(jnp.add, totals, values)
 
 
-def _domains(config, data: Clips, split: Split) -> tuple[int, np.ndarray]:
-  """What the adversary tells apart: how many, and the domain of each clip."""
-  found = clips.domains(data, split, config.adversary.domain)
-  if found[0] < 2:
-    raise UserError(
-      f"config.adversary.domain = {config.adversary.domain!r}: the training "
-      "part has only one, and there is nothing to forget"
-    )
-  return found
+def _calibration_error(logits_UxC, labels_U, temperature: float) -> float:
+  probabilities_UxC = special.softmax(logits_UxC / temperature, axis=1)
+  bins = calibration.reliability(probabilities_UxC, labels_U)
+  return calibration.expected_calibration_error(bins)
 
 
 def run_key(config: ml_collections.ConfigDict, seed: int) -> jax.Array:
@@ -435,11 +383,7 @@ def run_key(config: ml_collections.ConfigDict, seed: int) -> jax.Array:
 def train(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> Summary:
-  """Runs the whole study, or goes on with it, and returns its summary.
-
-  Args:
-    config: see `configs/speech.py`.
-    workdir: see `runs.complete`.
+  """Runs the study of `configs/speech.py`, or goes on with it.
 
   Raises:
     UserError: something in the config, the data or the folder is wrong.
@@ -457,15 +401,13 @@ def train(
 
 
 def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """Who is in which part of each split, as Markdown tables; all are checked.
+  """Who is in which part of each split, as Markdown tables; see `splits.audit`.
 
   Raises:
-    UserError: a speaker or an identical recording is in two parts, or whatever
-      else is wrong with the data.
+    UserError: something in the config or the data is wrong.
   """
   _check(config)
-  sources = [untrained.source(config, name) for name in _names(config)]
-  return _read(config, [source.encoder for source in sources])[1]
+  return _read(config)[1]
 
 
 def _names(config) -> list[str]:
@@ -473,40 +415,39 @@ def _names(config) -> list[str]:
   return list(dict.fromkeys((config.model.encoder, *config.baselines)))
 
 
-def _read(config, used: Sequence[encoders.Encoder]):
+def _read(config) -> tuple[Clips, dict[str, str]]:
   """The clips, and who is in which part: what one can not use, none gets."""
-  return clips.read(config, max(encoder.min_samples for encoder in used))
+  revision = config.model.revision
+  found = [encoders.find(name, revision) for name in _names(config)]
+  return clips.read(config, max(one.encoder.min_samples for one in found))
 
 
 def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
   """Trains what is not trained yet, and sums up; see `runs.complete`."""
-  augmentation = Augmentation.read(config.augment)
-  classes, _ = labels.parse_classes(config.data.labels)
-  systems = [untrained.make(config, name, classes) for name in _names(config)]
-  data, parts = _read(config, [one.system.encoder for one in systems])
+  data, parts = _read(config)
   for setting, table in parts.items():
     print(f"{setting}\n{table}\n")
+  augmentation = Augmentation.read(config.augment)
+  names = _names(config)
+  systems = [untrained.make(config, name, data.classes) for name in names]
   outcomes = []
-  for (setting, split), classifier in itertools.product(
-    data.splits.items(), systems
-  ):
-    training = functools.cache(
-      functools.partial(Training, config, classifier, data, split, augmentation)
-    )
-    for seed in range(config.num_replicates):
-      run = Run(setting, classifier.source.id, seed)
-      outcomes.append(
-        grid.finished(run) or _train(config, grid, training(), run)
-      )
+  for setting, split in data.splits.items():
+    for classifier in systems:
+      arguments = (config, classifier, data, split, augmentation)
+      make = functools.cache(functools.partial(Training, *arguments))
+      for seed in range(config.num_replicates):
+        run = Run(setting, classifier.source.id, seed)
+        outcomes.append(grid.finished(run) or _train(config, grid, make, run))
   summary = _summary(config, data, systems, outcomes)
   return summary, _files(config, data, systems[0], summary, outcomes)
 
 
-def _train(config, grid: runs.Grid, training: Training, run: Run) -> Outcome:
+def _train(config, grid: runs.Grid, make, run: Run) -> Outcome:
   with memory.explained(
     "config.batch_size, or the last of config.data.buckets; "
     "config.model.remat=True and config.dtype=bfloat16 help as well"
   ):
+    training = make()
     study = training.study(run.seed)
     return grid.train(run, study, training.num_rounds, _unit(config))
 
@@ -540,7 +481,9 @@ def _summary(config, data: Clips, classifiers, outcomes) -> Summary:
     comparisons=summaries.compare(rows, pairs, tuple(summaries.METRICS)),
     runs=tuple({**dataclasses.asdict(o.run), **o.figures} for o in outcomes),
     curve=CURVE,
-    test_digest=_test_digest(data, outcomes),
+    test_digest=data.digest_of(
+      {o.run.setting: o.outputs["test_rows"] for o in outcomes}
+    ),
     **environment.describe(),
   )
 
@@ -557,9 +500,7 @@ def _row(
     )
 
   logits_RxUxC, labels_U = joined("test_logits"), joined("test_labels")[0]
-  matrices = [
-    fit.confusion(logits_UxC, labels_U) for logits_UxC in logits_RxUxC
-  ]
+  matrices = [confusion_counts(logits, labels_U) for logits in logits_RxUxC]
   row = summaries.over_speakers(
     summaries.row(setting, system, np.stack(matrices)),
     logits_RxUxC.argmax(2) == labels_U,
@@ -567,22 +508,10 @@ def _row(
     data.speaker_U[joined("test_rows")[0]],
   )
   errors = {
-    f"calibration_error_{when}": Estimate.of(
-      [
-        np.mean([o.figures["expected_calibration_error"][when] for o in run])
-        for run in of_runs
-      ]
-    )
-    for when in ("before", "after")
+    name: Estimate.of([np.mean([o.figures[name] for o in r]) for r in of_runs])
+    for name in ("calibration_error_before", "calibration_error_after")
   }
   return dataclasses.replace(row, metrics={**row.metrics, **errors})
-
-
-def _test_digest(data: Clips, outcomes: Sequence[Outcome]) -> str:
-  """One name for the same test clips, over all settings."""
-  rows = {o.run.setting: o.outputs["test_rows"] for o in outcomes}
-  content = [[s, *data.digest_U[rows[s]].tolist()] for s in sorted(rows)]
-  return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _files(
@@ -598,37 +527,16 @@ def _files(
     _, frozen = classifier.init(run_key(config, best.run.seed))
   trained.pop("domain_classifier", None)  # It has had its day.
   params = untrained.merge(frozen, trained)
-  system = dataclasses.replace(
-    classifier.system, temperature=best.figures["temperature"]
-  )
-  confusions: dict[str, dict[str, np.ndarray]] = {}
-  for (setting, name), group in runs.by_row(outcomes).items():
-    confusions.setdefault(setting, {})[summary.label(name)] = sum(
-      fit.confusion(o.outputs["test_logits"], o.outputs["test_labels"])
-      for o in group
-    )
-  rows_U = best.outputs["test_rows"]
-  matrices = best.history["validation_confusion_matrix"]
-  shown = reports.BestRun(
-    name=f"{summary.label(best.run.system)}, {best.run.setting}, seed "
-    f"{best.run.seed}",
-    score=best.figures[CURVE],
-    epoch=best.figures["best_epoch"],
-    temperature=system.temperature,
-    rounds_E=[f"{_unit(config)} {i}" for i in range(1, len(matrices) + 1)],
-    confusion_ExCxC=matrices,
-    logits_UxC=best.outputs["test_logits"],
-    labels_U=best.outputs["test_labels"],
-    speaker_U=data.speaker_U[rows_U],
-    corpus_U=data.corpus_U[rows_U],
-    path_U=data.path_U[rows_U],
-    read=lambda clip: data.audio[int(rows_U[clip])],
-    attend=functools.partial(system.attend, params),
-  )
+  temperature = best.figures["temperature"]
+  system = dataclasses.replace(classifier.system, temperature=temperature)
   history = runs.histories(outcomes)
-  published = config.published.to_dict()
   return {
-    **reports.files(summary, history, confusions, shown, published),
+    **reports.files(
+      *(summary, history, outcomes, best, data),
+      functools.partial(system.attend, params),
+      _unit(config),
+      config.published.to_dict(),
+    ),
     **speech.files(system, params),
     summaries.HISTORY: lambda path: np.savez_compressed(path, **history),
   }
@@ -637,22 +545,15 @@ def _files(
 def _check(config: ml_collections.ConfigDict) -> None:
   """Values that would otherwise fail late, or not at all."""
   checks.common(config)
-  checks.positive(
-    config,
-    *("model.hidden", "data.buckets", "optimizer.learning_rate"),
-    "optimizer.accumulate",
-  )
-  checks.not_negative(
-    config,
-    *("optimizer.encoder_learning_rate", "optimizer.weight_decay", "mixup"),
-    *("optimizer.clip_norm", "steps_per_round", "unfreeze_last_n_layers"),
-    "adversary.reversal",
-  )
-  checks.fraction(
-    config,
-    *("model.dropout", "label_smoothing", "augment.feature_time_share"),
-    "augment.feature_channel_share",
-  )
+  checks.positive(config, "model.hidden", "data.buckets")
+  checks.positive(config, "optimizer.learning_rate", "optimizer.accumulate")
+  checks.not_negative(config, "optimizer.encoder_learning_rate", "mixup")
+  checks.not_negative(config, "optimizer.weight_decay", "optimizer.clip_norm")
+  checks.not_negative(config, "steps_per_round", "unfreeze_last_n_layers")
+  checks.not_negative(config, "adversary.reversal")
+  checks.fraction(config, "model.dropout", "label_smoothing")
+  shares = ("feature_time_share", "feature_channel_share")
+  checks.fraction(config, *(f"augment.{share}" for share in shares))
   checks.choice(config, "model.pooling", POOLINGS)
   checks.choice(config, "dtype", speech.DTYPES)
   checks.choice(config, "optimizer.schedule", optimizers.SCHEDULES)
@@ -675,19 +576,20 @@ def _check(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_frozen(config: ml_collections.ConfigDict) -> None:
-  is_frozen = config.freeze_encoder and not config.unfreeze_last_n_layers
-  if config.unfreeze_last_n_layers and not config.freeze_encoder:
+  last = config.unfreeze_last_n_layers
+  if last and not config.freeze_encoder:
     raise UserError(
       "config.unfreeze_last_n_layers: the whole encoder is trained; set "
       "config.freeze_encoder=True to train its last layers only"
     )
-  if config.adversary.domain != "none" and is_frozen:
-    raise UserError(
-      "config.adversary.domain: the encoder is frozen, so the adversary's "
-      "gradient could not reach it; set config.freeze_encoder=False, or "
-      "config.unfreeze_last_n_layers"
-    )
-  if not config.optimizer.encoder_learning_rate and not is_frozen:
+  if config.freeze_encoder and not last:
+    if config.adversary.domain != "none":
+      raise UserError(
+        "config.adversary.domain: the encoder is frozen, so the adversary's "
+        "gradient could not reach it; set config.freeze_encoder=False, or "
+        "config.unfreeze_last_n_layers"
+      )
+  elif not config.optimizer.encoder_learning_rate:
     raise UserError(
       "config.optimizer.encoder_learning_rate = 0: the encoder would not be "
       "trained; set config.freeze_encoder=True"

@@ -56,14 +56,11 @@ def test_every_clip_as_it_is(corpus, tmp_path, capsys):
   for i, (utterance, digest) in enumerate(
     zip(clips.utterances, clips.digests, strict=True)
   ):
-    clip = clips[i]
-    audio = clip.pop("audio")
-    assert audio.dtype == np.int16
-    np.testing.assert_array_equal(audio, corpus[1][f"{i}.wav"])
-    assert clip.pop("digest") == digest == io.content_hash(utterance.path)
-    assert clip == vars(utterance)
+    assert clips[i].dtype == np.int16
+    np.testing.assert_array_equal(clips[i], corpus[1][f"{i}.wav"])
+    assert digest == io.content_hash(utterance.path)
+    assert utterance.turn == i
   assert clips.utterances[2].label == ""
-  assert type(clips[7]["turn"]) is int
   captured = capsys.readouterr()
   assert captured.out == ""
   assert "prepare manifest: 10/10" in captured.err
@@ -76,7 +73,7 @@ def test_another_rate_and_more_channels(tmp_path):
   (tmp_path / "mine.csv").write_text("path,label,speaker\na.wav,sad,A\n")
   path = tmp_path / "mine.csv"
   clips, _ = prepare("manifest", path, tmp_path / "data", 0)
-  audio = clips[0]["audio"] / io.FULL_SCALE
+  audio = clips[0] / io.FULL_SCALE
   expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
   np.testing.assert_allclose(audio[500:-500], expected[500:-500], atol=1e-3)
 
@@ -93,7 +90,7 @@ def test_other_processes_read_it_too(corpus, tmp_path):
   copy = pickle.loads(pickle.dumps(clips))
   assert repr(copy) == repr(clips)
   for index in (9, 0, 4):
-    np.testing.assert_array_equal(copy[index]["audio"], clips[index]["audio"])
+    np.testing.assert_array_equal(copy[index], clips[index])
 
 
 def test_prepared_once(corpus, tmp_path, monkeypatch):
@@ -101,7 +98,7 @@ def test_prepared_once(corpus, tmp_path, monkeypatch):
   monkeypatch.setattr(io, "read", None)
   again, _ = _prepare(corpus, tmp_path)
   assert repr(again) == repr(first)
-  np.testing.assert_array_equal(again[3]["audio"], first[3]["audio"])
+  np.testing.assert_array_equal(again[3], first[3])
 
 
 def test_other_content_is_another_version(corpus, tmp_path):
@@ -109,12 +106,11 @@ def test_other_content_is_another_version(corpus, tmp_path):
   path, samples = corpus
   louder = samples["3.wav"] // 2
   soundfile.write(tmp_path / "3.wav", louder, RATE, subtype="PCM_16")
-  np.testing.assert_array_equal(
-    _prepare(corpus, tmp_path)[0][3]["audio"], louder
-  )
+  np.testing.assert_array_equal(_prepare(corpus, tmp_path)[0][3], louder)
+  # What is said of the recordings is not kept with them.
   path.write_text(path.read_text("utf-8").replace("Tüte 3", "Tüte"), "utf-8")
-  assert _prepare(corpus, tmp_path)[0][3]["text"] == "Tüte"
-  assert len(list((tmp_path / "data").iterdir())) == 3
+  assert _prepare(corpus, tmp_path)[0].utterances[3].text == "Tüte"
+  assert len(list((tmp_path / "data").iterdir())) == 2
 
 
 def test_unreadable_clips_are_named_each_time(corpus, tmp_path, caplog):
@@ -132,7 +128,7 @@ def test_unreadable_clips_are_named_each_time(corpus, tmp_path, caplog):
     ]
     assert [u.turn for u in clips.utterances] == [0, 1, 2, 3, 6, 7, 8, 9]
     for index, utterance in enumerate(clips.utterances):
-      assert clips[index]["turn"] == utterance.turn
+      assert len(clips[index]) == 800 + utterance.turn
     # The limit holds for what is prepared already, too.
     with pytest.raises(UserError, match=r"2 of 10 .*max_skipped = 1; .*4\.wav"):
       _prepare(corpus, tmp_path, max_skipped=1)
@@ -155,8 +151,7 @@ def test_short_clips_are_named_each_time_and_not_prepared_again(
   assert [u.turn for u in clips.utterances] == [2, 3, 4, 5, 6, 7, 8]
   assert list(clips.num_samples) == list(range(802, 809))
   for index, utterance in enumerate(clips.utterances):
-    assert clips[index]["turn"] == utterance.turn
-    assert len(clips[index]["audio"]) == clips.num_samples[index]
+    assert len(clips[index]) == clips.num_samples[index] == 800 + utterance.turn
   with pytest.raises(UserError, match=r"3 of 10 .*max_skipped = 2; .*9\.wav"):
     _prepare(corpus, tmp_path, max_skipped=2, min_samples=802)
   with pytest.raises(UserError, match="no recording is usable"):
@@ -168,8 +163,8 @@ def test_a_shard_without_a_usable_clip(corpus, tmp_path):
     (tmp_path / f"{i}.wav").write_bytes(b"")
   clips, skipped = _prepare(corpus, tmp_path, max_skipped=4)
   assert len(skipped) == 4
-  turns = [clips[i]["turn"] for i in range(len(clips))]
-  assert turns == [0, 1, 2, 3, 8, 9]
+  lengths = [len(clips[i]) - 800 for i in range(len(clips))]
+  assert lengths == [0, 1, 2, 3, 8, 9]
 
 
 def test_nothing_usable(corpus, tmp_path):
@@ -216,7 +211,7 @@ def test_two_processes_prepare_at_once(corpus, tmp_path, monkeypatch):
   monkeypatch.setattr(io, "read", slow)
   clips, skipped = _prepare(corpus, tmp_path, max_skipped=1)
   assert (len(clips), len(skipped)) == (9, 1)
-  assert clips[8]["turn"] == 9
+  assert len(clips[8]) == 809
 
 
 def test_damaged_files_say_so(corpus, tmp_path):
@@ -250,9 +245,7 @@ def test_real_clips(real_data, tmp_path):
   clips, skipped = prepare("ravdess", tmp_path, tmp_path / "d", 0)
   assert (len(clips), skipped) == (6, [])
   expected = io.read(clips.utterances[5].path, RATE)
-  np.testing.assert_allclose(
-    clips[5]["audio"] / io.FULL_SCALE, expected, atol=2e-5
-  )
+  np.testing.assert_allclose(clips[5] / io.FULL_SCALE, expected, atol=2e-5)
 
 
 # One recording of 80 kB many times: 2,000 of them would be 160 MB.
@@ -268,7 +261,7 @@ def peak(count):
   found = corpora.read("manifest", str(path))
   clips, _ = array_record.prepare("manifest", found, folder / "data", 0)
   for index in range(0, len(clips), 10):
-    assert len(clips[index]["audio"]) == 40_000
+    assert len(clips[index]) == 40_000
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 print(peak(200), peak(2000))
