@@ -18,6 +18,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent import futures
 
 from emojax.errors import UserError
@@ -120,27 +121,20 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
   return corpus_folder
 
 
-def _crema_d(text: str) -> list[Download]:
+def _crema_d(text: str) -> Iterator[Download]:
   """Lines of address, size and SHA-256, separated by white space."""
-  rows = [line.split() for line in text.splitlines()]
-  return [
-    Download(url, f"AudioWAV/{url.rpartition('/')[2]}", f"sha256:{digest}")
-    for url, _, digest, *_ in rows
-    if url.endswith(".wav")
-  ]
+  for url, _, digest, *_ in map(str.split, text.splitlines()):
+    if url.endswith(".wav"):
+      name = f"AudioWAV/{url.rpartition('/')[2]}"
+      yield Download(url, name, f"sha256:{digest}")
 
 
-def _tess(text: str) -> list[Download]:
+def _tess(text: str) -> Iterator[Download]:
   """The answer of a Dataverse: its native API, "List Files in a Dataset"."""
-  return [
-    Download(
-      f"{_TESS_FILE}{entry['dataFile']['id']}",
-      pathlib.PurePosixPath(entry["label"]).name,
-      f"md5:{entry['dataFile']['md5']}",
-    )
-    for entry in json.loads(text)["data"]
-    if entry["label"].lower().endswith((".wav", ".zip"))
-  ]
+  for entry in json.loads(text)["data"]:
+    name, file = pathlib.PurePosixPath(entry["label"]).name, entry["dataFile"]
+    if name.lower().endswith((".wav", ".zip")):
+      yield Download(f"{_TESS_FILE}{file['id']}", name, f"md5:{file['md5']}")
 
 
 def _download_listed(
@@ -150,7 +144,7 @@ def _download_listed(
   index = _LISTS[corpus]
   text = _download(index, work).read_text("utf-8", "replace")
   try:
-    downloads = {"crema_d": _crema_d, "tess": _tess}[corpus](text)
+    downloads = list({"crema_d": _crema_d, "tess": _tess}[corpus](text))
   except (KeyError, TypeError, ValueError) as error:
     (work / index.name).unlink()
     raise UserError(
@@ -221,8 +215,7 @@ def _append(url: str, part: pathlib.Path, visible: bool) -> bool:
   with response:
     is_continued = response.status == http.HTTPStatus.PARTIAL_CONTENT
     start = start if is_continued else 0
-    length = response.headers.get("Content-Length")
-    missing = int(length) if length else None
+    missing = response.length  # None where the server does not say.
     _require_room(part, missing or 0)
     blocks = iter(lambda: response.read(_MEBIBYTE), b"")
     if visible:

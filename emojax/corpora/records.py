@@ -15,56 +15,35 @@ _SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
 class Utterance:
   """One labelled recording and its place in a conversation.
 
-  Attributes:
-    path: the audio file; '' where a corpus is read for its text alone and has
-      none.
-    label: one of `labels.LABELS`, or '' where it is not labelled.
-    speaker: who speaks; unique within the corpus, never empty.
-    dialogue: the conversation it belongs to; unique within its session. An
-      isolated clip is a dialogue of its own.
-    turn: position in the dialogue; only the order counts.
-    session: normalised by `normalise_session`; '' where the corpus has
-      none.
-    text: the transcript; '' where it is unknown.
+  '' is what is not known. An isolated clip is a dialogue of its own.
   """
 
-  path: str
-  label: str
-  speaker: str
-  dialogue: str
-  turn: int = 0
-  session: str = ""
-  text: str = ""
+  path: str  # The audio; '' where a corpus is read for its text and has none.
+  label: str  # One of `labels.LABELS`.
+  speaker: str  # Unique within the corpus, never empty.
+  dialogue: str  # Unique within its session.
+  turn: int = 0  # In the dialogue; only the order counts.
+  session: str = ""  # As `normalise_session` gives it.
+  text: str = ""  # The transcript.
 
 
 @dataclasses.dataclass(frozen=True)
 class Face:
   """One face: what is known of it, and where `images.load` finds its pixels.
 
-  Attributes:
-    path: the image, or the table whose text holds the pixels.
-    label: one of `labels.LABELS`, or '' where it is not labelled.
-    part: one of `PARTS`.
-    name: unique within the corpus.
-    votes: of the annotators, in the order that the reader states; empty where
-      the corpus has none.
-    box: left, top, right and bottom of the face, in pixels of the image, which
-      it may leave; None is the whole image.
-    confidence: of the detector that drew the box; None where it is unknown.
-    size: height and width of the image as it is shipped; None is any.
-    offset: the byte of a table at which the pixels begin, decimal numbers row
-      by row, of an image of `size`; None where `path` is an image.
+  A box is left, top, right and bottom of the face, in pixels of the image,
+  which it may leave. Pixels in a table are decimal numbers row by row.
   """
 
-  path: str
-  label: str
-  part: str
-  name: str
-  votes: tuple[int, ...] = ()
-  box: tuple[int, int, int, int] | None = None
-  confidence: float | None = None
-  size: tuple[int, int] | None = None
-  offset: int | None = None
+  path: str  # The image, or the table whose text holds the pixels.
+  label: str  # One of `labels.LABELS`, or '' where it is not labelled.
+  part: str  # One of `PARTS`.
+  name: str  # Unique within the corpus.
+  votes: tuple[int, ...] = ()  # In the reader's order; () where there are none.
+  box: tuple[int, int, int, int] | None = None  # None is the whole image.
+  confidence: float | None = None  # Of the detector that drew the box.
+  size: tuple[int, int] | None = None  # Height, width as shipped; None is any.
+  offset: int | None = None  # Of the pixels in the table, in bytes.
 
 
 def normalise_session(session: str | int) -> str:

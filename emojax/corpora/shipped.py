@@ -31,19 +31,12 @@ class Readers:
   """The corpora of one kind, by name: a module each, or registered."""
 
   def __init__(self, package: str, kind: str, what: str):
-    """Takes a package with a module for each corpus; imports none yet.
-
-    In errors a corpus is called `kind`, and what it holds `what`.
-    """
+    """Takes a package; errors call a corpus `kind`, what it holds `what`."""
     self._package, self._kind, self._what = package, kind, what
     self._registered: dict[str, Reader] = {}
 
   def register(self, name: str, reader: Reader) -> None:
-    """Adds a corpus at run time, for `config.data.corpus`.
-
-    A config file is the place for it; see `docs/adding.md`. What was registered
-    under this name before is replaced.
-    """
+    """Adds or replaces a corpus at run time; see `docs/adding.md`."""
     if name in self._shipped():
       raise ValueError(f"there is a {self._kind} called {name!r}")
     self._registered[name] = reader

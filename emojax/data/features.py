@@ -71,7 +71,7 @@ def extract(
       f"{NOTHING!r}: choose one"
     )
   digests = recordings.digests([utterance.path for utterance in utterances])
-  table = _annotations(utterances, corpora, digests)
+  table = annotations(utterances, corpora, digests)
   if data.audio_features != NOTHING:
     audio, rows = _audio_matrix(utterances, digests, data, cache_dir)
     table = dataclasses.replace(table.take(rows), features={"audio": audio})
@@ -90,14 +90,11 @@ def extract(
 
 
 def annotations(
-  utterances: Sequence[Utterance], corpora: Sequence[str]
+  utterances: Sequence[Utterance], corpora: Sequence[str], digests=None
 ) -> FeatureTable:
   """The table of `extract` without features: to split or to count."""
-  digests = recordings.digests([utterance.path for utterance in utterances])
-  return _annotations(utterances, corpora, digests)
-
-
-def _annotations(utterances, corpora, digests) -> FeatureTable:
+  paths = [utterance.path for utterance in utterances]
+  digests = recordings.digests(paths) if digests is None else digests
   prints = [digest if isinstance(digest, str) else "" for digest in digests]
   texts = {"corpus": corpora, "fingerprint": prints}
   for name in ("label", "speaker", "dialogue", "session"):
@@ -222,13 +219,13 @@ def _run(
 def _start_worker() -> None:
   """Makes a worker end at once on Ctrl-C, and with its parent."""
   signal.signal(signal.SIGINT, signal.SIG_DFL)
-  threading.Thread(target=_follow_parent, daemon=True).start()
 
+  def follow_parent():
+    # One that is killed can not tell its workers; they would wait for ever.
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
-def _follow_parent() -> None:
-  # A parent that is killed can not tell its workers; they would wait for ever.
-  multiprocessing.parent_process().join()
-  os._exit(1)
+  threading.Thread(target=follow_parent, daemon=True).start()
 
 
 def _work(path: str, audio_features: str) -> np.ndarray | str:

@@ -58,20 +58,18 @@ def import_pickle(
   for name in _FIELDS[:5]:  # the others are not used
     if not isinstance(videos[name], dict):
       raise UserError(f"{source}: {name} is no dictionary of dialogues")
-  rows = [
-    row
-    for dialogue in videos["videoIDs"]
-    for row in _read_dialogue(videos, dialogue, source)
-  ]
+  rows = []
+  for dialogue in videos["videoIDs"]:
+    rows += _read_dialogue(videos, dialogue, source)
   if not rows:
     raise UserError(f"{source}: no utterance in videoIDs")
-  label, speaker, names, turn, session = map(np.array, zip(*rows, strict=True))
   features = {
     modality: _stack(videos, field, source)
     for modality, field in (("audio", "videoAudio"), ("text", "videoText"))
     if videos[field]
   }
-  table = tables.FeatureTable(features, label, speaker, names, turn, session)
+  columns = map(np.array, zip(*rows, strict=True))
+  table = tables.FeatureTable(features, *columns)
   tables.validate(table, source)
   tables.save(target, table)
   return table
@@ -96,9 +94,8 @@ def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
     named = isinstance(name, str) and _UTTERANCE.fullmatch(name)
     letter = named[2] if named else letter
     if letter not in ("F", "M"):
-      raise UserError(
-        f"{where}: speaker {reprlib.repr(letter)} is neither F nor M"
-      )
+      found = reprlib.repr(letter)
+      raise UserError(f"{where}: speaker {found} is neither F nor M")
     if not isinstance(label, int | np.integer) or not 0 <= label < len(_LABELS):
       raise UserError(
         f"{where}: label {reprlib.repr(label)} is not one of 0 to "
@@ -160,29 +157,26 @@ def _plain(value):
 class _Dtype:
   """Stands for NumPy's type in a pickle; knows plain values only."""
 
-  def __init__(self, code: str, align: bool = False, copy: bool = False):
+  def __init__(self, code: str, *_):
     if not isinstance(code, str) or not _CODE.fullmatch(code):
       raise ValueError("values of an unknown type")
-    self._code = code
-    self._order = "="
+    self._dtype = np.dtype(code)
 
   def build(self, state: tuple) -> None:
     """Takes the order of bytes."""
     if state[1] not in ("<", ">", "|", "="):
       raise ValueError("an unknown order of bytes")
-    self._order = state[1]
+    self._dtype = self._dtype.newbyteorder(state[1])
 
   def parse(self, content: str | bytes | list) -> np.ndarray | list:
     """Reads the values [N] of an array's bytes; objects are a list already."""
-    if self._code[0] == "O":
+    if self._dtype.hasobject:
       if not isinstance(content, list):
         raise TypeError("objects that are no list")
       return content
     if isinstance(content, str):  # Python 2
       content = content.encode("latin-1")
-    return np.frombuffer(
-      content, np.dtype(self._code).newbyteorder(self._order)
-    )
+    return np.frombuffer(content, self._dtype)
 
 
 class _Array:

@@ -20,6 +20,11 @@ from emojax.errors import UserError
 
 METHODS = ("shuffle", "speakers", "k_fold", "leave_one_out", "sessions")
 GROUPS = ("speaker", "session", "corpus")
+# Fields of a `config.split` that one method only reads.
+_FIELDS = {
+  **dict.fromkeys(("test_speakers", "validation_speakers"), "speakers"),
+  "labelled_sessions": "sessions",
+}
 # What holds where `audit` has raised nothing.
 AUDITED = "no speaker and no identical recording is in two parts"
 
@@ -63,24 +68,15 @@ def make(
   """
   checks.choice({"split": split}, "split.method", METHODS)
   checks.choice({"split": split}, "split.group", GROUPS)
-  for field, method in (
-    ("test_speakers", "speakers"),
-    ("validation_speakers", "speakers"),
-    ("labelled_sessions", "sessions"),
-  ):
+  for field, method in _FIELDS.items():
     if split[field] and split.method != method:
       raise UserError(
         f"config.split.{field} = {split[field]!r} goes with "
         f"config.split.method = {method!r}, not with {split.method!r}: choose "
         "that method, or set the field empty"
       )
-  choose = {
-    "shuffle": _shuffle,
-    "speakers": _by_speakers,
-    "k_fold": _k_fold,
-    "leave_one_out": _leave_one_out,
-    "sessions": _by_sessions,
-  }[split.method]
+  choosers = _shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions
+  choose = dict(zip(METHODS, choosers, strict=True))[split.method]
   made = {}
   for setting, learn_U, test_U, third_U in choose(split, names, validates):
     if not validates:
@@ -181,11 +177,9 @@ def _k_fold(split, names: Names, validates: bool) -> _Settings:
   """Tests each of K groups of speakers in turn; the next group validates."""
   num_folds = split.num_folds
   if num_folds < 2 + validates:
-    needs = (
-      "one validates and the others train, so it takes three"
-      if validates
-      else "and the others are labelled, so it takes two"
-    )
+    needs = "and the others are labelled, so it takes two"
+    if validates:
+      needs = "one validates and the others train, so it takes three"
     raise UserError(
       f"config.split.num_folds = {num_folds}: one fold tests, {needs}"
     )
@@ -319,13 +313,13 @@ def audit(
   names = sorted(set(labels.tolist()) - {""})
   table = [["part", "utterances", "dialogues", "speakers", *names, "no label"]]
   for part, rows in split.parts.items():
-    counts = Counter(labels[rows].tolist())
     who = sorted(set(speakers[rows].tolist()))
-    numbers = len(rows), len(set(dialogues[rows].tolist()))
     more = f" and {len(who) - _NAMED} others" if len(who) > _NAMED else ""
     people = f"{len(who)}: {' '.join(who[:_NAMED])}{more}"
+    counts = Counter(labels[rows].tolist())
+    numbers = len(rows), len(set(dialogues[rows].tolist())), people
     labelled = (counts[name] for name in (*names, ""))
-    table.append([part, *map(str, numbers), people, *map(str, labelled)])
+    table.append([part, *map(str, (*numbers, *labelled))])
   return markdown.table(table, num_names=len(table[0]))
 
 
@@ -338,10 +332,8 @@ def _check_apart(split, pair, what, values, speakers, dialogues) -> None:
   places = []
   for part in pair:
     row = next(row for row in split.parts[part] if values[row] == shared[0])
-    places.append(
-      f"the {part} part (row {row}: speaker {speakers[row]}, dialogue "
-      f"{dialogues[row]})"
-    )
+    who = f"speaker {speakers[row]}, dialogue {dialogues[row]}"
+    places.append(f"the {part} part (row {row}: {who})")
   raise UserError(
     f"the same {what} is in {' and in '.join(places)}, {len(shared)} such in "
     "all; split or clean the data so that each is in one part only"

@@ -14,6 +14,7 @@ import dataclasses
 import errno
 import functools
 import io
+import math
 import os
 import pathlib
 import shutil
@@ -64,24 +65,24 @@ class Store:
   """What `open_or_create` gives; small to copy to other processes."""
 
   folder: pathlib.Path
+  shape: tuple[int, ...]  # Of `values`.
+  dtype: np.dtype
   arrays: Mapping[str, np.ndarray] = dataclasses.field(repr=False)  # The small.
 
   @functools.cached_property
   def values(self) -> np.ndarray:
     """The large array [N, ...], mapped from the disk and read-only."""
-    index = _index(self.folder)
-    shape, dtype = index[_SHAPE], np.dtype(str(index[_TYPE]))
     path = self.folder / _VALUES
-    size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    size = self.dtype.itemsize * math.prod(self.shape)
     if not path.exists() or path.stat().st_size != size:
       raise _damaged(path, f"it does not hold {size} bytes")
     if not size:
-      return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, "r", shape=tuple(shape.tolist()))
+      return np.zeros(self.shape, self.dtype)
+    return np.memmap(path, self.dtype, "r", shape=self.shape)
 
   def __getstate__(self):
     # The map is opened anew in another process.
-    return {"folder": self.folder, "arrays": self.arrays}
+    return {k: v for k, v in vars(self).items() if k != "values"}
 
 
 class Sequences(Sequence):
@@ -114,9 +115,14 @@ def open_or_create(
   if not (folder / _INDEX).exists():
     with files.explained(folder):
       _create(folder, compute)
-  arrays = _index(folder)
-  del arrays[_SHAPE], arrays[_TYPE]
-  store = Store(folder, arrays)
+  path = folder / _INDEX
+  try:
+    with open(path, "rb") as file:
+      arrays = dict(np.load(file, allow_pickle=False))
+  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise _damaged(path, str(error)) from error
+  shape = tuple(arrays.pop(_SHAPE).tolist())
+  store = Store(folder, shape, np.dtype(str(arrays.pop(_TYPE))), arrays)
   _ = store.values  # Says now what is damaged.
   return store
 
@@ -140,15 +146,6 @@ def _create(folder: pathlib.Path, compute) -> None:
         raise
   finally:
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _index(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  path = folder / _INDEX
-  try:
-    with open(path, "rb") as file:
-      return dict(np.load(file, allow_pickle=False))
-  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise _damaged(path, str(error)) from error
 
 
 def _damaged(path: pathlib.Path, why: str) -> UserError:

@@ -23,26 +23,18 @@ _WRITTEN = (*_REQUIRED, "session", "corpus")
 class FeatureTable:
   """Features and annotations of U utterances, in one order.
 
-  Attributes:
-    features: 'audio' float32 [U, Da] and 'text' float32 [U, Dt], at least one.
-    label: str [U], of `labels.LABELS`; '' where unlabelled.
-    speaker: str [U], never empty.
-    dialogue: str [U], unique within a session.
-    turn: int64 [U], the order within a dialogue.
-    session: str [U], as `normalise_session` gives it; '' where there is none.
-    corpus: str [U], '' where it is not said.
-    fingerprint: str [U], equal for identical recordings: of the file where
-      there is one, else of the features; '' where nothing is known.
+  Annotations are str [U], `turn` int64 [U]; '' is what is not known. Of the
+  fingerprint: it is of the file where there is one, else of the features.
   """
 
-  features: dict[str, np.ndarray]
-  label: np.ndarray
-  speaker: np.ndarray
-  dialogue: np.ndarray
-  turn: np.ndarray
-  session: np.ndarray
+  features: dict[str, np.ndarray]  # float32 [U, D], of 'audio', 'text' or both.
+  label: np.ndarray  # Of `labels.LABELS`.
+  speaker: np.ndarray  # Never empty.
+  dialogue: np.ndarray  # Unique within a session.
+  turn: np.ndarray  # The order within a dialogue.
+  session: np.ndarray  # As `normalise_session` gives it.
   corpus: np.ndarray | None = None
-  fingerprint: np.ndarray | None = None
+  fingerprint: np.ndarray | None = None  # Equal for identical recordings.
 
   def __post_init__(self):
     for name in ("corpus", "fingerprint"):
@@ -91,12 +83,13 @@ def validate(table: FeatureTable, where: str | os.PathLike) -> None:
     raise UserError(f"{where}: neither audio nor text; one of them is required")
   if not np.size(table.label):
     raise UserError(f"{where}: label is empty; there are no utterances")
+  expected = np.shape(table.label)
   for name in ANNOTATIONS:
     shape = np.shape(getattr(table, name))
-    if len(shape) != 1 or shape != np.shape(table.label):
+    if len(shape) != 1 or shape != expected:
       raise UserError(
-        f"{where}: {name} has shape {shape}, label has "
-        f"{np.shape(table.label)}; each is one value for each utterance"
+        f"{where}: {name} has shape {shape}, label has {expected}; each is one "
+        "value for each utterance"
       )
   for name, matrix in table.features.items():
     if matrix.ndim != 2 or len(matrix) != len(table) or not matrix.shape[1]:

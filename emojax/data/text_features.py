@@ -46,10 +46,9 @@ def extract(
   if name == "hashing":
     return hashed_words(texts)
   if not encoder:
-    example = {
-      "bert": "such as sentence-transformers/all-MiniLM-L6-v2, or a folder",
-      "elmo": "a folder with the published options.json and weights.hdf5",
-    }[name]
+    example = "such as sentence-transformers/all-MiniLM-L6-v2, or a folder"
+    if name == "elmo":
+      example = "a folder with the published options.json and weights.hdf5"
     raise UserError(
       f"config.data.text_features = {name!r}: name its weights in "
       f"config.data.text_encoder ({example})"
