@@ -31,9 +31,9 @@ demo() {
   cp "$folder/runs/$name/summary.json" "$folder/$name-demo-gpu.json"
 }
 
-demo dann 150
+demo dann 120
 demo speech 120
-demo rlps 150
+demo rlps 120
 benchmark dann 120
 benchmark rlps 150
 benchmark encoders 200 --turns=3
