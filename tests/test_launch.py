@@ -4,6 +4,7 @@ They are killed, told to use eight devices, and given what is wrong.
 """
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import pickle
@@ -93,7 +94,7 @@ def killed(tmp_path_factory, environment, arguments):
   }
   command = [*LAUNCH, *arguments, f"--workdir={workdir}"]
   for moment, has_come in moments.items():
-    with open(log, "w") as file:
+    with open(log, "w", encoding="utf-8") as file:
       process = start(command, environment, file)
       end = time.monotonic() + 300
       while not has_come():
@@ -144,7 +145,9 @@ def check(self, states, epoch, original=Training.round):
   return original(self, states, epoch)
 
 Training.round = check
-sys.exit(cli.run(launch.main, sys.argv))
+code = cli.run(launch.main, sys.argv)
+assert not {"tensorflow", "torch"} & sys.modules.keys()
+sys.exit(code)
 """
 
 
@@ -173,6 +176,37 @@ def test_eight_devices_agree_with_one(
   read = summary.read(tmp_path / "run")
   assert read.device.startswith("8 x ")
   assert [len(row.metrics["macro_f1"].runs) for row in read.rows] == [3, 3]
+
+
+_IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+import emojax
+from emojax import __main__, cli
+
+for module in pkgutil.walk_packages(emojax.__path__, "emojax."):
+  importlib.import_module(module.name)
+code = cli.run(__main__.main, sys.argv)
+assert not {"tensorflow", "torch"} & sys.modules.keys()
+sys.exit(code)
+"""
+
+
+def test_nothing_imports_pytorch_or_tensorflow(
+  tmp_path, environment, uninterrupted
+):
+  """Not even where they are installed; tensorboardX has imported PyTorch.
+
+  A launch is watched above; here it is a report, and whatever the other
+  commands import.
+  """
+  assert importlib.util.find_spec("torch")
+  command = [
+    *(sys.executable, "-c", _IMPORT_EVERYTHING, "report"),
+    *(str(uninterrupted), f"--output={tmp_path / 'report'}"),
+  ]
+  done = finish(command, environment)
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "report" / "report.md").exists()
 
 
 def is_refused(done, what) -> None:

@@ -73,7 +73,7 @@ def stretch_and_shift(
 def _follow_phase(spectrum_BxTxF, frames_B, rate_B, gains_BxF, num_spectra):
   """Spectra at multiples of `rate_B` frames, the phase carried along.
 
-  They are complex64 [B, num_spectra, F]; how many each clip has comes with them.
+  They are complex64 [B, num_spectra, F]; with them comes how many a clip has.
   Real and imaginary parts are apart, since XLA does not vectorise complex
   products on CPUs; and phasors are formed before the scan, since each of its
   results would form them anew.

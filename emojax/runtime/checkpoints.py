@@ -81,7 +81,8 @@ class Checkpoints:
         return round_, *self._read(round_, state)
       except UserError:
         raise
-      except Exception as error:  # Orbax raises bare Exceptions for damage.
+      # Orbax raises bare Exceptions for damage.
+      except Exception as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         _LOG.warning(
           "checkpoint %d in %s is damaged (%s): removed, going back to the "

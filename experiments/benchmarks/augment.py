@@ -240,7 +240,9 @@ def main():
     "goal_times_faster": 100 if jax.default_backend() == "gpu" else 3,
     "cases": rows,
   }
-  pathlib.Path(flags.output).write_text(json.dumps(result, indent=2) + "\n")
+  pathlib.Path(flags.output).write_text(
+    json.dumps(result, indent=2) + "\n", encoding="utf-8"
+  )
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ def _params(folder):
 
 def _peak_memory():
   """Largest resident set of this process so far, in bytes."""
-  status = pathlib.Path("/proc/self/status").read_text()
+  status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
   (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
   return int(line.split()[1]) * 1024
 
@@ -296,7 +296,7 @@ def main():
     "cases": rows,
   }
   text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n")
+  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def _processor() -> str:
   """The processor's name, where the system says it."""
   info = pathlib.Path("/proc/cpuinfo")
   if info.exists():
-    found = re.search(r"model name\s*: (.*)", info.read_text())
+    found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8"))
     if found:
       return found[1]
   return platform.processor() or platform.machine()

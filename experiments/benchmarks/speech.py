@@ -231,7 +231,7 @@ def waiting(encoder, augmented):
 
 def memory():
   """Anonymous memory of this process, in MB; mapped files are not in it."""
-  status = pathlib.Path("/proc/self/status").read_text()
+  status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
   return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1e3
 
 
@@ -297,7 +297,7 @@ def main():
     os.environ["XDG_CACHE_HOME"] = folder
     results["features"] = stream((1_000, 10_000))
   text = json.dumps(results, indent=2)
-  pathlib.Path(arguments.output).write_text(text + "\n")
+  pathlib.Path(arguments.output).write_text(text + "\n", encoding="utf-8")
   print(text)
 
 

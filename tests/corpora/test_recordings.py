@@ -23,7 +23,7 @@ def test_the_best_copy_comes_first(tmp_path):
 def test_digests_in_order(tmp_path):
   paths = [str(tmp_path / name) for name in ("a.wav", "missing.wav", "b.wav")]
   for path in (paths[0], paths[2]):
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
       file.write(path)
   first, missing, last = recordings.digests(paths)
   assert first == hashlib.sha256(paths[0].encode()).hexdigest()

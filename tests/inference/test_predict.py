@@ -336,7 +336,7 @@ _NOT_LOADED = (
 def test_command(run, record, cache):
   """In a process of its own: exit code, streams, and what it imports."""
   names = [record("clips/a.wav"), record("clips/b.wav", seed=3)]
-  open("clips/bad.wav", "w").close()
+  open("clips/bad.wav", "w", encoding="utf-8").close()
   program = (
     "import sys; from emojax import __main__ as entry, cli;"
     "code = cli.run(entry.main, ['emojax', *sys.argv[1:]]);"
@@ -362,7 +362,7 @@ def test_command(run, record, cache):
   assert not done.stdout
   assert "skipped clips/bad.wav: an empty file\n" in done.stderr
   assert "o/p: 2 of 3 recordings predicted\n" in done.stderr
-  with open("o/p", newline="") as file:
+  with open("o/p", encoding="utf-8", newline="") as file:
     rows = list(csv.DictReader(file))
   assert [row["path"] for row in rows] == names
   probabilities_UxC = [
