@@ -28,16 +28,15 @@ import transformers
 from absl import flags
 
 from configs import speech as speech_config
-from emojax.data import pipeline
-from emojax.data.clips import Material
+from emojax.audio.settings import Augmentation
+from emojax.data import clips, encoded, pipeline
 from emojax.data.splits import Split
 from emojax.runtime import sharding
-from emojax.trainers.speech import build, features, study
-from emojax.trainers.speech.parts import Resources
-from emojax.trainers.speech.training import Training
+from emojax.systems import untrained
+from emojax.trainers.speech import Training, run_key
 from experiments.benchmarks import measure
 
-RATE = build.SAMPLE_RATE
+RATE = clips.SAMPLE_RATE
 CLASSES = tuple("abcdefgh")
 BATCH, SECONDS = 4, 5
 CASES = {"frozen": 0, "last 2 layers": 2, "all layers": None}
@@ -52,7 +51,7 @@ STILL = {
 }
 
 
-class Clips:
+class Audio:
   """Synthetic clips, each made when it is read."""
 
   def __init__(self, count, seconds):
@@ -66,13 +65,13 @@ class Clips:
     return rng.integers(-9000, 9000, self._samples).astype(np.int16)
 
 
-def material(count, seconds):
+def make_clips(count, seconds):
   """A corpus of synthetic clips: ten speakers, eight emotions."""
   numbers = np.arange(count)
   names = np.char.add("clip ", numbers.astype(str))
-  return Material(
+  return clips.Clips(
     classes=CLASSES,
-    audio=Clips(count, seconds),
+    audio=Audio(count, seconds),
     num_samples_U=np.full(count, round(seconds * RATE)),
     class_U=numbers % 8,
     speaker_U=(numbers % 10).astype(str),
@@ -108,6 +107,13 @@ def thirds(count):
   )
 
 
+def make_training(config, encoder, count):
+  data = make_clips(count, SECONDS)
+  classifier = untrained.make(config, encoder, CLASSES)
+  augmentation = Augmentation.read(config.augment)
+  return Training(config, classifier, data, thirds(count), augmentation)
+
+
 class Emojax:
   """Training steps of the study; the frozen encoder runs in each."""
 
@@ -116,25 +122,16 @@ class Emojax:
     # A gain of 0 dB: without augmentation the features would be cached.
     config.augment.gain_probability = 1.0
     config.augment.gain_db = (0.0, 0.0)
-    blueprint = build.blueprint(config, str(folder), CLASSES)
-    clips = material(3 * BATCH, SECONDS)
-    self._training = Training(
-      config,
-      blueprint,
-      clips,
-      thirds(len(clips.audio)),
-      study._resources(config),
-    )
-    plan = self._training.study(0, None, None)
-    self._state = plan.init()
-    self._frozen = self._training._frozen(0)
-    self._key = self._training._place(self._training._key(0))
-    self._batch = next(iter(self._training._batches(0, 0)))
+    self._training = training = make_training(config, str(folder), 3 * BATCH)
+    self._learner = training.study(0).init().learner
+    _, frozen = training.first_weights(0)
+    self._frozen, self._key = training._place((frozen, run_key(config, 0)))
+    self._batch = next(iter(training._batches(0, 0)))
 
   def __call__(self):
     training = self._training
-    self._state, metrics = training._step(
-      self._state, self._frozen, self._batch, training._extra, self._key
+    self._learner, metrics = training._step(
+      self._learner, self._key, self._frozen, self._batch, training._extra
     )
     return jax.block_until_ready(metrics)["emotion_loss"].item()
 
@@ -161,7 +158,7 @@ class PyTorch:
       if parameter.requires_grad
     ]
     self._optimizer = torch.optim.Adam(parameters, 1e-3)
-    samples = np.stack([Clips(9, SECONDS)[i] for i in range(BATCH)]) / 32768
+    samples = np.stack([Audio(9, SECONDS)[i] for i in range(BATCH)]) / 32768
     samples = (samples - samples.mean(-1, keepdims=True)) / samples.std(
       -1, keepdims=True
     )
@@ -206,18 +203,16 @@ def waiting(encoder, augmented):
   if augmented:
     for kind in ("gain", "pitch", "stretch", "noise"):
       config.augment[f"{kind}_probability"] = 0.5
-  clips = material(480, SECONDS)
-  blueprint = build.blueprint(config, encoder, CLASSES)
-  resources = study._resources(config) if augmented else Resources(*[None] * 3)
-  training = Training(
-    config, blueprint, clips, thirds(len(clips.audio)), resources
-  )
-  state = training.study(0, None, None).init()
-  key = training._place(training._key(0))
+  training = make_training(config, encoder, 480)
+  learner = training.study(0).init().learner
+  key = training._place(run_key(config, 0))
   batches = training._batches(0, 0)
-  # The first step compiles.
-  state, _ = training._step(state, {}, next(batches), training._extra, key)
-  jax.block_until_ready(state)
+
+  def step(learner, batch):
+    learner, _ = training._step(learner, key, {}, batch, training._extra)
+    return jax.block_until_ready(learner)
+
+  learner = step(learner, next(batches))  # It compiles.
   waited, start = 0.0, time.perf_counter()
   while True:
     asked = time.perf_counter()
@@ -225,8 +220,7 @@ def waiting(encoder, augmented):
     waited += time.perf_counter() - asked
     if batch is None:
       return waited / (time.perf_counter() - start)
-    state, _ = training._step(state, {}, batch, training._extra, key)
-    jax.block_until_ready(state)
+    learner = step(learner, batch)
 
 
 def memory():
@@ -239,27 +233,25 @@ def stream(counts):
   """Memory after computing and reading the features of so many clips."""
   results = {}
   for count in counts:
-    config = config_of(build.SMALL, None)
-    system = build.blueprint(config, build.SMALL, CLASSES).system
-    clips = material(count, 2.0)
+    config = config_of("small", None)
+    classifier = untrained.make(config, "small", CLASSES)
+    params, _ = classifier.init(jax.random.key(0))
     mesh = sharding.make_mesh(jax.device_count())
-    pieces = pipeline.cut(clips.num_samples_U, np.arange(count), 2 * RATE)
-    params = jax.jit(system.model().init)(
-      jax.random.key(0), np.zeros((1, RATE), np.float32), np.array([RATE])
-    )["params"]
     start = time.perf_counter()
-    store = features.compute(
-      system,
+    features = encoded.features(
+      classifier.system.encoder,
       params["encoder"],
-      clips,
-      pieces,
+      np.float32,
+      False,
+      make_clips(count, 2.0),
       (2 * RATE,),
       32,
       mesh,
     )
     computed = time.perf_counter()
-    plan = pipeline.Plan(store.lengths, (int(store.lengths.max()),), 32)
-    reader = pipeline.Reader(store, pipeline.whole(store.lengths), {})
+    lengths = features.lengths
+    plan = pipeline.Plan(lengths, (int(lengths.max()),), 32)
+    reader = pipeline.Reader(features, pipeline.whole(lengths), {})
     by_clip = jax.sharding.NamedSharding(mesh, sharding.DATA)
     for batch in pipeline.batches(plan, reader, by_clip):
       jax.block_until_ready(batch)
@@ -290,8 +282,8 @@ def main():
       for name, layers in CASES.items()
     }
   results["share_waiting_for_data"] = {
-    "log-mel CNN": waiting(build.LOG_MEL, False),
-    "log-mel CNN, augmented": waiting(build.LOG_MEL, True),
+    "log-mel CNN": waiting("log_mel", False),
+    "log-mel CNN, augmented": waiting("log_mel", True),
   }
   with tempfile.TemporaryDirectory() as folder:
     os.environ["XDG_CACHE_HOME"] = folder
