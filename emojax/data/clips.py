@@ -53,14 +53,10 @@ class Clips:
   """The clips of a study.
 
   Attributes:
-    classes: names of the emotions.
-    audio: the samples of each clip.
-    num_samples_U: its length, in samples of `SAMPLE_RATE`.
-    class_U: index of its emotion.
-    speaker_U: name of its speaker, unique over all corpora.
-    corpus_U: name of its corpus.
-    session_U: name of its session, '' where the corpus has none.
-    path_U: its file.
+    num_samples_U: of each clip, at `SAMPLE_RATE`.
+    class_U: its place in `classes`.
+    speaker_U: unique over all corpora.
+    session_U: '' where the corpus has none.
     digest_U: SHA-256 of its file.
     splits: training, validation and test part of each setting.
   """
@@ -128,12 +124,8 @@ def read(
 ) -> tuple[Clips, dict[str, str]]:
   """Reads, prepares, splits and audits the corpora of a study.
 
-  Clips without a label that the study keeps are left out. A clip that is too
-  short is named and skipped as one that can not be read.
-
-  Args:
-    config: a whole config; its parts `data` and `split` are read.
-    min_samples: the shortest clip that can be used, at `SAMPLE_RATE`.
+  Clips without a label that the study keeps are left out. A clip of fewer than
+  `min_samples` is named and skipped as one that can not be read.
 
   Returns:
     The clips; and for each setting a Markdown table of who is in which part.
@@ -289,17 +281,15 @@ def _check_classes(clips: Clips, setting: str, split: Split) -> None:
   for part, rows in split.parts.items():
     present = np.unique(clips.class_U[rows])
     missing = [name for i, name in enumerate(clips.classes) if i not in present]
-    if not missing:
-      continue
-    if part == "train":
+    names = ", ".join(missing)
+    if missing and part == "train":
       raise UserError(
-        f"{setting}: no clip of the training part is {', '.join(missing)}; "
-        "leave it out of config.data.labels, or choose another config.split"
+        f"{setting}: no clip of the training part is {names}; leave it out of "
+        "config.data.labels, or choose another config.split"
       )
-    _LOG.warning(
-      "%s: no clip of the %s part is %s; unweighted accuracy is the mean over "
-      "the other classes",
-      setting,
-      part,
-      ", ".join(missing),
-    )
+    if missing:
+      _LOG.warning(
+        "%s: no clip of the %s part is %s; unweighted accuracy is the mean "
+        "over the other classes",
+        *(setting, part, names),
+      )

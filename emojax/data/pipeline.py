@@ -38,12 +38,9 @@ class Pieces(NamedTuple):
 
 
 def cut(lengths_U: np.ndarray, rows: np.ndarray, size: int) -> Pieces:
-  """Cuts clips into pieces no longer than `size`, as `windows.cover` does.
+  """Cuts some rows of all clips into pieces of at most `size` samples.
 
-  Args:
-    lengths_U: of all clips.
-    rows: which of them to cut.
-    size: of a piece at most.
+  As `windows.cover` does.
   """
   bounds = [windows.cover(int(lengths_U[row]), size) for row in rows]
   row_P = np.repeat(rows, [len(b) for b in bounds])
@@ -89,10 +86,7 @@ class Plan(Sequence):
   and one of them at most is not full: it repeats pieces, with weight 0.
 
   Attributes:
-    lengths_P: of the pieces.
     sizes: what lengths are filled up to, ascending; the last is the longest.
-    batch_size: B.
-    num_epochs: how often every piece comes.
     seed: of the order, another one each epoch; None: longest first.
   """
 
@@ -198,12 +192,7 @@ def batches(
 ) -> Iterator[dict[str, Any]]:
   """Reads batches ahead of who takes them, and puts them on the devices.
 
-  Args:
-    plan: all batches.
-    reader: how to read one.
-    sharding: how batches are cut over the devices.
-    start: the first batch to give.
-    num_workers: processes that read; 0: threads of this one.
+  From batch `start` on; in so many processes, or with 0 in threads of this one.
   """
   dataset = grain.MapDataset.source(plan)[start:].map(reader)
   dataset = dataset.to_iter_dataset(

@@ -56,11 +56,8 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
 
   Args:
     run: the folder of a finished run of the speech study.
-    paths: files and folders; see `sources.find`.
-
-  Returns:
-    Predictions in the order of the paths. What can not be used is named in a
-    warning and skipped.
+    paths: files and folders; see `sources.find`. What can not be used is named
+      in a warning and skipped.
 
   Raises:
     UserError: no such run, or a damaged one; no recording can be used; the
@@ -113,11 +110,6 @@ def classify(
 ) -> Iterator[tuple[int, np.ndarray]]:
   """Runs windows through the classifier in batches of few shapes.
 
-  Args:
-    system: the classifier.
-    params: its parameters.
-    pieces: none longer than `system.window_seconds`.
-
   Yields:
     For each window its recording and its logits, [C]; in another order.
 
@@ -153,13 +145,8 @@ def in_batches(
 ) -> Iterator[Batch]:
   """Deals windows as they come into batches of similar lengths.
 
-  What does not fill a batch moves up to the next size, so that one batch at
-  most is not full; its rows are a power of two.
-
-  Args:
-    pieces: none longer than the last size.
-    sizes: the lengths of batches, ascending.
-    rows: windows of a full batch.
+  What does not fill a batch of so many rows moves up to the next size, so that
+  one batch at most is not full; its rows are a power of two.
   """
   waiting: dict[int, list[Window]] = {size: [] for size in sizes}
   for piece in pieces:

@@ -24,10 +24,8 @@ class Predictions:
   """What a run says of recordings.
 
   Attributes:
-    classes: names of the emotions.
-    paths: the recordings that could be used, [U].
-    seconds_U: their lengths.
-    probabilities_UxC: calibrated; each row adds up to 1.
+    paths: the recordings that could be used; `seconds_U` are their lengths.
+    probabilities_UxC: calibrated.
     skipped: why each of the others could not be used.
   """
 
@@ -54,11 +52,7 @@ class Predictions:
 
 
 def require_writable(path: str | os.PathLike) -> None:
-  """Finds out before the work is done, not after it.
-
-  Raises:
-    UserError: the path is a folder, or its folder takes no file.
-  """
+  """Raises a UserError before the work is done, not after it."""
   path = pathlib.Path(path).absolute()
   if path.is_dir():
     raise UserError(f"{path} is a folder: name a file in it")
@@ -68,11 +62,7 @@ def require_writable(path: str | os.PathLike) -> None:
 
 
 def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
-  """Writes a file with a header and a line for each recording.
-
-  Raises:
-    UserError: the disk is full, or the folder does not take the file.
-  """
+  """Writes a file with a header and a line for each recording."""
   rows = list(predictions.rows())
   # Names of files may be any bytes: they come out as they went in.
   text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}

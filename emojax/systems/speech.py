@@ -29,6 +29,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _FOLDER = "model"  # In that of the run.
 _DESCRIPTION = "system.json"
 _WEIGHTS = "weights.safetensors"
+_DAMAGES = (AttributeError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +69,7 @@ class SpeechSystem:
     return round(self.window_seconds * self.sample_rate)
 
   def model(self, remat: bool = False) -> SpeechClassifier:
-    """The classifier as a Flax module.
-
-    Args:
-      remat: whether the backward pass computes the encoder's layers again.
-    """
+    """The classifier as a Flax module; `remat`: see `Encoder.module`."""
     return SpeechClassifier(
       self.encoder.module(DTYPES[self.dtype], remat),
       len(self.classes),
@@ -84,11 +81,9 @@ class SpeechSystem:
     )
 
   def prepare(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
-    """What the model reads, of samples as they are on disk.
+    """What the model reads, of int16 samples or float32 with full scale at 1.
 
-    Args:
-      audio_BxS: int16, or float32 with full scale at 1; zeros after the end.
-      lengths_B: samples of each clip.
+    They are zero after the end of a clip.
     """
     return self.encoder.preprocess(to_float(audio_BxS), lengths_B)
 
@@ -109,17 +104,10 @@ class SpeechSystem:
     train_encoder: bool = False,
     rngs: Mapping[str, jax.Array] | None = None,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Logits [B, C] and the intermediates, from audio or from kept features.
+    """Logits [B, C] and the intermediates; see `SpeechClassifier.__call__`.
 
-    Args:
-      model: from `model`.
-      params: all of its parameters.
-      inputs: audio [B, S], see `prepare`, or features [B, T, L, D] of the
-        encoder, see `SpeechClassifier.encode`.
-      lengths_B: samples, or frames.
-      train, reversal: see `SpeechClassifier.classify`.
-      train_encoder: see `SpeechClassifier.encode`.
-      rngs: of dropout.
+    The inputs are audio [B, S], see `prepare`, with lengths in samples; or
+    features [B, T, L, D] of the encoder with lengths in frames.
     """
     variables = {"params": params}
     if inputs.ndim == 2:
@@ -141,15 +129,11 @@ class SpeechSystem:
   def attend(
     self, params: Any, samples_S: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where in a clip the classifier listens.
-
-    Args:
-      params: of the model.
-      samples_S: int16; of a clip longer than a window the first one is taken.
+    """Where in a clip, int16, the classifier listens.
 
     Returns:
-      The samples that were taken; of each frame the middle, in seconds, [T];
-      and its weight in the pooling, [T].
+      The samples of its first window; of each frame the middle, in seconds,
+      [T]; and its weight in the pooling, [T].
     """
     samples_S = samples_S[: self.window_samples]
     lengths_B = np.array([len(samples_S)])
@@ -193,11 +177,7 @@ def files(system: SpeechSystem, params: Any) -> dict:
 def load(run: pathlib.Path) -> tuple[SpeechSystem, Any]:
   """Reads the system of a finished run, of its best initialisation.
 
-  Args:
-    run: the folder of a run of the speech study.
-
-  Returns:
-    The system and its parameters, NumPy arrays.
+  Its parameters are NumPy arrays.
 
   Raises:
     UserError: no finished run, one of another study, or a damaged one.
@@ -226,12 +206,6 @@ def load(run: pathlib.Path) -> tuple[SpeechSystem, Any]:
       raise ValueError("temperature and window_seconds have to be above 0")
     system.model()  # Finds what is missing or of another type.
     params = tensors.load(folder / _WEIGHTS)
-  except (
-    AttributeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    SafetensorError,
-  ) as error:
+  except _DAMAGES as error:
     raise UserError(f"{folder}: damaged ({error}); train it again") from error
   return system, params
