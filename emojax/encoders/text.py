@@ -12,12 +12,13 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tokenizers
 from flax import linen as nn
 
 from emojax.encoders import batching
@@ -216,13 +217,13 @@ class Pretrained:
     config: the architecture.
     model: a `TextEncoder`.
     params: its parameters, float32.
-    tokenizer: of transformers; it adds the marks of begin and end.
+    tokenizer: ids of texts, with one mark of begin and one of end.
   """
 
   config: TextConfig
   model: TextEncoder
   params: Any
-  tokenizer: Any
+  tokenizer: Callable[[list[str]], list[list[int]]]
 
 
 def load(
@@ -265,13 +266,21 @@ def _tokenizer(folder: pathlib.Path):
     raise UserError(
       f"{folder}: no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)}"
     )
-  # Imported where it is needed: it takes seconds.
-  from transformers import AutoTokenizer
-
   try:
-    return AutoTokenizer.from_pretrained(folder)
-  except (OSError, ValueError) as error:
-    reason = str(error).strip().splitlines()[0]
+    if (folder / "tokenizer.json").exists():
+      tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+      tokenizer.no_truncation()
+      tokenizer.no_padding()
+      return lambda texts: [made.ids for made in tokenizer.encode_batch(texts)]
+    # Only where it is needed: it takes seconds, and imports PyTorch where that
+    # is installed.
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return lambda texts: tokenizer(texts, verbose=False)["input_ids"]
+  # The first raises nothing narrower.
+  except Exception as error:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     raise UserError(f"{folder}: no usable tokenizer ({reason})") from error
 
 
@@ -318,16 +327,14 @@ def _tokens(encoder: Pretrained, texts: Sequence[str]) -> list[list[int]]:
   if not texts:
     return []
   limit = encoder.config.max_tokens
-  tokens = encoder.tokenizer(list(texts), verbose=False)["input_ids"]
+  tokens = encoder.tokenizer(list(texts))
   cut = [row for row, ids in enumerate(tokens) if len(ids) > limit]
   if cut:
     _LOG.warning(
       "%d of %d texts are cut to %d tokens", len(cut), len(texts), limit
     )
   for row in cut:
-    tokens[row] = encoder.tokenizer(
-      texts[row], truncation=True, max_length=limit
-    )["input_ids"]
+    tokens[row] = [*tokens[row][: limit - 1], tokens[row][-1]]
   return tokens
 
 

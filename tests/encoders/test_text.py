@@ -124,13 +124,14 @@ def test_the_vector_of_a_text(tmp_path, capsys):
   model = make_reference("bert")
   encoder = text.load(save(model, tmp_path))
   texts = ["the dog", "", "ran and sat by the door", " ", "dog"] * 3
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
   found = embed(encoder, texts, batch_size=4)
   assert found.shape == (15, 48) and found.dtype == np.float32
   for row, words in zip(found, texts, strict=True):
     if not words.strip():
       assert not row.any()
       continue
-    tokens = encoder.tokenizer(words, return_tensors="pt")
+    tokens = tokenizer(words, return_tensors="pt")
     with torch.no_grad():
       want = model(**tokens).last_hidden_state[0].mean(0)
     np.testing.assert_allclose(row, want.numpy(), atol=1e-5)
@@ -184,8 +185,9 @@ def test_minilm():
   encoder = text.load(str(MINILM))
   found = embed(encoder, texts, batch_size=4)
   model = transformers.AutoModel.from_pretrained(MINILM).eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
   for vector, words in zip(found, texts, strict=True):
-    tokens = encoder.tokenizer(
+    tokens = tokenizer(
       words, truncation=True, max_length=512, return_tensors="pt"
     )
     with torch.no_grad():
@@ -262,6 +264,19 @@ def test_bad_configs(fields, message, tmp_path):
   with pytest.raises(UserError, match=message) as caught:
     text.load(str(tmp_path))
   assert "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_does_in_place_of_a_tokenizer(tmp_path):
+  save(make_reference("bert"), tmp_path)
+  texts = ["the dog sat", "by the door", "a cat"]
+  want = text.load(str(tmp_path)).tokenizer(texts)
+  (tmp_path / "tokenizer.json").unlink()
+  special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+  (tmp_path / "vocab.txt").write_text("\n".join([*special, *WORDS]))
+  assert text.load(str(tmp_path)).tokenizer(texts) == want
+  (tmp_path / "tokenizer.json").write_text("{")
+  with pytest.raises(UserError, match="no usable tokenizer"):
+    text.load(str(tmp_path))
 
 
 def test_no_tokenizer(tmp_path):
