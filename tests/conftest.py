@@ -59,11 +59,6 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
   return tmp_path / "cache" / "emojax"
 
 
-@pytest.fixture(scope="module")
-def compiled_once() -> None:
-  """Every program is; see above."""
-
-
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[pathlib.Path]:
   """A real file system of one megabyte."""

@@ -11,7 +11,6 @@ from emojax import cli, summary
 from emojax.data import table as tables
 from tests.examples import bc_lstm
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 FILE = pathlib.Path(bc_lstm.__file__)
 
 

@@ -20,9 +20,6 @@ from emojax.trainers import dann
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
 
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
 def make_config(path, table, **changes):
   """A small study of a table: a step an epoch, one shape for everything."""
   tables.save(path, table)

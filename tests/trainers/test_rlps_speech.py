@@ -142,9 +142,7 @@ def test_every_way_to_split(corpus, cache, changes, settings, test_speakers):
     assert data.train.source is clean[0].parts["test"].source
 
 
-def test_folds_are_trained_one_by_one(
-  corpus, cache, tmp_path, monkeypatch, compiled_once
-):
+def test_folds_are_trained_one_by_one(corpus, cache, tmp_path, monkeypatch):
   """Folds of one size share their programs."""
   monkeypatch.setattr(reports, "_figures", lambda *_: ())
   config = make_config(

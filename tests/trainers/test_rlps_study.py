@@ -33,7 +33,7 @@ LEARNED, RIVALS = ("sigmoid", "rlps_f1", "rlps"), ("small_loss", "random")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory, compiled_once):
+def quick(tmp_path_factory):
   """Programs are compiled, and faces decoded, once for all tests here."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -32,7 +32,7 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory, make_table, compiled_once) -> Case:
+def case(tmp_path_factory, make_table) -> Case:
   config = dann_config.get_config("table2")
   config.split.labelled_sessions = ("1234",)
   config.data.corpus = "table"

@@ -21,7 +21,6 @@ from emojax.systems import speech, untrained
 from emojax.trainers.speech import Training, audit, clips, train
 
 # Programs are compiled once for all tests here.
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 RATE = 16_000
 TINY = SpeechConfig(
