@@ -20,20 +20,14 @@ _LOG = logging.getLogger("emojax")
 
 def main(argv: list[str]) -> None:
   """Runs the command that the command line names, or prints what there is."""
-  commands = {
-    "fetch": _fetch,
-    "import-table": _import_table,
-    "audit": _audit,
-    "report": _report,
-    "predict": _predict,
-  }
+  commands = {"fetch": _fetch, "import-table": _import_table, "audit": _audit}
+  commands |= {"report": _report, "predict": _predict}
   if len(argv) < 2 or {"-h", "--help"} & set(argv):
     print(__doc__)
     return
   if argv[1] not in commands:
-    raise UserError(
-      f"no command {argv[1]!r}: there are {', '.join(sorted(commands))}"
-    )
+    names = ", ".join(sorted(commands))
+    raise UserError(f"no command {argv[1]!r}: there are {names}")
   commands[argv[1]](argv[1:])
 
 
@@ -42,9 +36,9 @@ def _fetch(argv: list[str]) -> None:
   from emojax.corpora import downloads, speech
 
   if len(argv) != 3:
+    names = ", ".join(downloads.names())
     raise UserError(
-      "usage: python -m emojax fetch CORPUS FOLDER; there are "
-      f"{', '.join(downloads.names())}"
+      f"usage: python -m emojax fetch CORPUS FOLDER; there are {names}"
     )
   _, corpus, folder = argv
   fetch = speech.fetch if corpus in speech.names() else downloads.fetch
@@ -66,10 +60,10 @@ def _import_table(argv: list[str]) -> None:
     raise UserError("usage: python -m emojax import-table FILE.pkl OUT.npz")
   table = import_pickle(*argv[1:])
   sizes = ", ".join(f"{k} {v.shape[1]}" for k, v in table.features.items())
+  dialogues, speakers = len(set(table.dialogue)), len(set(table.speaker))
   print(
-    f"{argv[2]}: {len(table)} utterances, "
-    f"{len(set(table.dialogue))} dialogues, "
-    f"{len(set(table.speaker))} speakers; features: {sizes}"
+    f"{argv[2]}: {len(table)} utterances, {dialogues} dialogues, {speakers} "
+    f"speakers; features: {sizes}"
   )
 
 

@@ -17,10 +17,7 @@ _LOWEST, _HIGHEST = 0.1, 10.0
 class Reliability(NamedTuple):
   """Predictions sorted into M bins of equal width by their confidence.
 
-  Attributes:
-    count: `[M]`, predictions in each bin.
-    confidence: `[M]`, their mean confidence; NaN in an empty bin.
-    accuracy: `[M]`, the share of them that is right; NaN in an empty bin.
+  Counts, mean confidences and shares that are right, `[M]`, NaN in empty bins.
   """
 
   count: np.ndarray
@@ -35,14 +32,12 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
   that the one root of its derivative is the minimum. T is held in 0.1 to 10:
   10 stands where the logits are worse than a guess. Where no clip is wrong, as
   in a tiny validation set, the likelihood grows without end as T falls, and
-  says nothing on how sure to be of the next clip: T is 1 then.
+  says nothing on how sure to be of the next clip: T is 1 then. T is above 1
+  where the classifier was too sure of itself.
 
   Args:
     logits: finite `[N, C]`, of validation clips.
     labels: `[N]`, class indices.
-
-  Returns:
-    T: above 1 where the classifier was too sure of itself.
 
   Raises:
     ValueError: no clip, shapes that do not match, or a label that is no class.

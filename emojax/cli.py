@@ -39,10 +39,7 @@ def parse_config(
 ) -> ml_collections.ConfigDict:
   """Parses all flags and returns the config, locked.
 
-  Args:
-    argv: the command line, program first.
-    holder: of the `--config` flag.
-    usage: printed for `--help`.
+  The command line begins with the program; `usage` is printed for `--help`.
 
   Raises:
     UserError: an unknown flag or field, a value of another type, no such
@@ -59,15 +56,16 @@ def parse_config(
     # Of a file that did not load, ml_collections gives a stand-in that raises.
     config = holder.value.lock()
   except (flags.Error, OSError) as error:
-    raise UserError(_last_line(error)) from error
+    # A config file's own error is the last line of what ml_collections says.
+    *_, line = (line for line in str(error).splitlines() if line.strip())
+    raise UserError(line.strip().removeprefix("ValueError: ")) from error
   except AttributeError as error:
     # ml_collections wraps the KeyError of a field that the config lacks, which
     # says what was meant.
     (reason,) = error.args
     text = reason.args[0] if isinstance(reason, KeyError) else str(reason)
-    raise UserError(
-      f"the config has no field {' '.join(text.split())}"
-    ) from error
+    text = " ".join(text.split())
+    raise UserError(f"the config has no field {text}") from error
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}: options start with --")
   return config
@@ -82,14 +80,14 @@ def trainer(config: ml_collections.ConfigDict) -> types.ModuleType:
   Raises:
     UserError: there is no such trainer.
   """
-  name, folder = config.trainer, None
+  name = config.trainer
   if name.endswith(".py"):
     path = pathlib.Path(name).expanduser().absolute()
-    name, folder = path.stem, path.parent
+    name = path.stem
+    if str(path.parent) not in sys.path:
+      sys.path.insert(0, str(path.parent))  # As for a script of that folder.
   elif "." not in name:
     name = f"emojax.trainers.{name}"
-  if folder is not None and str(folder) not in sys.path:
-    sys.path.insert(0, str(folder))  # As for a script of that folder.
   try:
     found = importlib.util.find_spec(name)
   except (ImportError, ValueError):  # A package of the dotted name is missing.
@@ -109,9 +107,3 @@ def default_workdir(config_file: str) -> pathlib.Path:
   file, _, variant = config_file.partition(":")
   name = pathlib.Path(file).stem
   return pathlib.Path("runs", f"{name}-{variant}" if variant else name)
-
-
-def _last_line(error: Exception) -> str:
-  """A config file's own error is the last line of what ml_collections says."""
-  line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
-  return line.removeprefix("ValueError: ")

@@ -70,12 +70,8 @@ def run(
 ) -> tuple[State, History]:
   """Runs all rounds of a study, from wherever its folder stands.
 
-  Args:
-    study: the four functions.
-    folder: receives TensorBoard events and `checkpoints/`.
-    num_rounds: rounds to run.
-    checkpoint_every: rounds between two checkpoints.
-    description, unit: of the progress bar.
+  The folder receives TensorBoard events and `checkpoints/`, one in so many
+  rounds; `description` and `unit` are of the progress bar.
 
   Returns:
     The last state, and every record, stacked over rounds.

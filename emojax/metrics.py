@@ -69,9 +69,6 @@ def confusion_figures(confusion_CxC: np.ndarray) -> dict[str, float]:
   say that it is the mean diagonal of the normalised confusion matrix: the
   recall. Both are here.
 
-  Args:
-    confusion_CxC: counts of one evaluation.
-
   Returns:
     Fractions, in float64; NaN where there is no count at all.
     `weighted_accuracy`: their total accuracy.
@@ -100,11 +97,7 @@ def confusion_figures(confusion_CxC: np.ndarray) -> dict[str, float]:
 
 @flax.struct.dataclass
 class _ConfusionCounts(metrics.Metric):
-  """What all metrics here accumulate.
-
-  Attributes:
-    counts: int32 `[C, C]`, true classes in rows, predicted in columns.
-  """
+  """What all metrics here accumulate: int32 `[C, C]`."""
 
   counts: jax.Array
 
@@ -117,12 +110,9 @@ class _ConfusionCounts(metrics.Metric):
     mask: jax.Array | None = None,
     **_: Any,
   ) -> "_ConfusionCounts":
-    """Counts a batch.
+    """Counts a batch of logits `[..., C]`: the first of equals is predicted.
 
-    Args:
-      logits: `[..., C]`; the largest is the prediction, the first of equals.
-      labels: integer `[...]`; one outside 0..C-1 counts nowhere.
-      mask: bool or 0/1 `[...]`, where an utterance counts; None for all.
+    A label outside 0..C-1 counts nowhere, nor does one where the mask is 0.
     """
     # Zeros and ones: the product is exact in float32, and fast everywhere.
     truth, predicted = (

@@ -40,13 +40,7 @@ Files = Mapping[str, Callable[[pathlib.Path], None]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One training.
-
-  Attributes:
-    setting: the name of the data's split or noise.
-    system: the id of the system, see `summary.System`.
-    seed: of the initialisation, from 0.
-  """
+  """One training: on a split or noise, of a `System.id`, seeds from 0."""
 
   setting: str
   system: str
@@ -58,13 +52,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What a run leaves behind.
-
-  Attributes:
-    figures: what JSON can write.
-    outputs: further arrays by name.
-    weights: a tree of arrays, None for none.
-  """
+  """What a run leaves behind: what JSON can write, arrays, a tree of arrays."""
 
   figures: Mapping[str, Any]
   outputs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -73,14 +61,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """A finished run.
-
-  Attributes:
-    run: which.
-    figures, outputs: see `Result`.
-    history: every record of the loop, [rounds, ...] by name.
-    folder: of the run.
-  """
+  """A finished run: its `Result`, and the loop's records [rounds, ...]."""
 
   run: Run
   figures: Mapping[str, Any]
@@ -153,25 +134,20 @@ def positions(runs: Sequence[Run], **fields: Any) -> np.ndarray:
   )
 
 
-def by_row(
-  outcomes: Sequence[Outcome],
-) -> dict[tuple[str, str], list[Outcome]]:
+def by_row(outcomes: Sequence[Outcome]) -> dict[tuple, list[Outcome]]:
   """Outcomes by (setting, system), in the order in which they come."""
   rows: dict[tuple[str, str], list[Outcome]] = {}
-  for outcome in outcomes:
-    row = outcome.run.setting, outcome.run.system
-    rows.setdefault(row, []).append(outcome)
+  for one in outcomes:
+    rows.setdefault((one.run.setting, one.run.system), []).append(one)
   return rows
 
 
 def histories(outcomes: Sequence[Outcome]) -> dict[str, np.ndarray]:
   """What a study's `history.npz` holds: [R, rounds, ...] by name."""
   return {
-    summaries.history_name(*row, name): np.stack(
-      [outcome.history[name] for outcome in group]
-    )
-    for row, group in by_row(outcomes).items()
-    for name in group[0].history
+    summaries.history_name(*row, name): np.stack([o.history[name] for o in of])
+    for row, of in by_row(outcomes).items()
+    for name in of[0].history
   }
 
 
@@ -183,7 +159,7 @@ def complete(
   """A whole study: its summary, from disk where the folder has it.
 
   Args:
-    config: the whole config.
+    config: of the study.
     workdir: receives `config.json`, `runs/`, the files and `summary.json`.
     study: trains in the grid that it is given, and returns the summary and
       further files by name (`report.md`, figures), each as a function that
@@ -220,13 +196,8 @@ def settle(
   """Fills in a field that the config leaves open, once for a whole study.
 
   What changes by itself, such as the newest commit of a repository, is looked
-  up when the study begins; the folder's `config.json` keeps it.
-
-  Args:
-    workdir: the study's folder; it need not be there yet.
-    config: stays as it is; what is returned has the field.
-    field: its dotted name; it is open where it is ''.
-    find: gives its value today.
+  up by `find` when the study begins; the folder's `config.json` keeps it. The
+  field has a dotted name and is open where it is ''.
   """
   config = config.copy_and_resolve_references()
   if operator.attrgetter(field)(config):
@@ -242,8 +213,7 @@ def is_finished(
 ) -> bool:
   """Whether this config's study in this folder has come to its end.
 
-  Raises:
-    UserError: the folder holds a study of another config, or is none.
+  Raises UserError where the folder holds another config's study, or is none.
   """
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"{workdir} is no folder: choose another --workdir")
@@ -335,10 +305,9 @@ def _lock(workdir: pathlib.Path) -> IO[str]:
 
 
 def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:
-  with files.whole(folder / _HISTORY) as path:
-    np.savez_compressed(path, **history)
-  with files.whole(folder / _OUTPUTS) as path:
-    np.savez_compressed(path, **result.outputs)
+  for name, arrays in ((_HISTORY, history), (_OUTPUTS, result.outputs)):
+    with files.whole(folder / name) as path:
+      np.savez_compressed(path, **arrays)
   if result.weights is not None:
     with files.whole(folder / _WEIGHTS) as path:
       tensors.save(path, result.weights)
@@ -350,9 +319,8 @@ def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:
 
 def _read(run: Run, folder: pathlib.Path) -> Outcome:
   try:
-    outputs, history = (
-      summaries.read_arrays(folder / name) for name in (_OUTPUTS, _HISTORY)
-    )
+    outputs = summaries.read_arrays(folder / _OUTPUTS)
+    history = summaries.read_arrays(folder / _HISTORY)
     figures = json.loads((folder / _FIGURES).read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     raise UserError(

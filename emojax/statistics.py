@@ -9,7 +9,6 @@ from scipy import stats
 
 _EXACT_RUNS = 20
 _RANDOM_SIGNS = 100_000
-
 Interval = tuple[float, float]
 
 
@@ -17,10 +16,7 @@ def t_interval(values: ArrayLike) -> tuple[float, float, Interval | None]:
   """Mean, standard deviation and Student's 95 % t interval of the mean.
 
   Of values `[R]`, one for each run, with R - 1. One run has the deviation 0 and
-  no interval.
-
-  Raises:
-    ValueError: there is no value.
+  no interval; none raises ValueError.
   """
   values_R = np.asarray(values, np.float64)
   if values_R.ndim != 1 or not values_R.size:
@@ -46,13 +42,10 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
   other sign. Up to 20 runs all sign patterns are counted; beyond, 100,000 are
   drawn (always the same ones) and the observed one is counted among them:
   (1 + extreme) / (1 + drawn), after Phipson & Smyth, "Permutation p-values
-  should never be zero" (2010).
+  should never be zero" (2010). Run r of a, `[R]`, and of b share their seed and
+  data; an exact p-value is 2 / 2**R at least.
 
-  Run r of a, `[R]`, and of b share their seed and data. The p-value of an exact
-  test is 2 / 2**R at least.
-
-  Raises:
-    ValueError: the shapes differ, or there is no run.
+  Raises ValueError where the shapes differ, or there is no run.
   """
   differences_R = _differences(a, b)
   # Ties among the sums are ties, whatever the last bits of float32
@@ -124,8 +117,6 @@ def cluster_bootstrap(
     statistic: of the resampled arrays of `data`.
     clusters: `[N]`, the cluster of each item (its speaker).
     *data: arrays `[N, ...]`, resampled together.
-    num_resamples: number of draws.
-    seed: of the draws.
 
   Raises:
     ValueError: fewer than two clusters, or arrays of other lengths.
@@ -139,11 +130,10 @@ def cluster_bootstrap(
     raise ValueError("a cluster bootstrap needs two clusters or more")
   members = [np.flatnonzero(index_N == index) for index in range(len(names))]
   rng = np.random.default_rng(seed)
-  drawn = rng.integers(len(names), size=(num_resamples, len(names)))
-  resampled = (np.concatenate([members[i] for i in row]) for row in drawn)
-  statistics = [
-    statistic(*(array[items] for array in arrays)) for items in resampled
-  ]
+  statistics = []
+  for row in rng.integers(len(names), size=(num_resamples, len(names))):
+    items = np.concatenate([members[index] for index in row])
+    statistics.append(statistic(*(array[items] for array in arrays)))
   tail = (1 - 0.95) / 2
   low, high = np.quantile(statistics, [tail, 1 - tail])
   return float(low), float(high)

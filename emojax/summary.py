@@ -37,7 +37,7 @@ Interval = statistics.Interval | None
 
 @dataclass(frozen=True)
 class System:
-  """A row of the tables: `id` identifies it, `label` is for people."""
+  """A row of the tables, by the name that identifies it and by one to read."""
 
   id: str
   label: str
@@ -48,10 +48,9 @@ class Estimate:
   """A figure over runs.
 
   Attributes:
-    mean: over the runs.
-    std: over the runs, with R - 1; 0 for one run.
+    std: with R - 1; 0 for one run.
     ci95: Student's t interval of the mean; None for one run.
-    runs: the figure of each run, in the order of seeds.
+    runs: in the order of seeds.
     ci95_speakers: bootstrap interval over the test speakers, of the mean run;
       None where it was not computed.
   """
@@ -74,11 +73,10 @@ Group = Mapping[str, Estimate | None]
 
 @dataclass(frozen=True)
 class Row:
-  """One system in one setting.
+  """One system (`System.id`) in one setting.
 
   Attributes:
-    system: the `System.id`.
-    metrics: estimates by metric.
+    metrics: estimates by name.
     oracle: the same at each run's best epoch on the test part: a bound, never
       a result. Empty where the test part was looked at once.
     groups: estimates of parts of a metric, such as `class_recall` by class;
@@ -94,14 +92,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-  """One metric of system a minus that of system b, run by run.
+  """One metric of system a minus that of system b (`System.id`s).
 
-  Attributes:
-    a, b: the `System.id`s.
-    difference: of the means.
-    ci95: its interval; None for one pair.
-    p_value: two-sided, not corrected for the number of comparisons.
-    test: its name.
+  The interval of the difference of means is None for one pair; the p-value is
+  two-sided, not corrected for the number of comparisons.
   """
 
   setting: str
@@ -116,15 +110,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Summary:
-  """Every final figure of a study.
+  """Every final figure of a study (`dann`, `speech`, `rlps`, …).
 
   Attributes:
-    study: the trainer: `dann`, `speech`, `rlps`, …
     demo: whether the data are synthetic.
-    classes: names of the emotions.
     selection: which epoch the figures are of, `LAST_EPOCH` or `BEST_EPOCH`.
-    metrics: what is printed, in this order.
-    systems: in the order of the tables.
+    metrics, systems: what is printed, in this order.
     runs: figures of each single run, with `setting`, `system` and `seed`.
     details: what this study alone has.
     curve: the metric of the learning curves; `history.npz` has it as
@@ -173,9 +164,8 @@ def history_name(setting: str, system: str, name: str) -> str:
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads a whole `.npz` file.
 
-  Raises:
-    OSError: there is none.
-    ValueError: it is damaged, or holds what would have to be unpickled.
+  Raises OSError where there is none, ValueError where it is damaged, or holds
+  what would have to be unpickled.
   """
   try:
     # Opened here: NumPy leaves the file of a damaged archive open.
@@ -197,13 +187,9 @@ def over_speakers(
   labels_U: np.ndarray,
   speakers_U: np.ndarray,
 ) -> Row:
-  """Adds intervals over the test speakers, where there are several.
+  """Adds to `row` intervals over the test speakers, where there are several.
 
-  Args:
-    found: from `row`.
-    hits_RxU: whether each run is right on each test example.
-    labels_U: their classes.
-    speakers_U: their speakers.
+  `hits_RxU` says whether each run is right on each test example.
   """
   if len(np.unique(speakers_U)) < 2:
     return found
@@ -235,13 +221,9 @@ def compare(
   pairs: Sequence[tuple[str, str]],
   names: Sequence[str],
 ) -> tuple[Comparison, ...]:
-  """Paired comparisons of systems within each setting, run by run.
+  """Paired comparisons a minus b of systems within each setting, run by run.
 
-  Args:
-    rows: of the summary.
-    pairs: (a, b) of system ids: the difference is a minus b. A pair is left
-      out where a setting lacks one of them.
-    names: the metrics, left out where one of the two lacks them.
+  `names` are metrics; what a setting lacks of one of the two is left out.
   """
   found = {(row.setting, row.system): row.metrics for row in rows}
   settings = dict.fromkeys(row.setting for row in rows)
@@ -250,17 +232,12 @@ def compare(
     sides = [found.get((setting, system), {}).get(name) for system in (a, b)]
     if None not in sides:
       figures = statistics.paired_difference(*(side.runs for side in sides))
-      one = Comparison(setting, a, b, name, *figures, SIGN_FLIPS)
-      comparisons.append(one)
+      comparisons.append(Comparison(setting, a, b, name, *figures, SIGN_FLIPS))
   return tuple(comparisons)
 
 
 def write(path: pathlib.Path, summary: Summary) -> None:
-  """Writes `summary.json`.
-
-  Raises:
-    ValueError: a figure is not finite.
-  """
+  """Writes `summary.json`; raises ValueError where a figure is not finite."""
   content = {"schema": SCHEMA, **asdict(summary)}
   text = json.dumps(content, indent=2, allow_nan=False)
   path.write_text(text + "\n", encoding="utf-8")
@@ -269,40 +246,31 @@ def write(path: pathlib.Path, summary: Summary) -> None:
 def read(folder: pathlib.Path) -> Summary:
   """Reads the summary of a finished run.
 
-  Raises:
-    UserError: the folder holds none, it is damaged, or was written by an
-      earlier version.
+  Raises UserError where the folder holds none, one of an earlier version, or a
+  damaged one.
   """
   path = folder / FILE
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
-  except OSError as error:
-    if (folder / "config.json").is_file():
+    version = content.pop("schema", None) if isinstance(content, dict) else None
+    if version != SCHEMA:
       raise UserError(
-        f"{folder} holds a run that has not finished: the command that began "
-        "it goes on with it"
-      ) from error
-    raise UserError(
-      f"{folder} is no folder of a finished run: it has no {FILE}"
-    ) from error
-  except ValueError as error:
-    raise _damaged(path, error) from error
-  version = content.pop("schema", None) if isinstance(content, dict) else None
-  if version != SCHEMA:
-    raise UserError(
-      f"{path} is of another version of emojax (schema {version}, here "
-      f"{SCHEMA}): train again in another --workdir"
-    )
-  try:
+        f"{path} is of another version of emojax (schema {version}, here "
+        f"{SCHEMA}): train again in another --workdir"
+      )
     return _parse(content)
+  except OSError as error:
+    reason = f"is no folder of a finished run: it has no {FILE}"
+    if (folder / "config.json").is_file():
+      reason = (
+        "holds a run that has not finished: the command that began it goes on "
+        "with it"
+      )
+    raise UserError(f"{folder} {reason}") from error
   except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise _damaged(path, error) from error
-
-
-def _damaged(path: pathlib.Path, error: Exception) -> UserError:
-  return UserError(
-    f"{path} is damaged ({error!r}): remove it and run the training again"
-  )
+    raise UserError(
+      f"{path} is damaged ({error!r}): remove it and run the training again"
+    ) from error
 
 
 def _parse(content: dict[str, Any]) -> Summary:

@@ -54,10 +54,8 @@ class Batch(NamedTuple):
 def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
   """Classifies recordings of any length, type, sample rate and channels.
 
-  Args:
-    run: the folder of a finished run of the speech study.
-    paths: files and folders; see `sources.find`. What can not be used is named
-      in a warning and skipped.
+  Predictions are in the order of `sources.find`. What can not be used is named
+  in a warning and skipped.
 
   Raises:
     UserError: no such run, or a damaged one; no recording can be used; the
@@ -110,6 +108,8 @@ def classify(
 ) -> Iterator[tuple[int, np.ndarray]]:
   """Runs windows through the classifier in batches of few shapes.
 
+  None of `pieces` is longer than `system.window_seconds`.
+
   Yields:
     For each window its recording and its logits, [C]; in another order.
 
@@ -145,8 +145,9 @@ def in_batches(
 ) -> Iterator[Batch]:
   """Deals windows as they come into batches of similar lengths.
 
-  What does not fill a batch of so many rows moves up to the next size, so that
-  one batch at most is not full; its rows are a power of two.
+  What does not fill a batch moves up to the next size, so that one batch at
+  most is not full; its rows are a power of two. Sizes ascend; no piece is
+  longer than the last one. A full batch has `rows` windows.
   """
   waiting: dict[int, list[Window]] = {size: [] for size in sizes}
   for piece in pieces:
@@ -171,15 +172,13 @@ def _filled(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
   """int16 [B, S] and lengths [B]; rows too many repeat the first window."""
   audio_BxS = np.zeros((batch.rows, batch.size), np.int16)
   lengths_B = np.zeros(batch.rows, np.int32)
-  for row in range(batch.rows):
-    samples = batch.windows[row if row < len(batch.windows) else 0].samples
+  spare = batch.rows - len(batch.windows)
+  for row, (_, samples) in enumerate(batch.windows + batch.windows[:1] * spare):
     audio_BxS[row, : len(samples)] = samples
     lengths_B[row] = len(samples)
   return audio_BxS, lengths_B
 
 
-def _results(
-  batch: Batch, logits_BxC: jax.Array
-) -> Iterator[tuple[int, np.ndarray]]:
+def _results(batch: Batch, logits_BxC: jax.Array) -> Iterator[tuple]:
   recordings = [piece.recording for piece in batch.windows]
-  yield from zip(recordings, np.asarray(logits_BxC), strict=False)
+  return zip(recordings, np.asarray(logits_BxC), strict=False)

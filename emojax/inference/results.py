@@ -21,12 +21,9 @@ from emojax.runtime import files
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a run says of recordings.
+  """What a run says of recordings, and why some could not be used.
 
-  Attributes:
-    paths: the recordings that could be used; `seconds_U` are their lengths.
-    probabilities_UxC: calibrated.
-    skipped: why each of the others could not be used.
+  Paths, seconds and calibrated probabilities are of those that could.
   """
 
   classes: tuple[str, ...]
@@ -52,7 +49,7 @@ class Predictions:
 
 
 def require_writable(path: str | os.PathLike) -> None:
-  """Raises a UserError before the work is done, not after it."""
+  """Raises UserError now, not after the work, where no file can be written."""
   path = pathlib.Path(path).absolute()
   if path.is_dir():
     raise UserError(f"{path} is a folder: name a file in it")
@@ -62,7 +59,10 @@ def require_writable(path: str | os.PathLike) -> None:
 
 
 def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
-  """Writes a file with a header and a line for each recording."""
+  """Writes a header and a line for each recording.
+
+  Raises UserError where the disk is full, or the folder takes no file.
+  """
   rows = list(predictions.rows())
   # Names of files may be any bytes: they come out as they went in.
   text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
@@ -75,17 +75,11 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
 def table(predictions: Predictions) -> str:
   """The same in aligned columns, for a terminal."""
   rows = list(predictions.rows())
-  numbers = ("confidence", *predictions.classes, "seconds")
-  # A name may hold a line break, or bytes that are no text.
-  lines = [list(rows[0])] + [
-    [
-      f"{float(value):.2f}"
-      if name in numbers
-      else (value if value.isprintable() else repr(value))
-      for name, value in row.items()
-    ]
-    for row in rows
-  ]
+  lines = [list(rows[0])]
+  for path, emotion, *numbers in (row.values() for row in rows):
+    # A name may hold a line break, or bytes that are no text.
+    names = [n if n.isprintable() else repr(n) for n in (path, emotion)]
+    lines.append([*names, *(f"{float(number):.2f}" for number in numbers)])
   aligned = markdown.plain_table(lines, num_names=2)
   encoding = sys.stdout.encoding or "utf-8"
   return aligned.encode(encoding, "backslashreplace").decode(encoding)

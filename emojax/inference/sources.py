@@ -22,18 +22,14 @@ _AHEAD = min(3, os.cpu_count() or 1)  # Recordings; each may be hours long.
 def find(paths: Sequence[str]) -> list[str]:
   """Replaces folders by the audio files in them, and names each file once.
 
-  A folder without any stays, for `decoded` to name.
-
-  Args:
-    paths: files, taken as they are, and folders, searched recursively.
-
-  Returns:
-    Paths that begin as they were given, in that order; those of a folder by
-    name.
+  A folder is searched recursively; one without any stays, for `decoded` to
+  name. Paths begin as they were given, in that order, a folder's by name.
   """
   found = {}
   for path in paths:
-    for file in (_files_in(path) if os.path.isdir(path) else None) or [path]:
+    files = recordings.find(path) if os.path.isdir(path) else ()
+    names = sorted(f.relative_to(path) for f in files if not f.is_dir())
+    for file in [os.path.join(path, name) for name in names] or [path]:
       folder, name = os.path.split(file)
       # A link beside its target is another recording: it has its own row.
       identity = os.path.join(os.path.realpath(folder), name)
@@ -46,9 +42,8 @@ def decoded(
 ) -> Iterator[np.ndarray | UnreadableAudio]:
   """Reads recordings in order, a few ahead of who takes them.
 
-  Yields:
-    For each path int16 [S], full scale at `io.FULL_SCALE`, as training reads
-    clips; or why it can not be used.
+  Yields for each path int16 [S], full scale at `io.FULL_SCALE`, as training
+  reads clips; or why it can not be used.
   """
   decode = functools.partial(_decode, system=system)
   return recordings.ahead(decode, paths, _AHEAD)
@@ -65,15 +60,6 @@ def num_windows(path: str, window_seconds: float) -> int:
   return max(1, math.ceil(seconds / window_seconds))
 
 
-def _files_in(folder: str) -> list[str]:
-  files = sorted(
-    path.relative_to(folder)
-    for path in recordings.find(folder)
-    if not path.is_dir()
-  )
-  return [os.path.join(folder, path) for path in files]
-
-
 def _decode(path: str, system: SpeechSystem) -> np.ndarray | UnreadableAudio:
   if os.path.isdir(path):
     return UnreadableAudio(path, "a folder without audio files")
@@ -83,7 +69,6 @@ def _decode(path: str, system: SpeechSystem) -> np.ndarray | UnreadableAudio:
     return error
   shortest = system.encoder.min_samples
   if len(samples) < shortest:
-    return recordings.too_short(
-      path, len(samples), shortest, system.sample_rate
-    )
+    rate = system.sample_rate
+    return recordings.too_short(path, len(samples), shortest, rate)
   return io.to_int16(samples)

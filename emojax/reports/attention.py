@@ -17,17 +17,12 @@ _NUM_MELS = 64
 _RANGE_DB = 70.0  # Below the loudest, all is black.
 _FREQUENCIES = {500: "0.5", 1000: "1", 2000: "2", 4000: "4"}
 _COLUMNS = 2
-_COLOUR = "#D55E00"
 
 
 class Clip(NamedTuple):
-  """A recording, and the weights with which its frames were pooled.
+  """A recording at 16 kHz, and the weights with which its frames were pooled.
 
-  Attributes:
-    audio_S: samples at 16 kHz, without padding.
-    centres_T: middle of each frame, in seconds.
-    weights_T: of the frames, their sum is 1.
-    title: such as `true sad, predicted calm (61 %)`.
+  Frames have their middles in seconds; the sum of weights is 1.
   """
 
   audio_S: np.ndarray
@@ -36,19 +31,14 @@ class Clip(NamedTuple):
   title: str
 
 
-@matplotlib.rc_context({**style.STYLE, "axes.grid": False})
+@matplotlib.rc_context(style.BARE)
 def attention_over_spectrogram(
   path: str, clips: Sequence[Clip], title: str
 ) -> None:
   """Attention weights above the log-mel spectrogram, for each clip.
 
   The weights are drawn as multiples of a plain mean's (1 / T), so that clips of
-  any length compare.
-
-  Args:
-    path: of the image; its suffix is the format.
-    clips: at least one; four to six are read with ease.
-    title: of the figure.
+  any length compare. Four to six clips are read with ease.
   """
   num_columns = min(_COLUMNS, len(clips))
   num_rows = -(-len(clips) // num_columns)
@@ -56,11 +46,17 @@ def attention_over_spectrogram(
   # A clip's two axes are close to each other, and far from the next clip's.
   figure.get_layout_engine().set(h_pad=0.03, hspace=0.0)
   cells = figure.subfigures(num_rows, num_columns, squeeze=False).flat
-  highest = max(_multiples(clip).max() for clip in clips)
+  highest = max(len(clip.weights_T) * max(clip.weights_T) for clip in clips)
   for cell, clip in zip(cells, clips, strict=False):
     curve, picture = cell.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     curve.set_title(clip.title)
-    _draw_weights(curve, clip, highest)
+    multiples_T = np.asarray(clip.weights_T) * len(clip.weights_T)
+    curve.axhline(1, **style.REFERENCE)
+    shade = {"color": style.ORANGE, "alpha": 0.25, "linewidth": 0}
+    curve.fill_between(clip.centres_T, multiples_T, **shade)
+    curve.plot(clip.centres_T, multiples_T, color=style.ORANGE, linewidth=1.3)
+    curve.set(ylim=(0, 1.05 * max(highest, 1)), ylabel="weight\n(× mean)")
+    curve.tick_params(axis="x", length=0)
     _draw_spectrogram(picture, clip.audio_S)
     picture.set_xlim(0, len(clip.audio_S) / _RATE)
     cell.align_ylabels()
@@ -83,33 +79,11 @@ def log_mel(audio_S: np.ndarray) -> np.ndarray:
   return librosa.power_to_db(power, ref=np.max, top_db=_RANGE_DB)
 
 
-def _multiples(clip: Clip) -> np.ndarray:
-  return np.asarray(clip.weights_T) * len(clip.weights_T)
-
-
-def _draw_weights(ax: Axes, clip: Clip, highest: float) -> None:
-  multiples_T = _multiples(clip)
-  ax.axhline(1, color=style.QUIET, linewidth=1.0, linestyle=":")
-  ax.fill_between(
-    clip.centres_T, multiples_T, color=_COLOUR, alpha=0.25, linewidth=0
-  )
-  ax.plot(clip.centres_T, multiples_T, color=_COLOUR, linewidth=1.3)
-  ax.set_ylim(0, 1.05 * max(highest, 1))
-  ax.set_ylabel("weight\n(× mean)")
-  ax.tick_params(axis="x", length=0)
-
-
 def _draw_spectrogram(ax: Axes, audio_S: np.ndarray) -> None:
   decibels = log_mel(audio_S)
   edges = (np.array([0, decibels.shape[1]]) - 0.5) * _HOP / _RATE
   top = librosa.hz_to_mel(_RATE / 2)
-  ax.imshow(
-    decibels,
-    cmap="magma",
-    origin="lower",
-    aspect="auto",
-    extent=(*edges, 0, top),
-  )
+  look = {"cmap": "magma", "origin": "lower", "aspect": "auto"}
+  ax.imshow(decibels, extent=(*edges, 0, top), **look)
   ax.set_yticks(librosa.hz_to_mel([*_FREQUENCIES]), _FREQUENCIES.values())
-  ax.set_ylabel("kHz")
-  ax.set_xlabel("seconds")
+  ax.set(xlabel="seconds", ylabel="kHz")

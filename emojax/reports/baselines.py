@@ -13,17 +13,10 @@ def svm_confusion(
 ) -> np.ndarray:
   """Confusion matrix [C, C] of an RBF support vector machine, C = 1.
 
-  Args:
-    features_UxD: normalised.
-    label_U: classes to learn from, -1 elsewhere.
-    target_U: classes to test on, -1 elsewhere.
-    num_classes: C.
+  Of normalised features, classes to learn from and to test on, -1 elsewhere.
   """
   learn, test = np.flatnonzero(label_U >= 0), np.flatnonzero(target_U >= 0)
   # gamma = 1 / (D * variance), scikit-learn's default.
   classifier = SVC(C=1.0).fit(features_UxD[learn], label_U[learn])
-  return confusion_matrix(
-    target_U[test],
-    classifier.predict(features_UxD[test]),
-    labels=np.arange(num_classes),
-  )
+  predicted = classifier.predict(features_UxD[test])
+  return confusion_matrix(target_U[test], predicted, labels=range(num_classes))

@@ -5,7 +5,6 @@ representations are looked at, H size of a representation.
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -13,9 +12,8 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from emojax import statistics
 from emojax import summary as summaries
-from emojax.reports import figures, projection, tables
+from emojax.reports import figures, projection, study
 from emojax.reports.speaker_probe import speaker_probe
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System, history_name
@@ -39,8 +37,6 @@ class Trained:
   """All runs of one system in one setting.
 
   Attributes:
-    setting: its name.
-    system: which.
     history: [R, E, ...] by name, `confusion_matrix` [R, E, C, C] among them.
     target_U: emotions to test on, -1 elsewhere.
     predictions_RxU: of all utterances; None of a baseline, which is not probed
@@ -55,11 +51,6 @@ class Trained:
   predictions_RxU: np.ndarray | None = None
   representation_QxUxH: np.ndarray | None = None
 
-  @property
-  def confusion_RxExCxC(self) -> np.ndarray:
-    """Counts of the test part."""
-    return self.history["confusion_matrix"]
-
 
 def results(
   config: ml_collections.ConfigDict,
@@ -69,25 +60,27 @@ def results(
 ) -> tuple[Summary, Mapping[str, Any]]:
   """The summary, and further files as functions of a path.
 
-  Args:
-    config: a whole config.
-    utterances: of the corpus.
-    trained: every system of every setting.
-    found: by the search of the stabilised recipe; empty without one.
+  `trained` is every system of every setting; `found` what the search of the
+  stabilised recipe gives, empty without one.
   """
-  rows, history, points = [], {}, {}
+  rows, history, points, confusions = [], {}, {}, {}
   systems: dict[str, System] = {}
   baselines = set()
   for one in trained:
     rows.append(_row(config, utterances, one))
-    systems[one.system.id] = one.system
+    id_, label = one.system.id, one.system.label
+    systems[id_] = one.system
     if one.predictions_RxU is None:
-      baselines.add(one.system.id)
+      baselines.add(id_)
       continue
-    for name, values in (one.history | _metrics(one)).items():
-      history[history_name(one.setting, one.system.id, name)] = values
+    matrices_RxExCxC = one.history["confusion_matrix"]
+    curves = {n: f(matrices_RxExCxC) for n, f in summaries.METRICS.items()}
+    for name, values in (one.history | curves).items():
+      history[history_name(one.setting, id_, name)] = values
+    of_setting = confusions.setdefault(one.setting, {})
+    of_setting[label] = matrices_RxExCxC[:, -1].sum(0)
     if one.setting == rows[0].setting:
-      points[one.system.label] = one.representation_QxUxH[0]
+      points[label] = one.representation_QxUxH[0]
   pairs = _pairs([id_ for id_ in systems if id_ not in baselines])
   summary = Summary(
     study="dann",
@@ -103,54 +96,43 @@ def results(
     curve=_CURVE,
     **environment.describe(),
   )
-  drawn = _figures(config, utterances, summary, history, points)
+  shown = [
+    *study.over_runs(summary, history, confusions, _CURVE, "unseen speakers"),
+    study.Shown(
+      "representations.png",
+      lambda path: _draw_representations(
+        path, config.seed, utterances, points, study.title(summary)
+      ),
+      f"Representations, first initialisation, {rows[0].setting}",
+    ),
+  ]
+  published, notes = config.published.to_dict(), _notes(config, summary)
   return summary, {
-    **dict(drawn.values()),
+    **study.files(summary, shown, published, notes),
     "history.npz": lambda path: np.savez_compressed(path, **history),
-    "report.md": functools.partial(_write_report, config, summary, drawn),
   }
 
 
-def _metrics(one: Trained) -> dict[str, np.ndarray]:
-  return {n: f(one.confusion_RxExCxC) for n, f in summaries.METRICS.items()}
-
-
 def _row(config, utterances: Utterances, one: Trained) -> Row:
-  row = summaries.row(one.setting, one.system.id, one.confusion_RxExCxC[:, -1])
+  confusion_RxExCxC = one.history["confusion_matrix"]
+  row = summaries.row(one.setting, one.system.id, confusion_RxExCxC[:, -1])
   if one.predictions_RxU is None:
     return row
-  accuracy = dataclasses.replace(
-    row.metrics["weighted_accuracy"],
-    ci95_speakers=_over_speakers(utterances.speaker_U, one),
-  )
-  estimates = {**row.metrics, "weighted_accuracy": accuracy}
+  tested = np.flatnonzero(one.target_U >= 0)
+  target_M, speaker_M = one.target_U[tested], utterances.speaker_U[tested]
+  hits_RxM = one.predictions_RxU[:, tested] == target_M
+  row = summaries.over_speakers(row, hits_RxM, target_M, speaker_M)
+  speakers, dialogues = utterances.speaker_U, utterances.dialogue_U
   probes = [
-    speaker_probe(
-      representation_UxH,
-      utterances.speaker_U,
-      utterances.dialogue_U,
-      config.seed,
-    )
+    speaker_probe(representation_UxH, speakers, dialogues, config.seed)
     for representation_UxH in one.representation_QxUxH
   ]
-  if None not in probes:
-    estimates[_PROBE] = Estimate.of(probes)
-  confusion_ExRxCxC = one.confusion_RxExCxC.swapaxes(0, 1)
+  probe = {} if None in probes else {_PROBE: Estimate.of(probes)}
   return dataclasses.replace(
-    row, metrics=estimates, oracle=summaries.oracle(confusion_ExRxCxC)
+    row,
+    metrics={**row.metrics, **probe},
+    oracle=summaries.oracle(confusion_RxExCxC.swapaxes(0, 1)),
   )
-
-
-def _over_speakers(
-  speaker_U: np.ndarray, one: Trained
-) -> tuple[float, float] | None:
-  """Interval of the accuracy over the test speakers, for the mean run."""
-  tested = np.flatnonzero(one.target_U >= 0)
-  speakers = speaker_U[tested]
-  if len(np.unique(speakers)) < 2:
-    return None
-  hits_RxM = one.predictions_RxU[:, tested] == one.target_U[tested]
-  return statistics.cluster_bootstrap(np.mean, speakers, hits_RxM.mean(0))
 
 
 def _pairs(ids: list[str]) -> list[tuple[str, str]]:
@@ -163,87 +145,18 @@ def _pairs(ids: list[str]) -> list[tuple[str, str]]:
   return [pair for pair in pairs if set(pair) <= set(ids)]
 
 
-def _figures(config, utterances, summary, history, points):
-  """`{caption: (file, function of a path)}`."""
-  title = config.title
-  if summary.demo:
-    title = f"{title}, {tables.DEMO}"
-  first, *_ = summary.settings
-  drawn = {
-    "Weighted accuracy on unseen speakers while training: mean and 95 % band": (
-      "learning_curves.png",
-      functools.partial(
-        figures.learning_curves,
-        curves=figures.curves(summary, history),
-        ylabel="weighted accuracy (%)",
-        title=title,
-      ),
-    ),
-    "Weighted accuracy at the last epoch: mean and 95 % interval": (
-      "comparison.png",
-      functools.partial(
-        figures.comparison,
-        summaries={"": summary},
-        metric=_CURVE,
-        title=title,
-      ),
-    ),
-    f"Representations, first initialisation, {first}": (
-      "representations.png",
-      functools.partial(
-        _draw_representations,
-        seed=config.seed,
-        utterances=utterances,
-        points=points,
-        title=f"{title}: representations of the first initialisation",
-      ),
-    ),
-  }
-  for number, setting in enumerate(summary.settings, start=1):
-    names = {
-      system.label: history_name(setting, system.id, "confusion_matrix")
-      for system in summary.systems
-    }
-    drawn[f"Confusions, {setting}: last epoch, all initialisations"] = (
-      f"confusions_{number}.png",
-      functools.partial(
-        figures.confusion_matrices,
-        matrices={
-          label: history[name][:, -1].sum(0)
-          for label, name in names.items()
-          if name in history
-        },
-        classes=utterances.classes,
-        title=f"{title}: {setting}",
-      ),
-    )
-  return drawn
-
-
 def _draw_representations(path, seed, utterances, points, title) -> None:
   rng = np.random.default_rng(seed)
   labelled = np.flatnonzero(utterances.class_U >= 0)
   shown = rng.permutation(labelled)[:_PROJECTED]
-  figures.projections(
-    path,
-    {
-      label: projection.project(representation[shown], seed)
-      for label, representation in points.items()
-    },
-    utterances.speaker_U[shown],
-    np.array(utterances.classes)[utterances.class_U[shown]],
-    title,
-  )
-
-
-def _write_report(config, summary, drawn, path) -> None:
-  report = tables.report(
-    summary,
-    {caption: name for caption, (name, _) in drawn.items()},
-    config.published.to_dict(),
-    _notes(config, summary),
-  )
-  path.write_text(report, encoding="utf-8")
+  projected = {
+    label: projection.project(representation_UxH[shown], seed)
+    for label, representation_UxH in points.items()
+  }
+  speakers = utterances.speaker_U[shown]
+  emotions = np.array(utterances.classes)[utterances.class_U[shown]]
+  title = f"{title}: representations of the first initialisation"
+  figures.projections(path, projected, speakers, emotions, title)
 
 
 def _notes(config, summary: Summary) -> list[str]:

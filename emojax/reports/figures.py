@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from emojax.reports import style
 from emojax.statistics import t_half_width
-from emojax.summary import Estimate, Summary, history_name
+from emojax.summary import Summary, history_name
 
 _RUN = {"ls": "", "marker": "o", "markersize": 3, "mew": 0, "alpha": 0.3}
 _MEAN = {"marker": "o", "markersize": 4, "linewidth": 2}
@@ -44,32 +43,21 @@ def learning_curves(path: str, curves: Curves, ylabel: str, title: str) -> None:
   extremes = []
   for ax, (setting, panel) in zip(axes, curves.items(), strict=True):
     ax.set_title(setting)
-    ax.margins(x=0)
-    ax.xaxis.get_major_locator().set_params(integer=True)
     for system, values_RxE in panel.items():
-      mean_E, half_E = values_RxE.mean(axis=0), 0.0
-      if len(values_RxE) > 1:
-        half_E = t_half_width(values_RxE)
-      epochs = np.arange(1, len(mean_E) + 1)
-      low_E, high_E = mean_E - half_E, mean_E + half_E
-      colour = styles[system]["color"]
-      ax.fill_between(epochs, low_E, high_E, color=colour, alpha=0.18, lw=0)
-      ax.plot(epochs, mean_E, linewidth=1.3, **styles[system])
-      # The steep first epochs would take up the whole height.
-      settled = slice(len(epochs) // 10, None)
-      # Of the runs: the interval of two of them may be wider than all there is.
-      shown = values_RxE[:, settled]
+      style.mean_curve(ax, values_RxE, t_half_width, styles[system])
+      # The steep first epochs would take up the whole height; and so would the
+      # interval of two runs.
+      shown = values_RxE[:, values_RxE.shape[1] // 10 :]
       extremes += [shown.min(), shown.max()]
   margin = 0.05 * (max(extremes) - min(extremes)) or 1.0
   axes[0].set_ylim(min(extremes) - margin, max(extremes) + margin)
   figure.supxlabel("epoch")
   figure.supylabel(ylabel)
-  handles = [Line2D([], [], label=name, **one) for name, one in styles.items()]
-  style.add_legend(figure, handles)
+  style.add_legend(figure, style.handles(styles))
   style.save(figure, path, title)
 
 
-@matplotlib.rc_context({**style.STYLE, "axes.grid": False})
+@matplotlib.rc_context(style.BARE)
 def confusion_matrices(
   path: str,
   matrices: Mapping[str, np.ndarray],
@@ -78,29 +66,21 @@ def confusion_matrices(
 ) -> None:
   """Percent of each true class, and the counts below in small print.
 
-  Args:
-    matrices: `{system: [C, C]}` counts, true classes in rows.
-    classes: C names.
+  `matrices` are `{system: [C, C]}` counts, true classes in rows.
   """
   size = 0.9 + 0.48 * len(classes)
   figure, axes = style.panels(len(matrices), size, size)
   figure.set_layout_engine("compressed")
-  ticks = range(len(classes))
-  slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
   for ax, (system, counts_CxC) in zip(axes, matrices.items(), strict=True):
-    support_C = counts_CxC.sum(axis=1, keepdims=True)
-    percent_CxC = 100 * counts_CxC / np.maximum(support_C, 1)
-    image = ax.imshow(percent_CxC, cmap="Blues", vmin=0, vmax=100)
+    percent_CxC = style.percent_of_truth(counts_CxC)
+    image = style.confusion_axes(ax, classes)
+    image.set_data(percent_CxC)
     for (row, column), percent in np.ndenumerate(percent_CxC):
       place = {"ha": "center", "color": "white" if percent > 60 else "black"}
       ax.text(column, row + 0.05, f"{percent:.0f}", va="bottom", **place)
       count = f"{counts_CxC[row, column]:.0f}"
       ax.text(column, row + 0.1, count, va="top", fontsize=6, **place)
     ax.set_title(system)
-    ax.set_xticks(ticks, classes, **slanted)
-    ax.set_yticks(ticks, classes)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
   figure.supxlabel("predicted")
   figure.supylabel("true")
   bar = figure.colorbar(image, ax=axes, label="share of the true class (%)")
@@ -108,7 +88,7 @@ def confusion_matrices(
   style.save(figure, path, title)
 
 
-@matplotlib.rc_context({**style.STYLE, "axes.grid": False})
+@matplotlib.rc_context(style.BARE)
 def projections(
   path: str,
   points: Mapping[str, np.ndarray],
@@ -119,12 +99,7 @@ def projections(
   """Points in the plane, coloured by speaker above and by emotion below.
 
   Up to 24 names are told apart by colour and marker; of more, the rarest are
-  grey.
-
-  Args:
-    points: `{system: [N, 2]}`, the same N utterances for all.
-    speakers_N: their speakers.
-    emotions_N: their emotions; an empty name is unlabelled.
+  grey. `points` are `{system: [N, 2]}`; an empty emotion is unlabelled.
   """
   figure = style.new_figure(2.6 * len(points) + 1.5, 5.4)
   grid = figure.subplots(2, len(points), squeeze=False)
@@ -138,16 +113,13 @@ def projections(
     num_others = len(set(names_N)) - len(styles)
     if num_others:
       styles[f"{num_others} others"] = style.OTHERS
-    handles = [
-      Line2D([], [], linestyle="", markersize=4, label=name, **one)
-      for name, one in styles.items()
-    ]
+    dot = {"linestyle": "", "markersize": 4}
     axes[-1].legend(
-      handles=handles,
+      handles=style.handles({name: dot | of for name, of in styles.items()}),
       title=kind,
       loc="center left",
       bbox_to_anchor=(1.0, 0.5),
-      ncols=1 + (len(handles) > 12),
+      ncols=1 + (len(styles) > 12),
       fontsize=7.5,
       title_fontsize=9,
       handletextpad=0.1,
@@ -162,12 +134,9 @@ def comparison(
 ) -> None:
   """Means with their 95 % intervals, and single runs as faint dots.
 
-  One panel a setting. Of one study, a colour is a system; of several, a colour
-  is a study, and systems of one label are next to each other.
-
-  Args:
-    summaries: by what the study is called beside others.
-    metric: of the rows; those without it are left out.
+  One panel a setting; rows without the metric are left out. Of one study, a
+  colour is a system; of several, a colour is a study (named by the keys), and
+  systems of one label are next to each other.
   """
   panels: dict[str, dict[str, list]] = {}
   for number, summary in enumerate(summaries.values()):
@@ -187,7 +156,12 @@ def comparison(
   for ax, (setting, panel) in zip(grid[:, 0], panels.items(), strict=True):
     lines = [(label, *value) for label, of in panel.items() for value in of]
     for place, (_, value, colour) in enumerate(lines):
-      _draw_estimate(ax, place, value, colour)
+      if value.ci95 is not None:
+        runs = 100 * np.asarray(value.runs)
+        ax.plot(runs, np.full(len(runs), place), color=colour, **_RUN)
+        ends = 100 * np.asarray(value.ci95)
+        ax.plot(ends, [place, place], color=colour, linewidth=2)
+      ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)
     ax.set_title(setting)
     ax.set_yticks(range(len(lines)), [label for label, *_ in lines])
     ax.set_ylim(len(lines) - 0.5, -0.5)
@@ -197,27 +171,13 @@ def comparison(
   means = {"mean, 95 % interval": style.QUIET}
   if len(summaries) > 1:
     means = {n: style.line_style(i)["color"] for i, n in enumerate(summaries)}
-  handles = [
-    Line2D([], [], color=colour, label=label, **_MEAN)
-    for label, colour in means.items()
-  ]
-  single = Line2D([], [], color=style.QUIET, label="single runs", **_RUN)
-  style.add_legend(figure, [*handles, single])
+  looks = {label: {"color": colour} | _MEAN for label, colour in means.items()}
+  looks["single runs"] = {"color": style.QUIET} | _RUN
+  style.add_legend(figure, style.handles(looks))
   style.save(figure, path, title)
 
 
-def _draw_estimate(ax: Axes, place: int, value: Estimate, colour: str) -> None:
-  if value.ci95 is not None:
-    runs = 100 * np.asarray(value.runs)
-    ax.plot(runs, np.full(len(runs), place), color=colour, **_RUN)
-    low, high = 100 * np.asarray(value.ci95)
-    ax.plot([low, high], [place, place], color=colour, linewidth=2)
-  ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)
-
-
-def _scatter(
-  ax: Axes, points_Nx2: np.ndarray, style_N: Sequence[Mapping[str, str]]
-) -> None:
+def _scatter(ax: Axes, points_Nx2: np.ndarray, style_N: Sequence[Mapping]):
   colour_N = np.asarray([one["color"] for one in style_N])
   marker_N = np.asarray([one["marker"] for one in style_N])
   # One call for all colours of a marker: no name is drawn over the others.
@@ -225,6 +185,5 @@ def _scatter(
     x, y = points_Nx2[marker_N == marker].T
     colours = colour_N[marker_N == marker]
     ax.scatter(x, y, 9, colours, marker=marker, alpha=0.8, linewidths=0)
-  ax.set_xticks([])
-  ax.set_yticks([])
+  ax.set(xticks=[], yticks=[])
   ax.spines[:].set_visible(True)

@@ -6,24 +6,20 @@ import pathlib
 import string
 import urllib.parse
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
+from emojax.audio.settings import SAMPLE_RATE
+
 
 class Clip(NamedTuple):
-  """A misclassified recording.
+  """A misclassified recording, `name` in its corpus.
 
-  Attributes:
-    audio: its file, relative to the page, with `/` between folders.
-    true: name of the class.
-    predicted: name of the class.
-    probabilities_C: of all classes, 0..1, in the order of the page's classes.
-    speaker: name.
-    corpus: name.
-    name: of the recording in its corpus.
+  `audio` is its file, relative to the page, with `/` between folders.
   """
 
   audio: str
@@ -41,11 +37,6 @@ def page(title: str, classes: Sequence[str], clips: Sequence[Clip]) -> str:
   It opens from the disk, in light and dark. Clips are filtered by true and by
   predicted class, and sorted by either or by confidence; the most confident
   mistakes come first. Without JavaScript all of them are shown.
-
-  Args:
-    title: of the page, plain text.
-    classes: C names, plain text.
-    clips: in any order.
   """
   names = [html.escape(name) for name in classes]
   surest_first = sorted(clips, key=lambda clip: -max(clip.probabilities_C))
@@ -59,31 +50,21 @@ def page(title: str, classes: Sequence[str], clips: Sequence[Clip]) -> str:
   )
 
 
-def write_audio(
-  path: pathlib.Path, samples_S: np.ndarray, sample_rate: int
-) -> None:
+def write_audio(path: pathlib.Path, samples_S: np.ndarray) -> None:
   """Writes mono samples as a WAV file of 16 bits, which every browser plays.
 
-  Args:
-    path: of the file.
-    samples_S: floating point, full scale at 1; what is louder is clipped.
-    sample_rate: samples a second.
-
-  Raises:
-    OSError: the file can not be written.
+  At 16 kHz, full scale at 1; what is louder is clipped. Raises OSError where
+  the file can not be written.
   """
   # In memory first: libsndfile has errors of its own for a disk that is full.
   buffer = io.BytesIO()
-  soundfile.write(buffer, samples_S, sample_rate, "PCM_16", format="WAV")
+  soundfile.write(buffer, samples_S, SAMPLE_RATE, "PCM_16", format="WAV")
   path.write_bytes(buffer.getbuffer())
 
 
 def _row(classes: Sequence[str], clip: Clip) -> str:
   confidence = max(clip.probabilities_C)
-  bars = "".join(
-    _bar(name, probability, name == clip.true, name == clip.predicted)
-    for name, probability in zip(classes, clip.probabilities_C, strict=True)
-  )
+  bars = "".join(map(partial(_bar, clip), classes, clip.probabilities_C))
   true, predicted = html.escape(clip.true), html.escape(clip.predicted)
   name = html.escape(clip.name)
   source = html.escape(urllib.parse.quote(clip.audio))
@@ -100,10 +81,9 @@ def _row(classes: Sequence[str], clip: Clip) -> str:
   )
 
 
-def _bar(
-  name: str, probability: float, is_true: bool, is_predicted: bool
-) -> str:
-  kind = "true" if is_true else "predicted" if is_predicted else "other"
+def _bar(clip: Clip, name: str, probability: float) -> str:
+  kinds = {clip.predicted: "predicted", clip.true: "true"}
+  kind = kinds.get(name, "other")
   caption = html.escape(f"{name} {100 * probability:.1f} %")
   return (
     f'<span class="bar {kind}" title="{caption}">'

@@ -46,12 +46,7 @@ def report(
 ) -> str:
   """Compares runs of any studies, and writes `comparison.md` and its figures.
 
-  Args:
-    folders: of runs.
-    output: folder to write to.
-
-  Returns:
-    Markdown to print.
+  Returns Markdown to print.
 
   Raises:
     UserError: a folder holds no finished run, or is there twice; the runs have
@@ -63,7 +58,13 @@ def report(
   shared = _shared_metrics(runs)
   curves, notes = _curves(runs)
   is_demo = all(run.summary.demo for run in runs)
-  sections = [f"# {_TITLE}", _results(runs), _selection(runs)]
+  names: dict[str, list[str]] = {}
+  for run in runs:
+    names.setdefault(run.summary.selection, []).append(run.name)
+  measured = " ".join(
+    f"Measured {k}: {', '.join(v)}." for k, v in names.items()
+  )
+  sections = [f"# {_TITLE}", _results(runs), measured]
   sections += [*_differences(runs, shared), *notes]
   if is_demo:
     sections.insert(0, f"**{DEMO}**")
@@ -72,17 +73,17 @@ def report(
   drawn = ["comparison.png"]
   with files.whole(output / drawn[0]) as path:
     shown = {run.name: run.summary for run in runs}
-    figures.comparison(str(path), shown, metric, title)
+    figures.comparison(path, shown, metric, title)
   if curves:
     drawn.append("learning_curves.png")
     with files.whole(output / drawn[1]) as path:
-      figures.learning_curves(str(path), curves, "%", title)
+      figures.learning_curves(path, curves, "%", title)
   images = [f"![{caption}]({caption})" for caption in drawn]
   with files.whole(output / "comparison.md") as path:
     text = "\n\n".join([*sections, *images])
     path.write_text(text + "\n", encoding="utf-8")
-  names = ", ".join(["comparison.md", *drawn])
-  return "\n\n".join([*sections, f"Written to {output}: {names}"])
+  written = ", ".join(["comparison.md", *drawn])
+  return "\n\n".join([*sections, f"Written to {output}: {written}"])
 
 
 def between(
@@ -93,10 +94,8 @@ def between(
   Within a setting of both, systems of one id are compared, or all systems where
   no id is in both. A system of one training has no spread and is left out.
   Trainings are paired where the test examples are known to be the same
-  (`test_digest` in the summaries) and both systems have as many trainings.
-
-  Returns:
-    Comparisons of `FinishedRun.label`s.
+  (`test_digest` in the summaries) and both systems have as many trainings. The
+  comparisons are of `FinishedRun.label`s.
   """
   digest = a.summary.test_digest
   same_examples = digest != "" and digest == b.summary.test_digest
@@ -138,15 +137,13 @@ def _read(folders: Sequence[pathlib.Path]) -> list[FinishedRun]:
       f"{name} [{DEMO}]" if summary.demo else name
       for name, summary in zip(names, found, strict=True)
     ]
-  histories = [_read_history(folder / summaries.HISTORY) for folder in folders]
+  histories = []
+  for path in [folder / summaries.HISTORY for folder in folders]:
+    try:
+      histories.append(summaries.read_arrays(path) if path.exists() else {})
+    except (OSError, ValueError) as error:
+      raise UserError(f"{path} is damaged ({error}): remove it") from error
   return list(map(FinishedRun, names, found, histories))
-
-
-def _read_history(path: pathlib.Path) -> dict[str, np.ndarray]:
-  try:
-    return summaries.read_arrays(path) if path.exists() else {}
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path} is damaged ({error}): remove it") from error
 
 
 def _shared_metrics(runs: Sequence[FinishedRun]) -> list[str]:
@@ -164,17 +161,12 @@ def _shared_metrics(runs: Sequence[FinishedRun]) -> list[str]:
 def _results(runs: Sequence[FinishedRun]) -> str:
   """One row for each system of each run; rows of one setting together."""
   metrics = dict.fromkeys(m for run in runs for m in run.summary.metrics)
-  body = [
-    [
-      row.setting,
-      run.summary.label(row.system),
-      run.name,
-      str(_num_trainings(row)),
-      *(_cell(row.metrics.get(metric)) for metric in metrics),
-    ]
-    for run in runs
-    for row in run.summary.rows
-  ]
+  body = []
+  for run in runs:
+    for row in run.summary.rows:
+      label, count = run.summary.label(row.system), str(_num_trainings(row))
+      cells = [_cell(row.metrics.get(metric)) for metric in metrics]
+      body.append([row.setting, label, run.name, count, *cells])
   settings = list(dict.fromkeys(setting for setting, *_ in body))
   body.sort(key=lambda cells: settings.index(cells[0]))
   titles = [f"{markdown.title(metric)} (%)" for metric in metrics]
@@ -191,29 +183,17 @@ def _num_trainings(row: Row) -> int:
 
 
 def _cell(value: Estimate | None) -> str:
-  text = tables.estimate(value)
-  if value is None or value.ci95 is None:
-    return text
-  return f"{text} ({markdown.interval(value.ci95)})"
-
-
-def _selection(runs: Sequence[FinishedRun]) -> str:
-  """From which epoch the figures are, run by run."""
-  names: dict[str, list[str]] = {}
-  for run in runs:
-    names.setdefault(run.summary.selection, []).append(run.name)
-  return " ".join(
-    f"Measured {selection}: {', '.join(of)}." for selection, of in names.items()
-  )
+  interval = value and value.ci95
+  end = f" ({markdown.interval(interval)})" if interval else ""
+  return f"{tables.estimate(value)}{end}"
 
 
 def _differences(
   runs: Sequence[FinishedRun], metrics: Sequence[str]
 ) -> Iterator[str]:
   """Paragraphs on the differences between runs, where there are several."""
-  if len(runs) < 2:
-    return
-  yield "## Differences between runs"
+  if len(runs) > 1:
+    yield "## Differences between runs"
   differences = []
   for a, b in itertools.combinations(runs, 2):
     found = between(a, b, metrics)

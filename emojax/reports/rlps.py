@@ -6,9 +6,8 @@ runs, T epochs.
 """
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -18,7 +17,7 @@ from sklearn import metrics
 from emojax import markdown
 from emojax import summary as summaries
 from emojax.metrics import confusion_figures
-from emojax.reports import selection_figures, tables
+from emojax.reports import selection_figures, study, tables
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System
 
@@ -42,8 +41,6 @@ _REMARKS = {
 NoisyDataset = Any
 Outcome = Any
 Outcomes = Mapping[tuple[str, str], Sequence[Outcome]]  # By setting and system.
-# A file, who writes it, and its caption.
-Figures = Iterator[tuple[str, Callable, str]]
 
 
 def parts_table(data: NoisyDataset) -> str:
@@ -63,11 +60,7 @@ def summarize(
 ) -> Summary:
   """Rows and comparisons of all runs.
 
-  Args:
-    config: a whole config.
-    data_sets: one for each setting.
-    outcomes: by setting and system.
-    systems: labels by id, in the order of the tables.
+  A data set is one setting; `systems` are labels by id, in the tables' order.
   """
   by_setting = {data.setting: data for data in data_sets}
   rows = tuple(
@@ -100,30 +93,20 @@ def files(
   outcomes: Outcomes,
   summary: Summary,
   learned: Sequence[str],
-) -> dict[str, Callable]:
+) -> dict[str, study.Write]:
   """Writers of the report, its figures and `selections.npz`, by file name.
 
-  Args:
-    config, data_sets, outcomes: see `summarize`.
-    summary: from there.
-    learned: ids of the systems whose selector learns from rewards.
+  `learned` are the systems whose selector learns from rewards.
   """
-  figures = [
-    figure
+  shown = itertools.chain.from_iterable(
+    _figures(number, data, outcomes, summary, learned)
     for number, data in enumerate(data_sets, start=1)
-    for figure in _figures(number, data, outcomes, summary, learned)
-  ]
-  report = tables.report(
-    summary,
-    {caption: file for file, _, caption in figures},
-    config.published.to_dict(),
-    list(_notes(outcomes, summary, learned, config.retention_floor)),
   )
+  notes = list(_notes(outcomes, summary, learned, config.retention_floor))
   selections = _selections(data_sets, outcomes)
   return {
-    **{file: write for file, write, _ in figures},
+    **study.files(summary, shown, config.published.to_dict(), notes),
     "selections.npz": lambda path: np.savez_compressed(path, **selections),
-    "report.md": lambda path: path.write_text(report, encoding="utf-8"),
   }
 
 
@@ -151,11 +134,8 @@ def noise_detection(
 ) -> dict[str, float | None]:
   """The removal of noise as a detection of noise.
 
-  Args:
-    probability_N: of being retained. Only the order counts: of a selection by
-      small loss it may be the negative loss.
-    retained_N: bool, what the selector retains.
-    noisy_N: bool, what is noise.
+  Of the probability of being retained only the order counts: of a selection by
+  small loss it may be the negative loss.
 
   Returns:
     Fractions, None where they are undefined.
@@ -183,13 +163,7 @@ def retention(
 ) -> dict[str, float]:
   """Share that is retained of each group: of a kind of noise, of a class.
 
-  Args:
-    retained_N: bool, what the selector retains.
-    groups_N: int, the index of each example's group.
-    names: of the groups.
-
-  Returns:
-    Fractions, in the order of `names`; a group without an example is left out.
+  `groups_N` is an index of `names`; a group without an example is left out.
   """
   retained_N, groups_N = np.asarray(retained_N, bool), np.asarray(groups_N)
   return {
@@ -271,20 +245,16 @@ def _selections(data_sets, outcomes: Outcomes) -> dict[str, np.ndarray]:
 
 
 def _figures(
-  number: int,
-  data: NoisyDataset,
-  outcomes: Outcomes,
-  summary: Summary,
-  learned: Sequence[str],
-) -> Figures:
-  """Files, who writes them, and captions, of one setting."""
+  number: int, data: NoisyDataset, outcomes: Outcomes, summary: Summary, learned
+) -> Iterator[study.Shown]:
+  """What is drawn of one setting."""
   title = f"{tables.DEMO}: {data.setting}" if summary.demo else data.setting
   curves = {
     summary.label(system): _curves(data, outcomes[data.setting, system])
     for system in learned
   }
   if curves:
-    yield (
+    yield study.Shown(
       f"rewards-{number}.png",
       lambda path: selection_figures.reward_curves(path, curves, title),
       f"{data.setting}: reward and share retained, epoch by epoch (Figs. 8 and "
@@ -299,7 +269,7 @@ def _figures(
   kinds = (data.kind_N[one.history["sampled"][0]], data.kinds)
   kinds = kinds if len(data.kinds) > 1 else ()
   probability_N = one.outputs["probability"]
-  yield (
+  yield study.Shown(
     f"sampled-rewards-{number}.png",
     lambda path: selection_figures.sampled_rewards(
       path, rewards_TxM, title, *kinds
@@ -307,7 +277,7 @@ def _figures(
     f"{name}: rewards of {rewards_TxM.shape[1]} sampled examples (Figs. 8 and "
     "9, b)",
   )
-  yield (
+  yield study.Shown(
     f"retention-{number}.png",
     lambda path: selection_figures.retention_histogram(
       path, probability_N, data.kind_N, data.kinds, title
@@ -315,24 +285,19 @@ def _figures(
     f"{name}: retention probabilities",
   )
   if data.has_pictures:
-    yield (
+    yield study.Shown(
       f"gallery-{number}.png",
-      functools.partial(_gallery, data, probability_N, title),
+      lambda path: _gallery(path, data, probability_N, title),
       f"{name}: images with their retention probability (Fig. 5)",
     )
 
 
-def _gallery(
-  data: NoisyDataset, probability_N: np.ndarray, title: str, path: str
-) -> None:
+def _gallery(path, data: NoisyDataset, probability_N: np.ndarray, title: str):
   """Fig. 5, with what is known of each image."""
   names = np.array(data.classes)
   kinds = np.array(data.kinds if len(data.kinds) > 1 else [""])
-  known = (names[data.true_label_N], names[data.train.label_N])
-  captions = [
-    selection_figures.caption(*one)
-    for one in zip(*known, kinds[data.kind_N], strict=True)
-  ]
+  labels = names[data.true_label_N], names[data.train.label_N]
+  captions = list(map(selection_figures.caption, *labels, kinds[data.kind_N]))
   images = data.train.inputs()
   selection_figures.gallery(path, images, probability_N, captions, title)
 

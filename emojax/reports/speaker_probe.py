@@ -4,6 +4,7 @@ import numpy as np
 import threadpoolctl
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,34 +29,27 @@ def speaker_probe(
     than two speakers have two dialogues.
   """
   speaker_N, dialogue_N = np.asarray(speaker_N), np.asarray(dialogue_N)
-  num_dialogues = {
-    speaker: len(np.unique(dialogue_N[speaker_N == speaker]))
+  probed = [
+    speaker
     for speaker in np.unique(speaker_N)
-  }
-  probed = [name for name, count in num_dialogues.items() if count >= 2]
+    if len(np.unique(dialogue_N[speaker_N == speaker])) >= 2
+  ]
   if len(probed) < 2:
     return None
   kept = np.isin(speaker_N, probed)
   inputs, speakers = np.asarray(representation_NxD)[kept], speaker_N[kept]
-  fold_N = _folds(speakers, dialogue_N[kept], seed)
-  predictions = np.empty_like(speakers)
+  folds = PredefinedSplit(_folds(speakers, dialogue_N[kept], seed))
+  # A looser tolerance than scikit-learn's 1e-4 moves the result by 0.2 points
+  # at most and is twice as fast: there are hundreds of runs.
+  regression = LogisticRegression(tol=1e-3, max_iter=2000)
+  probe = make_pipeline(StandardScaler(), regression)
   # More threads only wait for each other on matrices of this size.
   with threadpoolctl.threadpool_limits(1):
-    for fold in np.unique(fold_N):
-      test = fold_N == fold
-      # A looser tolerance than scikit-learn's 1e-4 moves the result by 0.2
-      # points at most and is twice as fast: there are hundreds of runs.
-      probe = make_pipeline(
-        StandardScaler(), LogisticRegression(tol=1e-3, max_iter=2000)
-      )
-      probe.fit(inputs[~test], speakers[~test])
-      predictions[test] = probe.predict(inputs[test])
+    predictions = cross_val_predict(probe, inputs, speakers, cv=folds)
   return float(balanced_accuracy_score(speakers, predictions))
 
 
-def _folds(
-  speaker_N: np.ndarray, dialogue_N: np.ndarray, seed: int
-) -> np.ndarray:
+def _folds(speaker_N, dialogue_N, seed: int) -> np.ndarray:
   """The fold of each utterance: whole dialogues, speakers spread evenly.
 
   `StratifiedGroupKFold` may put all of a speaker's few dialogues into one fold:

@@ -6,34 +6,25 @@ U test clips, C emotions.
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from emojax import metrics
 from emojax.audio import io
-from emojax.audio.settings import SAMPLE_RATE
 from emojax.reports import (
   animation,
   attention,
   calibration_figure,
-  figures,
   misclassified,
+  study,
   tables,
 )
 from emojax.summary import Summary
 
 _ATTENDED = 6  # Clips in the figure of attention.
 _LISTENED = 60  # Misclassified clips on the page, the surest mistakes.
-
-
-class _File(NamedTuple):
-  """A file of the run; with a caption it is shown in the report."""
-
-  name: str
-  write: Callable[[pathlib.Path], None]
-  caption: str = ""
 
 
 def files(
@@ -45,7 +36,7 @@ def files(
   attend: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
   unit: str,
   published: tables.Published,
-) -> dict[str, Callable[[pathlib.Path], None]]:
+) -> dict[str, study.Write]:
   """All that a person looks at, as functions of a path.
 
   Args:
@@ -58,17 +49,19 @@ def files(
     unit: what a round of training is called.
     published: the paper's numbers.
   """
-  title = f"{summary.title}, {tables.DEMO}" if summary.demo else summary.title
+  confusions: dict[str, dict[str, np.ndarray]] = {}
+  for one in outcomes:
+    panel = confusions.setdefault(one.run.setting, {})
+    label = summary.label(one.run.system)
+    panel[label] = panel.get(label, 0) + metrics.confusion_counts(
+      one.outputs["test_logits"], one.outputs["test_labels"]
+    )
+  accuracy, part = "unweighted_accuracy", "the validation part"
   shown = [
-    *_of_study(summary, history, outcomes, title),
-    *_of_best(best, clips, attend, unit, title),
+    *study.over_runs(summary, history, confusions, accuracy, part),
+    *_of_best(best, clips, attend, unit, study.title(summary)),
   ]
-  captions = {one.caption: one.name for one in shown if one.caption}
-  text = tables.report(summary, captions, published, _notes(summary, best))
-  return {
-    **{one.name: one.write for one in shown},
-    "report.md": lambda path: path.write_text(text, encoding="utf-8"),
-  }
+  return study.files(summary, shown, published, _notes(summary, best))
 
 
 def _notes(summary: Summary, best) -> list[str]:
@@ -85,66 +78,26 @@ def _notes(summary: Summary, best) -> list[str]:
   ]
 
 
-def _of_study(summary, history, outcomes, title) -> Iterator[_File]:
-  """Figures over all runs."""
-  curves = figures.curves(summary, history)
-  yield _File(
-    "learning_curves.png",
-    lambda path: figures.learning_curves(
-      path, curves, "unweighted accuracy (%)", title
-    ),
-    "Unweighted accuracy on the validation part while training: mean and 95 % "
-    "band over initialisations",
-  )
-  yield _File(
-    "comparison.png",
-    lambda path: figures.comparison(
-      path, {"": summary}, "unweighted_accuracy", title
-    ),
-    "Unweighted accuracy on the test part: mean and 95 % interval",
-  )
-  confusions: dict[str, dict[str, np.ndarray]] = {}
-  for one in outcomes:
-    panel = confusions.setdefault(one.run.setting, {})
-    label = summary.label(one.run.system)
-    panel[label] = panel.get(label, 0) + metrics.confusion_counts(
-      one.outputs["test_logits"], one.outputs["test_labels"]
-    )
-  for number, (setting, matrices) in enumerate(confusions.items(), start=1):
-    yield _File(
-      f"confusions_{number}.png",
-      functools.partial(
-        figures.confusion_matrices,
-        matrices=matrices,
-        classes=summary.classes,
-        title=f"{title}: {setting}",
-      ),
-      f"Confusions on the test part, {setting}, all initialisations",
-    )
-
-
-def _of_best(best, clips, attend, unit, title) -> Iterator[_File]:
+def _of_best(best, clips, attend, unit, title) -> Iterator[study.Shown]:
   """What the best run does with single clips."""
   counts_ExCxC = best.history["validation_confusion_matrix"]
   rounds = [f"{unit} {i}" for i in range(1, len(counts_ExCxC) + 1)]
-  yield _File(
+  yield study.Shown(
     "confusions.gif",
     lambda path: animation.confusion_animation(
       path, counts_ExCxC, rounds, clips.classes, f"{title}: validation"
     ),
     "Confusions on the validation part while training, best initialisation",
   )
-  logits_UxC, temperature = (
-    best.outputs["test_logits"],
-    best.figures["temperature"],
-  )
+  logits_UxC = best.outputs["test_logits"]
+  temperature = best.figures["temperature"]
   calibrated_UxC = special.softmax(logits_UxC / temperature, axis=1)
   by_temperature = {
     "as trained": special.softmax(logits_UxC, axis=1),
     f"temperature {temperature:.2f}": calibrated_UxC,
   }
   labels_U, rows_U = best.outputs["test_labels"], best.outputs["test_rows"]
-  yield _File(
+  yield study.Shown(
     "reliability.png",
     lambda path: calibration_figure.reliability_diagram(
       path, by_temperature, labels_U, title
@@ -152,7 +105,7 @@ def _of_best(best, clips, attend, unit, title) -> Iterator[_File]:
     "Reliability on the test part, best initialisation; the temperature was "
     "fitted on the validation part",
   )
-  yield _File(
+  yield study.Shown(
     "attention.png",
     lambda path: attention.attention_over_spectrogram(
       path, _attended(clips, attend, rows_U, calibrated_UxC), title
@@ -166,7 +119,7 @@ def _of_best(best, clips, attend, unit, title) -> Iterator[_File]:
   yield from _mistakes(clips, rows_U[wrong], calibrated_UxC[wrong], title)
 
 
-def _mistakes(clips, rows_N, probabilities_NxC, title) -> Iterator[_File]:
+def _mistakes(clips, rows_N, probabilities_NxC, title) -> Iterator[study.Shown]:
   """The page of misclassified clips, and their audio."""
   listed = []
   for row, probability_C in zip(
@@ -184,12 +137,12 @@ def _mistakes(clips, rows_N, probabilities_NxC, title) -> Iterator[_File]:
         name=pathlib.PurePath(clips.path_U[row]).name,
       )
     )
-    yield _File(
+    yield study.Shown(
       f"misclassified/{name}", functools.partial(_write_clip, clips, row)
     )
   title = f"{title}: misclassified clips"
   page = misclassified.page(title, clips.classes, listed)
-  yield _File(
+  yield study.Shown(
     "misclassified/index.html",
     lambda path: path.write_text(page, encoding="utf-8"),
   )
@@ -197,7 +150,7 @@ def _mistakes(clips, rows_N, probabilities_NxC, title) -> Iterator[_File]:
 
 def _write_clip(clips, row: int, path: pathlib.Path) -> None:
   samples = clips.audio[row] / np.float32(io.FULL_SCALE)
-  misclassified.write_audio(path, samples, SAMPLE_RATE)
+  misclassified.write_audio(path, samples)
 
 
 def _attended(clips, attend, rows_U, probabilities_UxC) -> list[attention.Clip]:
@@ -209,13 +162,8 @@ def _attended(clips, attend, rows_U, probabilities_UxC) -> list[attention.Clip]:
     samples, centres_T, weights_T = attend(clips.audio[row])
     true = clips.classes[clips.class_U[row]]
     predicted = clips.classes[probability_C.argmax()]
-    shown.append(
-      attention.Clip(
-        samples / np.float32(io.FULL_SCALE),
-        centres_T,
-        weights_T,
-        f"true {true}, predicted {predicted} "
-        f"({100 * probability_C.max():.0f} %)",
-      )
-    )
+    percent = f"{100 * probability_C.max():.0f} %"
+    title = f"true {true}, predicted {predicted} ({percent})"
+    samples_S = samples / np.float32(io.FULL_SCALE)
+    shown.append(attention.Clip(samples_S, centres_T, weights_T, title))
   return shown

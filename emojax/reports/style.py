@@ -5,16 +5,19 @@ and Tol's "muted" scheme (2021) for speakers and emotions: both are told apart
 by colour-blind readers. Line styles and markers differ as well.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BLUE, ORANGE = "#0072B2", "#D55E00"
+_COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 _CATEGORY_COLOURS = (
   *("#332288", "#CC6677", "#117733", "#88CCEE"),
@@ -24,6 +27,7 @@ _MARKERS = ("o", "^", "s")
 _MAX_CATEGORIES = len(_CATEGORY_COLOURS) * len(_MARKERS)
 OTHERS = {"color": "#BBBBBB", "marker": "."}
 QUIET = "#555555"
+REFERENCE = {"color": QUIET, "linewidth": 1.0, "linestyle": ":"}
 STYLE = {
   "font.size": 9,
   "axes.titlesize": 9,
@@ -48,6 +52,8 @@ STYLE = {
   "savefig.dpi": 160,
   "savefig.bbox": "tight",
 }
+# Of pictures: the same without lines through them.
+BARE = {**STYLE, "axes.grid": False}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -57,9 +63,7 @@ def new_figure(width: float, height: float) -> Figure:
   return figure
 
 
-def panels(
-  count: int, width: float, height: float
-) -> tuple[Figure, list[Axes]]:
+def panels(count: int, width: float, height: float) -> tuple[Figure, list]:
   """`count` axes in rows of three, each of about that size in inches."""
   num_columns = min(count, 3)
   num_rows = -(-count // num_columns)
@@ -73,6 +77,11 @@ def panels(
   for lowest in axes[max(0, count - num_columns) : count]:
     lowest.tick_params(labelbottom=True)
   return figure, axes[:count]
+
+
+def handles(looks: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
+  """Of a legend: how each name is drawn."""
+  return [Line2D([], [], label=name, **look) for name, look in looks.items()]
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
@@ -89,24 +98,52 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 def line_style(index: int) -> dict[str, Any]:
   """Colour and line of a system; after six, colours come with other lines."""
-  num_colours = len(_COLOURS)
-  line = (index + index // num_colours) % len(_LINE_STYLES)
-  return {
-    "color": _COLOURS[index % num_colours],
-    "linestyle": _LINE_STYLES[line],
-  }
+  turn, colour = divmod(index, len(_COLOURS))
+  line = _LINE_STYLES[(index + turn) % len(_LINE_STYLES)]
+  return {"color": _COLOURS[colour], "linestyle": line}
+
+
+def mean_curve(
+  ax: Axes, values_RxE: np.ndarray, spread: Callable, look: Mapping[str, Any]
+) -> None:
+  """Mean over runs, epoch by epoch, and a band of half width `spread` [E]."""
+  mean_E = values_RxE.mean(axis=0)
+  epochs = np.arange(1, len(mean_E) + 1)
+  if len(values_RxE) > 1:
+    half_E = spread(values_RxE)
+    band = {"color": look["color"], "alpha": 0.18, "linewidth": 0}
+    ax.fill_between(epochs, mean_E - half_E, mean_E + half_E, **band)
+  ax.plot(epochs, mean_E, linewidth=1.3, **look)
+  ax.margins(x=0)
+  ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def confusion_axes(ax: Axes, classes: Sequence[str]) -> AxesImage:
+  """An empty confusion matrix in percent, true classes in rows."""
+  ticks = range(len(classes))
+  slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+  ax.set_xticks(ticks, classes, **slanted)
+  ax.set_yticks(ticks, classes)
+  ax.tick_params(length=0)
+  ax.spines[:].set_visible(False)
+  empty = np.zeros((len(classes), len(classes)))
+  return ax.imshow(empty, cmap="Blues", vmin=0, vmax=100)
+
+
+def percent_of_truth(counts_CxC: np.ndarray) -> np.ndarray:
+  """Percent of each true class, [C, C] from counts; 0 for an absent one."""
+  support_Cx1 = counts_CxC.sum(axis=1, keepdims=True)
+  return 100 * counts_CxC / np.maximum(support_Cx1, 1)
 
 
 def category_styles(names_N: np.ndarray) -> dict[str, dict[str, str]]:
   """A marker's style for each name; colours first, then other markers."""
   names, counts = np.unique(names_N, return_counts=True)
   shown = np.sort(np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES])
+  looks = itertools.product(_MARKERS, _CATEGORY_COLOURS)
   return {
-    str(names[index]): {
-      "color": _CATEGORY_COLOURS[place % len(_CATEGORY_COLOURS)],
-      "marker": _MARKERS[place // len(_CATEGORY_COLOURS)],
-    }
-    for place, index in enumerate(shown)
+    str(name): {"color": colour, "marker": marker}
+    for name, (marker, colour) in zip(names[shown], looks, strict=False)
   }
 
 

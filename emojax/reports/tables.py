@@ -20,12 +20,8 @@ Cell = tuple[str, str, str]
 
 DEMO = "demo corpus (synthetic)"
 CLASS_RECALL = "class_recall"
-_TITLES = {
-  "weighted_accuracy": "WA",
-  "unweighted_accuracy": "UA",
-  "macro_f1": "F1",
-  "auc": "AUC",
-}
+_TITLES = {"weighted_accuracy": "WA", "unweighted_accuracy": "UA"}
+_TITLES |= {"macro_f1": "F1", "auc": "AUC"}
 # Groups of further figures: what their section is called, and says.
 _GROUPS = {
   "retention": (
@@ -72,11 +68,8 @@ def report(
 ) -> str:
   """The whole of `report.md`; its first line says if the data are synthetic.
 
-  Args:
-    summary: of any study.
-    figures: `{caption: file}`, the file relative to the report.
-    published: the paper's numbers, where the study reproduces a table.
-    notes: paragraphs that say how to read it, in Markdown.
+  `figures` are `{caption: file}`, the files relative to the report, and `notes`
+  paragraphs that say how to read it, in Markdown.
   """
   sections = [f"**{DEMO}**"] if summary.demo else []
   sections += [f"# {summary.title}", *notes]
@@ -105,8 +98,16 @@ def results_tables(summary: Summary, published: Published) -> str:
 
   Bold is the best mean of ours in a setting, at the precision that is printed.
   """
+  tables = []
   if any(CLASS_RECALL in row.groups for row in summary.rows):
-    tables = _by_setting(summary, published)
+    for setting in summary.settings:
+      cells = [(setting, CLASS_RECALL, name) for name in summary.classes]
+      cells += [(setting, "metrics", name) for name in summary.metrics]
+      lines = _lines(summary, published, cells, bold=True)
+      titles = [markdown.title(name) for _, _, name in cells]
+      table = markdown.table([["System", *titles], *lines])
+      tables += [f"### {setting} (%)", table]
+    tables.append("Recall of each class, and then the means.")
   else:
     tables = _by_metric(summary, published, summary.metrics, bold=True)
   meanings = [_MEANINGS[m] for m in summary.metrics if m in _MEANINGS]
@@ -127,11 +128,11 @@ def further_tables(summary: Summary, published: Published) -> str:
 
 def oracle_tables(summary: Summary) -> str:
   """The best epoch on the test set, which nobody could have chosen."""
-  tables = _by_metric(summary, {}, summary.metrics, "oracle")
   what = (
     "Each run's best epoch **chosen on the test set itself**. These numbers "
     "are not results: they only bound what a better stopping rule could give."
   )
+  tables = _by_metric(summary, {}, summary.metrics, "oracle")
   return "\n\n".join([what, *tables])
 
 
@@ -159,9 +160,7 @@ def comparisons_tables(
 ) -> str:
   """Differences in points, with interval and p-value; a table for each test.
 
-  Args:
-    comparisons: at least one.
-    label: what people call a system, by what `Comparison` has of it.
+  `label` is what people call a system, by what `Comparison` has of it.
   """
   header = ["Setting", "Comparison", "Metric", "Difference", "95 % CI", "p"]
   tables = []
@@ -232,19 +231,6 @@ def _by_metric(
   return tables
 
 
-def _by_setting(summary: Summary, published: Published) -> list[str]:
-  """A table for each setting, systems by classes and metrics."""
-  tables = []
-  for setting in summary.settings:
-    cells = [(setting, CLASS_RECALL, name) for name in summary.classes]
-    cells += [(setting, "metrics", name) for name in summary.metrics]
-    lines = _lines(summary, published, cells, bold=True)
-    titles = [markdown.title(name) for _, _, name in cells]
-    table = markdown.table([["System", *titles], *lines])
-    tables += [f"### {setting} (%)", table]
-  return [*tables, "Recall of each class, and then the means."]
-
-
 def _lines(
   summary: Summary,
   published: Published,
@@ -299,9 +285,8 @@ def _theirs(published: Published, system: str, cell: Cell) -> float | None:
 
 def _runs(summary: Summary) -> str:
   """Over how many runs the means are, and when they were measured."""
-  counts = {
-    len(value.runs) for row in summary.rows for value in row.metrics.values()
-  }
+  estimates = itertools.chain(*(row.metrics.values() for row in summary.rows))
+  counts = {len(value.runs) for value in estimates}
   several = " or ".join(str(count) for count in sorted(counts) if count > 1)
   if not several:
     return f"One run each, {summary.selection}."

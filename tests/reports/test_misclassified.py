@@ -134,7 +134,7 @@ def test_players_find_their_recordings(tmp_path, name):
   samples_S = np.linspace(-1, 1, 800, dtype=np.float32)
   relative = f"misclassified/{name}"
   with files.whole(tmp_path / relative) as path:
-    misclassified.write_audio(path, samples_S, 16000)
+    misclassified.write_audio(path, samples_S)
   one = clip(audio=relative)
   parser = Parser(misclassified.page("t", CLASSES, [one]))
   (player,) = parser.all("audio")
@@ -152,6 +152,6 @@ def test_players_find_their_recordings(tmp_path, name):
 
 
 def test_loud_samples_are_clipped(tmp_path):
-  misclassified.write_audio(tmp_path / "a.wav", np.array([3.0, -3.0]), 8000)
+  misclassified.write_audio(tmp_path / "a.wav", np.array([3.0, -3.0]))
   read_S, _ = soundfile.read(tmp_path / "a.wav")
   np.testing.assert_allclose(read_S, [1, -1], atol=1e-4)
