@@ -199,20 +199,15 @@ def _selection_groups(data: NoisyDataset, group: Sequence[Outcome]) -> dict:
   """What the final selections retain, and how well they find the noise."""
   found = {"retention": [], "class_retention": [], "noise_detection": []}
   for one in group:
-    retained_N = one.outputs["retained"]
-    of_kinds = {"all": float(retained_N.mean())}
+    kept_N, label_N = one.outputs["retained"], data.train.label_N
+    found["retention"].append({"all": float(kept_N.mean())})
+    found["class_retention"].append(retention(kept_N, label_N, data.classes))
     if data.noisy_N is not None:
-      of_kinds |= retention(retained_N, data.kind_N, data.kinds)
+      found["retention"][-1] |= retention(kept_N, data.kind_N, data.kinds)
       found["noise_detection"].append(
-        noise_detection(one.outputs["probability"], retained_N, data.noisy_N)
+        noise_detection(one.outputs["probability"], kept_N, data.noisy_N)
       )
-    found["retention"].append(of_kinds)
-    found["class_retention"].append(
-      retention(retained_N, data.train.label_N, data.classes)
-    )
-  return {
-    name: _estimates(figures) for name, figures in found.items() if figures
-  }
+  return {name: _estimates(runs) for name, runs in found.items() if runs}
 
 
 def _recall(confusion_KxK: np.ndarray) -> np.ndarray:

@@ -34,15 +34,10 @@ def over_runs(
   metric: str,
   part: str,
 ) -> Iterator[Shown]:
-  """Learning curves, results and confusions of all systems.
+  """Learning curves (on `part` of the data), results and confusions.
 
-  Args:
-    summary: of the study.
-    history: see `Summary.curve`.
-    confusions: `{setting: {label of a system: [C, C]}}`, counts on the test
-      part over all runs.
-    metric: of the curves and of the results.
-    part: of the data that the curves are of.
+  `confusions` are `{setting: {label of a system: [C, C]}}`, counts on the test
+  part over all runs; `history` is that of `Summary.curve`.
   """
   name, above = markdown.title(metric), title(summary)
   curves = figures.curves(summary, history)
