@@ -16,7 +16,7 @@ from emojax.audio import io
 from emojax.reports import (
   animation,
   attention,
-  calibration_figure,
+  figures,
   misclassified,
   study,
   tables,
@@ -99,7 +99,7 @@ def _of_best(best, clips, attend, unit, title) -> Iterator[study.Shown]:
   labels_U, rows_U = best.outputs["test_labels"], best.outputs["test_rows"]
   yield study.Shown(
     "reliability.png",
-    lambda path: calibration_figure.reliability_diagram(
+    lambda path: figures.reliability_diagram(
       path, by_temperature, labels_U, title
     ),
     "Reliability on the test part, best initialisation; the temperature was "

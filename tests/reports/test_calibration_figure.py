@@ -6,7 +6,7 @@ from PIL import Image
 from scipy import special
 
 from emojax import calibration
-from emojax.reports import calibration_figure
+from emojax.reports import figures
 
 
 def test_reliability_diagram(tmp_path, drawn):
@@ -18,7 +18,7 @@ def test_reliability_diagram(tmp_path, drawn):
     "temperature 3.00": special.softmax(logits_NxC / 3, axis=1),
   }
   path = tmp_path / "reliability.png"
-  calibration_figure.reliability_diagram(
+  figures.reliability_diagram(
     str(path), panels, labels_N, "A study", num_bins=10
   )
   with Image.open(path) as image:
