@@ -6,18 +6,10 @@ import optax
 
 
 def masked_cross_entropy(logits_NxC, labels_N, mask_N):
-  """Mean cross-entropy over the examples where `mask` holds.
+  """Mean cross-entropy over the examples where `mask` (bool or 0/1) holds.
 
-  Either term of Lian et al. 2020, Eq. (5).
-
-  Args:
-    logits_NxC: unnormalised log-probabilities; they may hold anything where
-      the mask is zero.
-    labels_N: int class of each example; any number where the mask is zero.
-    mask_N: bool or 0/1.
-
-  Returns:
-    float32 scalar in nats; 0 where the mask is empty.
+  Either term of Lian et al. 2020, Eq. (5): a float32 scalar in nats, 0 where
+  the mask is empty. Where it is zero, logits and labels may hold anything.
   """
   mask_N = jnp.asarray(mask_N, bool)
   logits_NxC = jnp.where(mask_N[:, None], logits_NxC.astype(jnp.float32), 0)

@@ -9,11 +9,8 @@ def gradient_reversal(x, scale):
   """Passes `x` on; multiplies its gradient by `-scale` on the way back.
 
   Source: Ganin & Lempitsky 2015, "Unsupervised domain adaptation by
-  backpropagation", Eqs. (14)-(15).
-
-  Args:
-    x: array of any shape.
-    scale: scalar, lambda in the paper; may be traced. Its gradient is zero.
+  backpropagation", Eqs. (14)-(15). The scalar `scale`, lambda there, may be
+  traced; its gradient is zero.
   """
   del scale
   return x

@@ -2,10 +2,8 @@
 
 Frames are centred: frame t looks at the `fft` samples around sample `t * hop`
 through a periodic Hann window, with zeros before and after the signal
-(librosa's `pad_mode="constant"`).
-
-Shapes are in the names: B clips, S samples, T frames, F = fft // 2 + 1
-frequencies, M mel bands.
+(librosa's `pad_mode="constant"`). In names: B clips, S samples, T frames,
+F = fft // 2 + 1 frequencies, M mel bands.
 """
 
 import functools
@@ -51,9 +49,7 @@ def istft(
   """The signal whose `stft` is nearest in the least squares: [B, S] float32.
 
   Source: Griffin & Lim 1984, "Signal estimation from modified short-time
-  Fourier transform", Eq. (6).
-
-  Of each clip only `frames_B` frames are looked at; None: all.
+  Fourier transform", Eq. (6). Of each clip `frames_B` frames count; None: all.
   """
   _, num_spectra, num_bins = spectrum_BxTxF.shape
   fft = 2 * (num_bins - 1)

@@ -1,9 +1,7 @@
 """Gains over frequency: microphones, channels, and bands that are masked.
 
 All are linear and of zero phase, so their gains are multiplied and applied in
-one filter.
-
-Shapes are in the names: B clips, S samples, F frequencies, O octaves, M masks.
+one filter. In names: B clips, S samples, F frequencies, O octaves, M masks.
 """
 
 import jax
@@ -81,8 +79,6 @@ def apply(
 
   By linear-phase filters of 2,049 taps after the window method (Oppenheim &
   Schafer 2010, section 7.5; `scipy.signal.firwin2`), with Hann's window.
-
-  The audio is float32, zero from `lengths_B` on, and so is the result.
   """
   taps = jnp.fft.irfft(gains_BxF.astype(jnp.complex64), 2 * _DELAY)
   taps = jnp.roll(taps, _DELAY, axis=1)

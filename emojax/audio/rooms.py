@@ -21,16 +21,11 @@ def synthesize(
   """Draws room responses: a direct sound, then noise that dies away.
 
   Polack's model (1988, "La transmission de l'énergie sonore dans les salles"):
-  Gaussian noise under an exponential envelope.
+  Gaussian noise under an exponential envelope, which falls by 60 dB in the
+  decay time (RT60). `direct_db_B` is the energy of the direct sound over that
+  of the tail, in dB; the tail is cut after `num_samples`.
 
-  Args:
-    key_B: a key for each response.
-    decay_seconds_B: time in which the tail falls by 60 dB (RT60).
-    direct_db_B: energy of the direct sound over that of the tail, in dB.
-    num_samples, sample_rate: of a response; a longer tail is cut.
-
-  Returns:
-    float32 [B, R] of energy 1, the direct sound at sample 0.
+  Returns float32 [B, R] of energy 1, the direct sound at sample 0.
   """
   noise = jax.vmap(lambda key: jax.random.normal(key, (num_samples,)))(key_B)
   seconds = jnp.arange(num_samples)[None] / sample_rate

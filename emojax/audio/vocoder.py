@@ -42,9 +42,7 @@ def stretch_and_shift(
     semitones_B: shift of the pitch; None: no shift of any clip.
     max_semitones: the largest shift up there can be; it bounds the memory.
 
-  Returns:
-    The audio [B, S] and its lengths, `round(lengths / rate)`. What is longer
-    than S is cut there.
+  Returns the audio [B, S], cut at S, and its lengths, `round(lengths / rate)`.
   """
   num_samples = audio_BxS.shape[1]
   ratio_B, needed = jnp.ones_like(rate_B), num_samples

@@ -38,13 +38,9 @@ def add_noise(
   noise_BxS: jax.Array,
   snr_db_B: jax.Array,
 ) -> jax.Array:
-  """Adds noise at a signal-to-noise ratio.
+  """Adds noise at a signal-to-noise ratio in dB, powers over the clip's length.
 
-  Args:
-    audio_BxS, lengths_B: the clips; powers are measured, and noise added,
-      before the end only.
-    noise_BxS: of any scale and numeric type. Silence adds nothing.
-    snr_db_B: power of a clip over that of the noise added to it, in dB.
+  The noise is of any scale and numeric type; silence adds nothing.
   """
   noise_BxS = cut(noise_BxS.astype(audio_BxS.dtype), lengths_B)
   noise_power_B = power(noise_BxS, lengths_B)
@@ -56,15 +52,9 @@ def add_noise(
 def shift(
   audio_BxS: jax.Array, lengths_B: jax.Array, samples_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Moves clips in time, zeros first where they move back.
+  """Moves clips by int32 `samples_B`, at most S: later above 0, zeros first.
 
-  Args:
-    audio_BxS, lengths_B: the clips.
-    samples_B: int32, at most S either way; above 0 the clip begins later, and
-      what leaves the S samples at the end is lost; below 0 its beginning is.
-
-  Returns:
-    The audio and its lengths.
+  What leaves the S samples at either end is lost.
   """
   num_samples = audio_BxS.shape[1]
   padded = jnp.pad(audio_BxS, ((0, 0), (num_samples, num_samples)))
@@ -80,16 +70,12 @@ def crop(
   place_B: jax.Array,
   share_B: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """Keeps a part of each clip, moved to the beginning.
+  """Keeps a part of each clip, at least one sample, moved to the beginning.
 
   Args:
-    audio_BxS, lengths_B: the clips.
-    place_B: where the part lies among all places it can have, from 0 (at the
+    place_B: where it lies among all places it can have, from 0 (at the
       beginning) to 1 (at the end).
-    share_B: the part's length as a share of the clip's, above 0 to 1.
-
-  Returns:
-    The audio and its lengths, at least one sample of a clip that has any.
+    share_B: its length as a share of the clip's, above 0 to 1.
   """
   kept_B = jnp.round(lengths_B * share_B).astype(jnp.int32)
   kept_B = jnp.clip(kept_B, jnp.minimum(lengths_B, 1), lengths_B)

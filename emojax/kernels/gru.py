@@ -22,13 +22,8 @@ def gru(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG):
   one large product after it (automatic differentiation adds up a
   weight-sized array at every position).
 
-  Args:
-    inputs_TxExBxG: float32 input products, bias added, in order of time.
-    keep_TxExB: float32, 1 where the state is carried over, else 0.
-    kernel_ExHxG, bias_ExG: the recurrent ones.
-
-  Returns:
-    float32 [T, E, B, H], the state after each position.
+  Inputs (products with the input kernel, bias added, in order of time) are
+  float32, as is the result: [T, E, B, H], the state after each position.
   """
   return _forward(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG)[0]
 

@@ -43,11 +43,7 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def sweep(folder: str | os.PathLike) -> None:
-  """Removes what killed processes have left of `whole`.
-
-  Args:
-    folder: to which no other process writes.
-  """
+  """Removes what killed processes left of `whole`; no other may write here."""
   for path in pathlib.Path(folder).rglob(".*"):
     if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name):
       path.unlink(missing_ok=True)
@@ -55,11 +51,7 @@ def sweep(folder: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def explained(path: str | os.PathLike) -> Iterator[None]:
-  """Translates what the disk says, while `path` is written, for the user.
-
-  Raises:
-    UserError: the disk is full, or the folder does not take the file.
-  """
+  """Raises a `UserError` where the disk is full, or does not take `path`."""
   try:
     yield
   except OSError as error:

@@ -10,11 +10,7 @@ from emojax.errors import UserError
 
 @contextlib.contextmanager
 def explained(fields: str) -> Iterator[None]:
-  """Turns what XLA says of a lack of memory into a line for the user.
-
-  Raises:
-    UserError: the devices have too little memory; lower `fields`.
-  """
+  """Raises a `UserError`, to lower `fields`, where XLA lacks memory."""
   try:
     yield
   except jax.errors.JaxRuntimeError as error:

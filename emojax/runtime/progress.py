@@ -24,13 +24,8 @@ def progress(
 
   On a terminal this is a bar. Where stderr is none (Slurm, CI, a redirect) a
   bar would fill the log with carriage returns: there it is one plain line at
-  most every 30 s, and one when the loop ends, early or not.
-
-  Args:
-    iterable: anything.
-    total: number of its items, if it does not know it.
-    description: printed first.
-    unit: name of one item, printed with the rate.
+  most every 30 s, and one when the loop ends, early or not. `total` is for
+  what does not know its length.
   """
   if total is None and isinstance(iterable, Sized):
     total = len(iterable)

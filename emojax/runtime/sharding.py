@@ -55,13 +55,6 @@ def mapped(
   initialiser `orthogonal` does): on CPUs its kernel waits for threads of the
   pool that the executions on all devices fill, and where these are more than
   the threads, for ever. Draw weights outside.
-
-  Args:
-    function: the program of one device; it sees its shard of each argument.
-    mesh: from `make_mesh`.
-    in_specs, out_specs: a partition spec for each argument and output.
-    donate_argnums: arguments whose memory the outputs may take.
-    compiler_options: of XLA, such as `RUNS_ONCE`.
   """
   return jax.jit(
     jax.shard_map(

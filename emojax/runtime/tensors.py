@@ -20,9 +20,5 @@ def save(path: pathlib.Path, tree: Any) -> None:
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:
-  """Reads what `save` has written, as NumPy arrays.
-
-  Raises:
-    SafetensorError: the file is damaged.
-  """
+  """Reads it as NumPy arrays; a damaged file raises a SafetensorError."""
   return flax.traverse_util.unflatten_dict(load_file(path), sep="/")

@@ -21,10 +21,7 @@ from emojax.errors import UserError
 
 @contextlib.contextmanager
 def _without(module: str) -> Iterator[None]:
-  """Imports in here fail to find a module that is not loaded yet.
-
-  None in `sys.modules` says so (The Python Language Reference, 5.3.1).
-  """
+  """Hides a module not loaded yet (The Python Language Reference, 5.3.1)."""
   if module in sys.modules:
     yield
     return
@@ -54,14 +51,12 @@ class TensorBoardWriter:
   """
 
   def __init__(self, folder: str | os.PathLike, first_step: int = 0):
-    """Opens a new event file.
+    """Opens a new event file; the folder is made if missing.
 
-    Args:
-      folder: of the event files; made if missing.
-      first_step: that this process is going to write: k + 1 for a run restored
-        from step k. TensorBoard drops what earlier processes wrote from this
-        step on, so that steps done again after a kill appear once. Flush before
-        a checkpoint is saved, or the events just before it may be missing.
+    `first_step` is the next to be written: k + 1 for a run restored from step
+    k. TensorBoard drops what earlier processes wrote from it on, so that steps
+    done again after a kill appear once. Flush before a checkpoint is saved, or
+    the events just before it may be missing.
     """
     self._folder = os.fspath(folder)
     self._events = None

@@ -50,16 +50,14 @@ def run(
 
   Args:
     program: the pickle.
-    names: by full name, such as `collections.OrderedDict`, what to take for
-      it. Whatever is callable among these may be called with any plain
-      arguments. Other names are refused.
+    names: what to take for full names such as `collections.OrderedDict`; all
+      others are refused. What is callable may be called with plain arguments.
     find: gives the object of a persistent identity.
     build: is given a state and the object that gets it.
 
   Returns:
-    What it builds of dicts, lists, tuples, strings (those of Python 2 as
-    Latin-1), bytes, numbers, and the results of `names` and `find`. Sets come
-    as lists.
+    What it builds of dicts, lists (sets, too), tuples, strings (of Python 2 as
+    Latin-1), bytes, numbers, and the results of `names` and `find`.
 
   Raises:
     RefusedError: before anything but `names`, `find` and `build` is called.
