@@ -206,7 +206,7 @@ def test_nothing_imports_pytorch_or_tensorflow(
   ]
   done = finish(command, environment)
   assert done.returncode == 0, done.stderr
-  assert (tmp_path / "report" / "report.md").exists()
+  assert (tmp_path / "report" / "comparison.md").exists()
 
 
 def is_refused(done, what) -> None:
