@@ -26,18 +26,14 @@ _MIN_SIZE = {"dcnn": 16, "vgg19": 32}
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-  """Features and logits of examples, from whatever model.
+  """Features and logits of examples, from whatever model."""
 
-  Attributes:
-    name: in tables.
-    init: `(key, inputs of one example) -> variables`: a dict with `params`,
-      and with whatever else the model keeps.
-    apply: `(variables, inputs, train, key) -> (logits [B, K], features [B, D],
-      changed variables)`, float32. The key is of dropout and random views.
-  """
-
-  name: str
+  name: str  # In tables.
+  # (key, inputs of one example) -> variables: a dict with `params`, and with
+  # whatever else the model keeps.
   init: Callable[[jax.Array, Any], Any]
+  # (variables, inputs, train, key) -> (logits [B, K], features [B, D], changed
+  # variables), float32. The key is of dropout and random views.
   apply: Callable[[Any, Any, bool, jax.Array], tuple[jax.Array, jax.Array, Any]]
 
 
@@ -93,11 +89,8 @@ def check(config: ml_collections.ConfigDict) -> None:
 def of_images(name: str, model: nn.Module, crop: int = 0) -> Classifier:
   """A classifier of uint8 images [B, H, W, C].
 
-  Args:
-    name: in tables.
-    model: see `emojax.models.image_classifiers`.
-    crop: trains on random squares of this size, half of them mirrored, and
-      averages over ten views otherwise; 0: the image as it is.
+  With a `crop` it trains on random squares of this size, half of them mirrored,
+  and averages over ten views otherwise; 0: the image as it is.
   """
 
   def init(key, images):

@@ -34,28 +34,18 @@ _DAMAGES = (AttributeError, ValueError, KeyError, TypeError, SafetensorError)
 
 @dataclasses.dataclass(frozen=True)
 class SpeechSystem:
-  """What a speech emotion classifier is, but for its weights.
-
-  Attributes:
-    encoder: of its audio.
-    classes: names of the emotions.
-    window_seconds: the longest piece of a recording that it sees at once.
-    dtype: of the encoder's computation, a name in `DTYPES`.
-    pooling, weigh_layers, hidden, dropout, num_domains: see
-      `SpeechClassifier`.
-    temperature: by which logits are divided before the softmax, fitted on the
-      validation part; 1 before that.
-  """
+  """All of a speech emotion classifier (`SpeechClassifier`) but its weights."""
 
   encoder: Encoder
   classes: tuple[str, ...]
-  window_seconds: float
+  window_seconds: float  # The longest piece of a recording it sees at once.
   pooling: str
   weigh_layers: bool
   hidden: int
   dropout: float
-  dtype: str = "float32"
+  dtype: str = "float32"  # Of the encoder's computation, of `DTYPES`.
   num_domains: int = 0
+  # By which logits are divided before the softmax; fitted on validation.
   temperature: float = 1.0
 
   @property

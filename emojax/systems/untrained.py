@@ -23,22 +23,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Untrained:
-  """A classifier before its training.
+  """A classifier before its training."""
 
-  Attributes:
-    source: of its encoder.
-    system: the whole of it.
-    encoder_params: pretrained, None to draw them.
-    trained_layers: how many of the encoder's last layers are trained; None:
-      all of the encoder.
-    start: the folder of a run whose weights it starts from; '' for none.
-  """
-
-  source: encoders.Source
+  source: encoders.Source  # Of its encoder.
   system: SpeechSystem
-  encoder_params: Any
-  trained_layers: int | None
-  start: str
+  encoder_params: Any  # Pretrained, None to draw them.
+  trained_layers: int | None  # Of the encoder, the last ones; None: all of it.
+  start: str  # The folder of a run whose weights it starts from, or ''.
 
   def with_domains(self, num_domains: int) -> Self:
     """The same with an adversary that tells so many domains apart."""

@@ -26,18 +26,11 @@ DATA = "data"  # The mesh axis over which batches are cut.
 
 @flax.struct.dataclass
 class Learner:
-  """What training changes.
+  """What training changes."""
 
-  Attributes:
-    step: batches so far.
-    params: the parameters that are trained, and no others.
-    model_state: whatever else the model keeps, such as `{"batch_stats": …}`.
-    optimizer: its state.
-  """
-
-  step: jax.Array
-  params: Any
-  model_state: Any
+  step: jax.Array  # Batches so far.
+  params: Any  # Those that are trained, and no others.
+  model_state: Any  # What else the model keeps, such as {"batch_stats": …}.
   optimizer: optax.OptState
 
   @property
@@ -48,18 +41,12 @@ class Learner:
 
 @flax.struct.dataclass
 class Best:
-  """A learner at its best validation so far.
-
-  Attributes:
-    params, model_state: the `Learner`'s then.
-    score: of that validation; -1 before the first.
-    when: what `keep_best` was told, such as the batches or epochs so far.
-  """
+  """A learner at its best validation so far."""
 
   params: Any
   model_state: Any
-  score: jax.Array
-  when: jax.Array
+  score: jax.Array  # -1 before the first validation.
+  when: jax.Array  # What `keep_best` was told: batches or epochs so far.
 
   @property
   def variables(self) -> dict[str, Any]:
@@ -102,9 +89,7 @@ def keep_best(best: Best, learner: Learner, score, when) -> Best:
 def class_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:
   """N / (C count) of each class, as scikit-learn's 'balanced': float32 [C].
 
-  Args:
-    labels_N: of the training part, in which each class has to be.
-    num_classes: C.
+  Each of the C classes has to be among the labels.
   """
   counts_C = np.bincount(labels_N, minlength=num_classes)
   return (len(labels_N) / (num_classes * counts_C)).astype(np.float32)
@@ -124,10 +109,7 @@ def weighted_cross_entropy(
 ) -> jax.Array:
   """This device's share of the mean cross-entropy over all devices, in nats.
 
-  Args:
-    logits_BxC: of this device's examples, of any float type.
-    targets_BxC: distributions over the classes.
-    weights_B: of the examples; 0 for what only fills a batch up.
+  Targets are distributions; weights are 0 for what only fills a batch up.
   """
   values_B = optax.softmax_cross_entropy(
     logits_BxC.astype(jnp.float32), targets_BxC
@@ -144,15 +126,10 @@ def train_step(
 ) -> tuple[Learner, dict[str, jax.Array]]:
   """One step on this device's part of a batch.
 
-  Args:
-    loss_fn: `(params, model_state, key, *inputs) -> (share, (metrics,
-      model_state))`, where the loss and each metric are this device's share of
-      what they are over all devices.
-    tx: the optimizer.
-    learner: before the step.
-    key: the same in all steps and on all devices; the loss gets another one in
-      each.
-    *inputs: of the loss.
+  `loss_fn`: `(params, model_state, key, *inputs) -> (share, (metrics,
+  model_state))`, where the loss and each metric are this device's share of
+  what they are over all devices. `key` is the same in all steps and on all
+  devices; the loss gets another one in each.
 
   Returns:
     The learner after the step, and the metrics over the whole batch.
@@ -173,11 +150,7 @@ def train_step(
 def filled_batches(
   rows_N: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Cuts rows in batches of one size.
-
-  Args:
-    rows_N: at least one, in the order in which they are taken.
-    size: B of a batch.
+  """Cuts rows, at least one, in batches of one size B.
 
   Returns:
     int32 [C, B] rows, the last batch filled up with the first ones; float32 [C,
@@ -192,10 +165,8 @@ def filled_batches(
 def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
   """Outputs of all batches, one after the other: a tree of NumPy arrays.
 
-  Args:
-    forward: outputs of a batch, arrays that lead with its examples.
-    batches: at least one. The last one may be filled up: whoever reads the
-      result leaves out what is behind the last example.
+  The last batch may be filled up: whoever reads the result leaves out what is
+  behind the last example.
   """
   outputs = [forward(batch) for batch in batches]
   return jax.tree.map(
@@ -206,15 +177,11 @@ def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
 def mixup(key: jax.Array, alpha: float, inputs, lengths_B, targets):
   """Mixes each example with another: Zhang et al. 2018, "mixup".
 
-  Args:
-    key: randomness.
-    alpha: of Beta(alpha, alpha), from which each share is drawn.
-    inputs: [B, ...], zeros after the end.
-    lengths_B: the mixture is as long as the longer one.
-    targets: distributions [B, ...], any tree of them.
+  Shares are drawn from Beta(alpha, alpha). Inputs are [B, ...] with zeros after
+  their end, targets any tree of distributions [B, ...].
 
   Returns:
-    The inputs, lengths and targets of the mixtures.
+    The inputs, lengths (of the longer one) and targets of the mixtures.
   """
   share_key, order_key = jax.random.split(key)
   batch = len(lengths_B)
@@ -245,14 +212,7 @@ class Examples:
     tx: optax.GradientTransformation,
     batch_size: int,
   ):
-    """Puts the examples on the devices and compiles.
-
-    Args:
-      classifier: what is trained.
-      parts: its examples; it learns from the part 'train'.
-      tx: its optimizer.
-      batch_size: examples of a batch, over all devices.
-    """
+    """Puts the examples on the devices; a batch is over all devices."""
     self._parts = parts
     self._batch_size = batch_size
     self._mesh = sharding.make_mesh(jax.device_count())
@@ -291,15 +251,10 @@ class Examples:
   def epoch(
     self, learner: Learner, rows_n: np.ndarray, key: jax.Array
   ) -> tuple[Learner, jax.Array]:
-    """Trains once on some examples of the training part.
-
-    Args:
-      learner: before the epoch; it is donated.
-      rows_n: the examples, at least one, in the order in which they are taken.
-      key: of the epoch's steps.
+    """Trains once on some examples of the part 'train', in their order.
 
     Returns:
-      The classifier, and the mean loss of the batches.
+      The learner (the one before is donated) and the mean loss of the batches.
     """
     batches = filled_batches(rows_n, self._batch_size)
     key, total = self.place(key), jnp.float32(0)
@@ -344,17 +299,7 @@ def classifier_loss(
   index_B: jax.Array,
   weight_B: jax.Array,
 ) -> tuple[jax.Array, tuple[dict, Any]]:
-  """The mean cross-entropy of a batch, for `train_step`.
-
-  Args:
-    classifier: what is trained.
-    params, model_state: its variables.
-    key: of dropout and random views.
-    inputs: all examples of the training part.
-    label_N: their classes.
-    index_B: the examples of the batch.
-    weight_B: 0 where an example only fills the batch up.
-  """
+  """The mean cross-entropy of a batch of all examples, for `train_step`."""
   logits_BxC, _, changed = classifier.apply(
     {"params": params, **model_state}, _take(inputs, index_B), True, key
   )

@@ -45,11 +45,8 @@ def search(
 
   Two candidates or one are trained in one rung, without a cut.
 
-  Args:
-    contests: with all candidates.
-    num_epochs: of a whole training.
-    train: goes on from where the rung before ended, and returns
-      `(contest, candidate) -> score`, higher is better.
+  `train` goes on from where the rung before ended, and returns
+  `(contest, candidate) -> score`, higher is better.
 
   Returns:
     The winners, of equals the first, and all trials.

@@ -47,12 +47,8 @@ def adam(
 ) -> optax.GradientTransformation:
   """AdamW, with a learning rate of its own for the parameters of `encoder`.
 
-  Args:
-    config: the `config.optimizer` of the speech study.
-    num_steps: batches of the whole training.
-
   Raises:
-    UserError: there are fewer batches than one update takes.
+    UserError: the training has fewer batches than one update takes.
   """
   num_updates = num_steps // config.accumulate
   if not num_updates:

@@ -29,41 +29,26 @@ States = dict[str, Any]
 
 
 class Program(NamedTuple):
-  """What a method does, written for R runs on one device.
+  """What a method does, written for R runs on one device."""
 
-  Attributes:
-    draw: `(seeds_S, key) -> weights` [S, ...] of each seed.
-    start: `(weights, seeds_R) -> state`, whose leaves lead with the run axis
-      but `state.step`.
-    step: `(state, seeds_R, recipes, batch, task, key) -> (state, losses)`, the
-      latter [R] by name.
-    evaluate: `(state, batch, task)` to a clu collection, leaves [R, ...].
-    outputs: `(state, batch, task)` to logits [R, N, C] and representations
-      [R, N, H].
-    specs: how a state is cut over the mesh.
-  """
-
-  draw: Callable
+  draw: Callable  # (seeds_S, key) -> weights [S, ...].
+  # (weights, seeds_R) -> state; all leaves but `step` lead with the run axis.
   start: Callable
+  # (state, seeds_R, recipes, batch, task, key) -> (state, losses [R] by name).
   step: Callable
-  evaluate: Callable
+  evaluate: Callable  # (state, batch, task) -> clu collection, leaves [R, ...].
+  # (state, batch, task) -> logits [R, N, C], representations [R, N, H].
   outputs: Callable
-  specs: Any
+  specs: Any  # How a state is cut over the mesh.
 
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-  """Runs that share batches.
-
-  Attributes:
-    setting: the data and the batches.
-    recipes: of each system, a named tuple of numbers.
-    num_seeds: initialisations of each system.
-  """
+  """Runs that share batches."""
 
   setting: Setting
-  recipes: Mapping[System, Any]
-  num_seeds: int
+  recipes: Mapping[System, Any]  # Of each system, a named tuple of numbers.
+  num_seeds: int  # Initialisations of each system.
 
   @property
   def name(self) -> str:
@@ -109,14 +94,7 @@ class Training:
     seed: int,
     first_epoch: int = 0,
   ):
-    """Places the data on the devices.
-
-    Args:
-      program: of all runs.
-      cohorts: what is trained.
-      seed: root of everything random.
-      first_epoch: of the first round.
-    """
+    """Places the data on the devices; the first round is `first_epoch`."""
     self._program, self._cohorts = program, cohorts
     self._seed, self._first_epoch = seed, first_epoch
     self._mesh = sharding.make_mesh()
