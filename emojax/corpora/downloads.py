@@ -86,12 +86,9 @@ def names() -> list[str]:
 def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
   """Downloads, verifies and unpacks a corpus, or finds it downloaded.
 
-  The corpus's folder is either whole or missing. What an interruption leaves
-  lies in a hidden folder beside it, and the next call goes on from there.
-
-  Args:
-    corpus: one of `names()`.
-    folder: the one of the corpus, which is returned, is made within it.
+  Its own folder within `folder` is either whole or missing. What an
+  interruption leaves lies in a hidden folder beside it, and the next call goes
+  on from there.
 
   Raises:
     UserError: it is not known here, no network, an answer other than the file,

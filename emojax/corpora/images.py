@@ -26,13 +26,8 @@ def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
   ITU-R 601; sizes change by linear interpolation, with a wider filter where
   the image shrinks.
 
-  Args:
-    face: where the pixels are.
-    size: height H and width W to return.
-    channels: C, 1 for grey, 3 for RGB.
-
   Returns:
-    uint8 [H, W, C].
+    uint8 [H, W, C], where (H, W) is `size`; C is 1 for grey, 3 for RGB.
 
   Raises:
     UnreadableImage: the file is missing, empty or damaged, has not the size

@@ -146,13 +146,9 @@ def find_root(
   folders: Sequence[str | pathlib.PurePath],
   expected: str,
 ) -> pathlib.Path:
-  """The first of some folders that holds a table; it must hold folders, too.
+  """The first of `roots` that holds a table; it must hold folders, too.
 
-  Args:
-    path: the user's, for the error.
-    roots: where to look, the most likely first.
-    table, folders: what must be there.
-    expected: what the errors say of that.
+  The errors quote `path`, the user's, and `expected`.
 
   Raises:
     UserError: one of them is missing.

@@ -42,19 +42,12 @@ class Corpus:
   """The usable clips of a corpus, read from disk by index.
 
   Small to copy to other processes, which open the files anew.
-
-  Attributes:
-    utterances: the record of each clip.
-    digests: the SHA-256 of each clip's file.
-    num_samples: the length of each clip at `SAMPLE_RATE`.
-    places: of the clips in the source.
-    source: what reads clips.
   """
 
   utterances: Sequence[Utterance]
-  digests: Sequence[str]
-  num_samples: Sequence[int]
-  places: Sequence[int]
+  digests: Sequence[str]  # SHA-256 of the files.
+  num_samples: Sequence[int]  # At `SAMPLE_RATE`.
+  places: Sequence[int]  # Of the clips in the source.
   source: Sequence[dict[str, np.ndarray]]
 
   def __len__(self) -> int:

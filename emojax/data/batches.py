@@ -21,19 +21,12 @@ _EVALUATION_TURNS = 2048
 
 
 class Batch(NamedTuple):
-  """Conversations of one step, as rows of the feature table.
+  """Conversations of one step, as rows of the feature table."""
 
-  Attributes:
-    utterances_N: row of the feature table; 0 beyond `count`.
-    count: number of real utterances, which come first.
-    position_BxT: place in `utterances_N` of each turn, N where there is none.
-    segment_BxT: 1, 2, ... for the conversations of a row, 0 where padding.
-  """
-
-  utterances_N: np.ndarray
-  count: np.ndarray
-  position_BxT: np.ndarray
-  segment_BxT: np.ndarray
+  utterances_N: np.ndarray  # Row of the feature table; 0 beyond `count`.
+  count: np.ndarray  # Number of real utterances, which come first.
+  position_BxT: np.ndarray  # Of a turn in `utterances_N`; N: there is none.
+  segment_BxT: np.ndarray  # 1, 2, ... for a row's conversations; 0: padding.
 
 
 class Shape(NamedTuple):
@@ -63,14 +56,10 @@ class Plan:
     num_epochs: int,
     seed: int,
   ):
-    """Plans `num_epochs` epochs.
+    """Plans `num_epochs` epochs of `batch_size` labelled conversations a step.
 
-    Args:
-      dialogues: utterance indices of each conversation, in turn order.
-      labelled_D: which conversations have labels that training may use.
-      batch_size: labelled conversations a step.
-      num_epochs: epochs that will be asked for.
-      seed: a batch depends on it, the epoch and the step only.
+    Dialogues are utterance indices in turn order; `labelled_D` says which have
+    labels to train on. A batch depends on the seed, the epoch and the step.
     """
     self._dialogues = dialogues
     self._lengths = np.array([len(d) for d in dialogues])
@@ -141,9 +130,7 @@ class Evaluation:
 def share_shapes(packed: Sequence[Plan | Evaluation], slack: float) -> None:
   """Gives what is nearly of one shape the same shape, and one compilation.
 
-  Args:
-    packed: their shapes are enlarged.
-    slack: the largest share of a shape that this adds.
+  Shapes are enlarged by `slack` at most, a share of the shape.
   """
   shape = Shape(0, 0, 0)
   for item in sorted(packed, key=lambda item: item.shape, reverse=True):

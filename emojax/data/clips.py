@@ -50,27 +50,18 @@ class Audio(Sequence):
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-  """The clips of a study.
-
-  Attributes:
-    num_samples_U: of each clip, at `SAMPLE_RATE`.
-    class_U: its place in `classes`.
-    speaker_U: unique over all corpora.
-    session_U: '' where the corpus has none.
-    digest_U: SHA-256 of its file.
-    splits: training, validation and test part of each setting.
-  """
+  """The clips of a study."""
 
   classes: tuple[str, ...]
   audio: Audio
-  num_samples_U: np.ndarray
-  class_U: np.ndarray
-  speaker_U: np.ndarray
+  num_samples_U: np.ndarray  # At `SAMPLE_RATE`.
+  class_U: np.ndarray  # Index of the emotion.
+  speaker_U: np.ndarray  # Unique over all corpora.
   corpus_U: np.ndarray
-  session_U: np.ndarray
+  session_U: np.ndarray  # '' where the corpus has none.
   path_U: np.ndarray
-  digest_U: np.ndarray
-  splits: dict[str, Split]
+  digest_U: np.ndarray  # SHA-256 of the file.
+  splits: dict[str, Split]  # By setting: parts train, validation and test.
 
   @property
   def demo(self) -> bool:
@@ -85,20 +76,12 @@ class Clips:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """The clips of a part, cut in pieces.
+  """The clips of a part, cut in pieces."""
 
-  Attributes:
-    rows: the clips, [U].
-    clip_P: the place of each piece's clip in `rows`.
-    lengths_P: of the pieces, with the room that they need in a batch.
-    sizes: what they are filled up to.
-    reader: of the pieces.
-  """
-
-  rows: np.ndarray
-  clip_P: np.ndarray
-  lengths_P: np.ndarray
-  sizes: tuple[int, ...]
+  rows: np.ndarray  # The clips, [U].
+  clip_P: np.ndarray  # The place of each piece's clip in `rows`.
+  lengths_P: np.ndarray  # With the room that pieces need in a batch.
+  sizes: tuple[int, ...]  # What pieces are filled up to.
   reader: pipeline.Reader
 
   def plan(self, batch_size: int, num_epochs: int = 1) -> pipeline.Plan:
@@ -125,7 +108,7 @@ def read(
   """Reads, prepares, splits and audits the corpora of a study.
 
   Clips without a label that the study keeps are left out. A clip of fewer than
-  `min_samples` is named and skipped as one that can not be read.
+  `min_samples` at `SAMPLE_RATE` is named and skipped as an unreadable one.
 
   Returns:
     The clips; and for each setting a Markdown table of who is in which part.

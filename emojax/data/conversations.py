@@ -31,22 +31,13 @@ from emojax.runtime.files import cache_folder
 
 @dataclasses.dataclass(frozen=True)
 class Conversations:
-  """A corpus and its splits.
+  """A corpus and its splits."""
 
-  Attributes:
-    table: annotations, and features as they were extracted.
-    classes: names of the emotions.
-    class_U: index of the emotion, -1 where there is none.
-    dialogues: utterances of each conversation, in turn order.
-    splits: of each training setting, with the parts `labelled`, `unlabelled`
-      and `test`.
-  """
-
-  table: FeatureTable
+  table: FeatureTable  # Its features are as they were extracted.
   classes: tuple[str, ...]
-  class_U: np.ndarray
-  dialogues: list[np.ndarray]
-  splits: dict[str, Split]
+  class_U: np.ndarray  # Index of the emotion, -1 where there is none.
+  dialogues: list[np.ndarray]  # Utterances of each, in turn order.
+  splits: dict[str, Split]  # By setting: parts labelled, unlabelled and test.
 
   @functools.cached_property
   def speaker_U(self) -> np.ndarray:
@@ -186,9 +177,6 @@ def check(config: ml_collections.ConfigDict) -> None:
 def read(config: ml_collections.ConfigDict) -> Conversations:
   """Reads and audits the corpus, and prints who is in which part.
 
-  Args:
-    config: a whole config: `data` and `split`.
-
   Raises:
     UserError: see `load`; a split that the data do not have; a speaker or an
       identical recording in two parts.
@@ -208,14 +196,7 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
 
 
 def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """What `read` checks and prints, without extracting features.
-
-  Returns:
-    For each training setting, a Markdown table of its parts.
-
-  Raises:
-    UserError: see `read`.
-  """
+  """What `read` checks, without extracting features, and prints by setting."""
   table = load(config.data, extracts=False)
   parts = _split(config, table)
   return {name: _audit(split, table) for name, split in parts.items()}
@@ -226,11 +207,8 @@ def load(
 ) -> FeatureTable:
   """Reads a corpus and extracts its features, or reads a feature table.
 
-  Utterances whose label the study does not keep are left out.
-
-  Args:
-    config: a `config.data`.
-    extracts: whether features are extracted; a table has its own.
+  Utterances whose label the study does not keep are left out. Unless it
+  `extracts`, only a table has features. `config` is a `config.data`.
 
   Raises:
     UserError: no such corpus, file or label; too many unreadable recordings;

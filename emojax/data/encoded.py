@@ -40,15 +40,8 @@ def features(
 ) -> store.Sequences:
   """Gives the encoder's hidden states of each of `clips.pieces`, [T, L, D].
 
-  Args:
-    encoder: of audio.
-    params: its parameters.
-    dtype: of its computation, and of the features.
-    all_layers: whether all hidden states are given, or the last one.
-    data: the clips.
-    sizes: what pieces are filled up to, in samples.
-    batch_size: pieces that are encoded at once.
-    mesh: of devices.
+  All layers, or the last one, in `dtype`, which is that of the computation,
+  too. Pieces are filled up to `sizes`, in samples.
 
   Raises:
     UserError: the cache cannot be written, or the disk is full.

@@ -34,23 +34,14 @@ _AGREED = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class FaceTable:
-  """The usable faces of a study, in the order of their readers.
+  """The usable faces of a study, in the order of their readers."""
 
-  Attributes:
-    images: uint8 [N, H, W, C], mapped from the disk and read-only.
-    label: str [N], of `labels.LABELS`; '' where unlabelled.
-    part: int8 [N], index into `records.PARTS`.
-    votes: int32 [N, V]; V is 0 where there are none.
-    name: str [N], unique.
-    digest: str [N], the SHA-256 of the pixels.
-  """
-
-  images: np.ndarray
-  label: np.ndarray
-  part: np.ndarray
-  votes: np.ndarray
-  name: np.ndarray
-  digest: np.ndarray
+  images: np.ndarray  # uint8 [N, H, W, C], mapped from the disk, read-only.
+  label: np.ndarray  # str [N], of `labels.LABELS`; '' where unlabelled.
+  part: np.ndarray  # int8 [N], index into `records.PARTS`.
+  votes: np.ndarray  # int32 [N, V]; V is 0 where there are none.
+  name: np.ndarray  # str [N], unique.
+  digest: np.ndarray  # str [N], the SHA-256 of the pixels.
 
   def __len__(self) -> int:
     return len(self.label)
@@ -58,9 +49,6 @@ class FaceTable:
 
 def read(data: ml_collections.ConfigDict) -> NoisyDataset:
   """Reads corpora in their own parts, and what votes say of their noise.
-
-  Args:
-    data: a `config.data` of RLPS.
 
   Raises:
     UserError: whatever is wrong with a corpus or its labels.
@@ -99,11 +87,6 @@ def prepare(
   warning and skipped, each time; images that are in several parts are counted
   in one more.
 
-  Args:
-    data: a `config.data` of RLPS; corpus, path, download, image_size, channels
-      and max_skipped are read.
-    folder: where decoded corpora are kept; made if it is missing.
-
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
       `max_skipped` or nothing else, a full disk, damaged files in the folder.
@@ -130,10 +113,6 @@ def split(table: FaceTable, class_N: np.ndarray) -> dict[str, np.ndarray]:
 
   How many do not, for want of a label (of a majority of votes, in FERPlus) or
   because the study leaves it out, is logged.
-
-  Args:
-    table: the faces.
-    class_N: from `labels.class_index`, below 0 where there is no class.
 
   Returns:
     int64 [n] rows, by `records.PARTS`.
@@ -169,11 +148,9 @@ def split(table: FaceTable, class_N: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def duplicates(table: FaceTable) -> list[np.ndarray]:
-  """Finds images that are, pixel for pixel, in more than one part.
+  """The rows, int64, of each image that is in more than one part.
 
-  Returns:
-    For each such image its rows, int64 [at least 2], in order; the groups in
-    the order of their first rows.
+  It is the same pixel for pixel. Images are in the order of their first rows.
   """
   groups = collections.defaultdict(list)
   for row, digest in enumerate(table.digest.tolist()):

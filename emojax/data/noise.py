@@ -35,18 +35,13 @@ CONFUSIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """The examples of a training, validation or test part.
+  """The examples of a training, validation or test part."""
 
-  Attributes:
-    source: what a classifier takes, a tree of arrays [M, ...], of which a part
-      has some rows. It may be mapped from the disk, and shared by parts.
-    row_N: of the source, one for each example.
-    label_N: int32, the class of each example.
-  """
-
+  # What a classifier takes, a tree of arrays [M, ...], of which a part has some
+  # rows. It may be mapped from the disk, and shared by parts.
   source: Any
-  row_N: np.ndarray
-  label_N: np.ndarray
+  row_N: np.ndarray  # Of the source, one for each example.
+  label_N: np.ndarray  # int32, the class of each example.
 
   def __len__(self) -> int:
     return len(self.label_N)
@@ -58,32 +53,19 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class NoisyDataset:
-  """A data set, and what is known of the noise in its training part.
-
-  Attributes:
-    classes: names of the emotions.
-    parts: by the names of `records.PARTS`.
-    name_N: of the examples, in figures and files.
-    demo: whether the data are synthetic.
-    has_pictures: whether the source of the parts is images [M, H, W, C].
-    split: its name, where there are several; else ''.
-    added: what was done to the training part, in tables.
-    kinds: names of the kinds of examples, the last of which is noise; one alone
-      where no truth is known.
-    kind_N: int8, index into `kinds`.
-    true_label_N: the classes before labels were changed.
-  """
+  """A data set, and what is known of the noise in its training part."""
 
   classes: tuple[str, ...]
-  parts: dict[str, Part]
-  name_N: np.ndarray
-  demo: bool
-  has_pictures: bool = False
-  split: str = ""
-  added: str = "as it is"
+  parts: dict[str, Part]  # By the names of `records.PARTS`.
+  name_N: np.ndarray  # Of the examples, in figures and files.
+  demo: bool  # Whether the data are synthetic.
+  has_pictures: bool = False  # The parts' source is images [M, H, W, C].
+  split: str = ""  # Its name, where there are several.
+  added: str = "as it is"  # What was done to the training part, in tables.
+  # Of examples, the last of which is noise; one alone: no truth is known.
   kinds: tuple[str, ...] = ("unknown",)
-  kind_N: np.ndarray | None = None
-  true_label_N: np.ndarray | None = None
+  kind_N: np.ndarray | None = None  # int8, index into `kinds`.
+  true_label_N: np.ndarray | None = None  # Before labels were changed.
 
   def __post_init__(self):
     """Without more knowledge all labels are true, and all examples alike."""
@@ -122,10 +104,6 @@ def read_clips(
   config: ml_collections.ConfigDict, min_samples: int
 ) -> list[NoisyDataset]:
   """Clips of speech, once for each split; of each the first `max_seconds`.
-
-  Args:
-    config: a whole config of RLPS.
-    min_samples: the shortest clip that can be used.
 
   Raises:
     UserError: whatever is wrong with a corpus, its labels or its split.
@@ -171,10 +149,7 @@ def add(
 ) -> NoisyDataset:
   """The same with noise in its training part; the others stay as they are.
 
-  Args:
-    clean: without added noise.
-    name: one of `NOISE`; how much there is of it is in `config`, a
-      `config.data` of RLPS.
+  `name` is one of `NOISE`; `config`, a `config.data`, has how much of it.
 
   Raises:
     UserError: a class has no other that it is confused with.
@@ -218,10 +193,8 @@ def intercept(
   without brow, eye or mouth. Either is brought back to the full size by linear
   interpolation, as a cropped image would be.
 
-  Args:
-    images: uint8 [N, H, W, C], H and W at least 8.
-    seed: the same one cuts the same.
-    half, none: shares of the images that become half faces, and lose the face.
+  Images are uint8 [N, H, W, C], H and W at least 8; `half` and `none` are
+  shares of them. The same seed cuts the same.
 
   Returns:
     A copy of the images, and int8 [N], the index of each into `KINDS`.
@@ -254,13 +227,9 @@ def intercept(
 def symmetric(
   labels: np.ndarray, rate: float, num_classes: int, seed: int
 ) -> np.ndarray:
-  """Gives some faces any other label, all of them equally likely.
+  """Gives a share `rate` of faces any other label, all equally likely.
 
-  Args:
-    labels: int [N], classes from 0.
-    rate: share of the labels to change; exact, but for rounding.
-    num_classes: K.
-    seed: the same one changes the same.
+  The share is exact, but for rounding; the same seed changes the same.
   """
   rng = np.random.default_rng(seed)
   rows = rng.permutation(len(labels))[: round(rate * len(labels))]

@@ -18,12 +18,8 @@ def normalise(
   (ComParE functionals span ten orders of magnitude: float32 sums over them
   would lose the small ones.) A feature that does not vary is centred only.
 
-  Args:
-    features: [U, D] for each modality.
-    method: `train`: by the labelled utterances; `speaker`: each speaker by all
-      of its utterances, no label needed.
-    labelled_U: bool.
-    speaker_U: names or indices.
+  Features are [U, D] for each modality. Method `train`: by the labelled
+  utterances; `speaker`: each by all of its utterances, no label needed.
   """
   if method == "train":
     groups = [(slice(None), labelled_U)]

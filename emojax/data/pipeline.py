@@ -38,10 +38,7 @@ class Pieces(NamedTuple):
 
 
 def cut(lengths_U: np.ndarray, rows: np.ndarray, size: int) -> Pieces:
-  """Cuts some rows of all clips into pieces of at most `size` samples.
-
-  As `windows.cover` does.
-  """
+  """Cuts these rows of clips into pieces of at most `size`; see `windows`."""
   bounds = [windows.cover(int(lengths_U[row]), size) for row in rows]
   row_P = np.repeat(rows, [len(b) for b in bounds])
   start_P, stop_P = np.concatenate(bounds).T
@@ -84,17 +81,13 @@ class Plan(Sequence):
   A piece goes with others of its length into one of a few sizes; what does not
   fill a batch moves up to the next size. So an epoch has ceil(P / B) batches,
   and one of them at most is not full: it repeats pieces, with weight 0.
-
-  Attributes:
-    sizes: what lengths are filled up to, ascending; the last is the longest.
-    seed: of the order, another one each epoch; None: longest first.
   """
 
   lengths_P: np.ndarray
-  sizes: tuple[int, ...]
+  sizes: tuple[int, ...]  # What lengths are filled up to, ascending.
   batch_size: int
   num_epochs: int = 1
-  seed: tuple[int, ...] | None = None
+  seed: tuple[int, ...] | None = None  # Of the order; None: longest first.
 
   @property
   def steps_per_epoch(self) -> int:
@@ -140,21 +133,13 @@ def _epoch(plan: Plan, epoch: int) -> list[tuple[np.ndarray, int]]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reader:
-  """Reads a batch.
-
-  Attributes:
-    source: the sequences.
-    pieces: what is read of them.
-    fields: further values of each piece, [P] by name.
-    noise: what background excerpts are drawn from, if there are any.
-    seed: of the excerpts.
-  """
+  """Reads a batch."""
 
   source: Source
   pieces: Pieces
-  fields: Mapping[str, np.ndarray]
+  fields: Mapping[str, np.ndarray]  # Further values of each piece, [P] by name.
   noise: Noise | None = None
-  seed: tuple[int, ...] = ()
+  seed: tuple[int, ...] = ()  # Of the excerpts of noise.
 
   def __call__(self, spec: Spec) -> dict[str, np.ndarray]:
     """Gives `inputs` [B, L, …] with zeros after the end of each piece, their
@@ -192,7 +177,7 @@ def batches(
 ) -> Iterator[dict[str, Any]]:
   """Reads batches ahead of who takes them, and puts them on the devices.
 
-  From batch `start` on; in so many processes, or with 0 in threads of this one.
+  The first is `start`; `num_workers` processes read, 0: threads of this one.
   """
   dataset = grain.MapDataset.source(plan)[start:].map(reader)
   dataset = dataset.to_iter_dataset(
@@ -205,14 +190,8 @@ def batches(
     dataset = dataset.mp_prefetch(
       grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_AHEAD)
     )
-  return iter(
-    grain.experimental.device_put(
-      dataset,
-      sharding,
-      cpu_buffer_size=_AHEAD,
-      device_buffer_size=_AHEAD,
-    )
-  )
+  buffers = {"cpu_buffer_size": _AHEAD, "device_buffer_size": _AHEAD}
+  return iter(grain.experimental.device_put(dataset, sharding, **buffers))
 
 
 class InOrder:

@@ -9,10 +9,6 @@ def cover(num_samples: int, size: int) -> np.ndarray:
   They overlap where the length is no multiple of the size; a recording no
   longer than a window is one, of its own length.
 
-  Args:
-    num_samples: of the recording, at least 1.
-    size: of a window, in samples.
-
   Returns:
     int64 [W, 2], the first sample of each window and the one after its last.
   """

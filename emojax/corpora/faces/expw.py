@@ -29,14 +29,11 @@ _SHARE = 0.1  # Of the validation and of the test part.
 
 
 def read(path: str) -> Iterator[Face]:
-  """Yields the faces in the order of the list.
+  """Yields the faces in `path`, the folder `data` or the one above, in order.
 
   There are no official parts. Li & Xu (2020, section 4.1) have 73,433 faces
   for training and 9,180 each for validation and test; here faces are drawn at
   random for these sizes, always the same.
-
-  Args:
-    path: the folder `data` of the release, or the one above it.
 
   Raises:
     UserError: the list or the folder of images is missing, or a line of the

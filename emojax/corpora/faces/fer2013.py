@@ -32,10 +32,8 @@ _SIZE = (48, 48)
 def read(path: str) -> Iterator[Face]:
   """Yields all faces in the order of the table; the pixels stay in it.
 
-  A face has the name that FERPlus gives it: `fer0000000` is the first.
-
-  Args:
-    path: `fer2013.csv`, or a folder that holds it.
+  A face has the name that FERPlus gives it: `fer0000000` is the first. `path`
+  is the table, or a folder that holds it.
 
   Raises:
     UserError: no such table, a column missing, or a line that is not one of

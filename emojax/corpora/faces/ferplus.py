@@ -68,15 +68,9 @@ def read(path: str) -> Iterator[Face]:
 def majority(votes: Sequence[int]) -> str:
   """The emotion that most annotators saw, of the common labels.
 
-  A single vote for something counts as a slip and is left out. The first of
-  the others must then have more than half of them.
-
-  Args:
-    votes: how many there are for each of `VOTES`.
-
-  Returns:
-    '' where no emotion has the majority: they disagree, they do not know, or
-    it is not a face.
+  A single vote for one of `VOTES` counts as a slip and is left out. The first
+  of the others must then have more than half of them; '' where none has: they
+  disagree, they do not know, or it is not a face.
   """
   counted = [count if count > 1 else 0 for count in votes]
   most = max(counted)

@@ -21,15 +21,10 @@ _IMAGES = pathlib.PurePath("Image", "aligned")
 LAYOUT = f"basic/{_LIST} and basic/{_IMAGES}/train_00001_aligned.jpg and so on"
 SOURCE = "RAF-DB comes by form: http://www.whdeng.cn/RAF/model1.html"
 
-_NAMES = [
-  "surprise",
-  "fear",
-  "disgust",
-  "happiness",
-  "sadness",
-  "anger",
+_NAMES = (
+  *("surprise", "fear", "disgust", "happiness", "sadness", "anger"),
   "neutral",
-]
+)
 _EMOTIONS = {str(code): name for code, name in enumerate(_NAMES, start=1)}
 _LINE = re.compile(r"(train|test)_(\d+)\.jpg\s+(\S+)")
 _SIZE = (100, 100)
@@ -37,14 +32,11 @@ _VALIDATION = 0.2
 
 
 def read(path: str) -> Iterator[Face]:
-  """Yields the faces sorted by name.
+  """Yields the faces in `path`, the folder `basic` or the one above, by name.
 
   Li & Xu (2020, section 4.1) take a fifth of the training images, 2,455 of
   12,271, for validation. They do not say which; here it is a random draw,
   always the same.
-
-  Args:
-    path: the folder `basic` of the release, or one above it.
 
   Raises:
     UserError: the list or the folder of aligned images is missing, or a line
