@@ -12,7 +12,7 @@ import ml_collections
 from absl import flags
 
 from emojax.errors import UserError
-from emojax.runtime.compilation import enable_compilation_cache
+from emojax.runtime.environment import enable_compilation_cache
 
 
 def run(main: Callable[[list[str]], None], argv: list[str]) -> int:

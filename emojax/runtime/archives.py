@@ -10,12 +10,9 @@ from emojax.runtime.progress import progress
 
 
 def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
-  """Unpacks a .zip or .tar.gz into a new folder, and nowhere else.
+  """Unpacks a .zip or .tar.gz into a new folder; what was there is removed.
 
-  What an interrupted unpacking left there is removed.
-
-  Raises:
-    UserError: the archive is damaged, or a path in it leads out.
+  Raises a UserError if it is damaged, or a path in it leads out.
   """
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir()
@@ -24,7 +21,12 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
     if archive.suffix == ".zip":
       with zipfile.ZipFile(archive) as source:
         for member in progress(source.infolist(), description=description):
-          _require_inside(folder, member.filename)
+          # `zipfile` would strip what leads out, and write to a wrong place.
+          path = (folder / member.filename).resolve()
+          if not path.is_relative_to(folder.resolve()):
+            raise zipfile.BadZipFile(
+              f"{member.filename!r} leads out of the folder"
+            )
           source.extract(member, folder)
     else:
       with tarfile.open(archive, "r|gz") as source:
@@ -35,9 +37,3 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
       f"{archive}: damaged or unsafe ({error}); remove it and run the same "
       "command again"
     ) from error
-
-
-def _require_inside(folder: pathlib.Path, name: str) -> None:
-  # `zipfile` would strip what leads out, and write to a place nobody meant.
-  if not (folder / name).resolve().is_relative_to(folder.resolve()):
-    raise zipfile.BadZipFile(f"{name!r} leads out of the folder")

@@ -7,6 +7,7 @@ the previous one intact. Orbax itself restores flipped bytes without complaint;
 the checksums are what finds them.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -39,10 +40,9 @@ class Checkpoints:
     )
 
   def save(self, round_: int, state: Any, history: dict[str, np.ndarray]):
-    """Starts to save `state` and `history` as they are after `round_` rounds.
+    """Starts to save what there is after `round_` rounds.
 
-    Raises:
-      UserError: this save or the one before it found no room on the disk.
+    Raises a UserError if this save or the one before found no room on the disk.
     """
     arrays = {"state": _describe(state), "history": _describe(history)}
     items = ocp.args.Composite(
@@ -50,31 +50,20 @@ class Checkpoints:
       history=ocp.args.StandardSave(history),
       arrays=ocp.args.JsonSave(arrays),
     )
-    try:
+    with self._explained():
       self._manager.wait_until_finished()
       # Orbax would find out half-way, and tell so in several pages.
       size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, history)))
       if shutil.disk_usage(self._folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       self._manager.save(round_, args=items)
-    except (OSError, ValueError) as error:
-      self._raise_if_full(error)
-      raise
 
   def restore(self, state: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
-    """The newest sound checkpoint, or round 0, `state` and no history.
+    """Finished rounds, state and history of the newest sound checkpoint.
 
-    Args:
-      state: a state of the same shapes and shardings (arrays or their
-        `jax.ShapeDtypeStruct`s), which the restored one takes.
-
-    A damaged one is named in the log and removed, and the one before it taken.
-
-    Returns:
-      The number of finished rounds, the state, and the history.
-
-    Raises:
-      UserError: a checkpoint is of a state of other shapes.
+    Else 0, `state` and no history. A damaged one is named in the log and
+    removed, and the one before it taken. `state` gives shapes and shardings
+    (arrays or their `jax.ShapeDtypeStruct`s); a UserError if others are saved.
     """
     for round_ in sorted(self._manager.all_steps(), reverse=True):
       try:
@@ -96,16 +85,9 @@ class Checkpoints:
     return 0, state, {}
 
   def close(self) -> None:
-    """Waits until everything is on the disk.
-
-    Raises:
-      UserError: the last save found no room on the disk.
-    """
-    try:
+    """Waits until all is on the disk; UserError if there is no room on it."""
+    with self._explained():
       self._manager.wait_until_finished()
-    except (OSError, ValueError) as error:
-      self._raise_if_full(error)
-      raise
     self._manager.close()
 
   def _read(self, round_: int, state: Any) -> tuple[Any, dict]:
@@ -131,47 +113,44 @@ class Checkpoints:
       ),
     )
     history = jax.tree.map(np.asarray, restored["history"])
-    found = {
-      "state": _describe(restored["state"]),
-      "history": _describe(history),
-    }
-    if arrays != found:
+    state = restored["state"]
+    if arrays != {"state": _describe(state), "history": _describe(history)}:
       raise ValueError("checksums differ")
-    return restored["state"], history
+    return state, history
 
-  def _raise_if_full(self, error: Exception) -> None:
+  @contextlib.contextmanager
+  def _explained(self):
     """Turns a full disk into one line, with nothing half-written left."""
-    full = ("No space left", "Disk quota exceeded", "File too large")
-    if not any(reason in str(error) for reason in full):
-      return
-    for leftover in self._folder.glob("*.orbax-checkpoint-tmp"):
-      shutil.rmtree(leftover, ignore_errors=True)
-    kept = sorted(int(p.name) for p in self._folder.iterdir() if p.is_dir())
-    state = (
-      f"the checkpoint of round {kept[-1]} is kept" if kept else "none yet"
-    )
-    raise UserError(
-      f"no room on the disk to save a checkpoint in {self._folder} ({state}): "
-      "free some space and run the same command again to go on"
-    ) from error
-
-
-def _bytes(array) -> np.ndarray:
-  if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
-    array = jax.random.key_data(array)
-  return np.ascontiguousarray(array)
+    try:
+      yield
+    except (OSError, ValueError) as error:
+      full = ("No space left", "Disk quota exceeded", "File too large")
+      if not any(reason in str(error) for reason in full):
+        raise
+      for leftover in self._folder.glob("*.orbax-checkpoint-tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+      kept = sorted(int(p.name) for p in self._folder.iterdir() if p.is_dir())
+      state = (
+        f"the checkpoint of round {kept[-1]} is kept" if kept else "none yet"
+      )
+      raise UserError(
+        f"no room on the disk to save a checkpoint in {self._folder} "
+        f"({state}): free some space and run the same command again to go on"
+      ) from error
 
 
 def _leaves(tree) -> list[tuple[str, Any]]:
-  return [
-    (jax.tree_util.keystr(path), leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  ]
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def _describe(tree) -> dict[str, list]:
   """Type, shape and checksum of every array, as JSON holds them."""
-  return {
-    name: [str(leaf.dtype), list(leaf.shape), zlib.crc32(_bytes(leaf))]
-    for name, leaf in _leaves(tree)
-  }
+  found = {}
+  for name, leaf in _leaves(tree):
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    content = np.ascontiguousarray(
+      jax.random.key_data(leaf) if is_key else leaf
+    )
+    found[name] = [str(leaf.dtype), list(leaf.shape), zlib.crc32(content)]
+  return found

@@ -26,10 +26,7 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Gives a temporary path to write to, then renames it to `path`.
 
   Whatever interrupts the writing (an error, a kill, a full disk), `path` keeps
-  what it held before.
-
-  Raises:
-    UserError: the disk is full, or the folder does not take the file.
+  what it held before. Raises what `explained` does.
   """
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")

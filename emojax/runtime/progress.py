@@ -33,13 +33,7 @@ def progress(
     yield from tqdm.tqdm(
       iterable, description or None, total, unit=unit, dynamic_ncols=True
     )
-  else:
-    yield from _lines(iterable, total, description, unit)
-
-
-def _lines(
-  iterable: Iterable[T], total: int | None, description: str, unit: str
-) -> Iterator[T]:
+    return
   start = last = time.monotonic()
   count = 0
 

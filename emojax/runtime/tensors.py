@@ -11,12 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 def save(path: pathlib.Path, tree: Any) -> None:
   """Writes arrays, named by their path in the tree."""
-  flat = flax.traverse_util.flatten_dict(tree, sep="/")
-  tensors = {
-    name: np.ascontiguousarray(jax.device_get(value))
-    for name, value in flat.items()
-  }
-  save_file(tensors, path)
+  flat = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
+  save_file(jax.tree.map(np.ascontiguousarray, flat), path)
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:

@@ -78,11 +78,8 @@ class TensorBoardWriter:
 
     Images are [H, W, C] or [N, H, W, C] with C = 1 or 3, either uint8 or
     floating point in 0..1 (clipped); several become `name/0`, `name/1`... Texts
-    are Markdown.
-
-    Raises:
-      TypeError: a value is neither scalar, image nor text.
-      ValueError: a scalar has several elements, an image another rank.
+    are Markdown. Raises a TypeError for what is neither, and a ValueError for a
+    scalar of several elements, or an image of another rank.
     """
     for name, value in values.items():
       match value:
