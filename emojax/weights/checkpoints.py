@@ -42,11 +42,7 @@ Readers = Mapping[str, Callable[[], np.ndarray]]
 def read_config(
   folder: pathlib.Path, file: str = "config.json"
 ) -> dict[str, Any]:
-  """Reads a JSON object, such as the config of a checkpoint.
-
-  Raises:
-    UserError: no such file, not JSON, or no object.
-  """
+  """Reads a JSON object; a UserError where the file is none, or not there."""
   path = folder / file
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -71,8 +67,7 @@ def known_fields(
 ) -> dict[str, Any]:
   """Picks the fields of a config that a dataclass has, lists as tuples.
 
-  Raises:
-    UserError: one is of another type than the dataclass's default.
+  Raises a UserError if one is of another type than the dataclass's default.
   """
   known = {}
   for field in dataclasses.fields(config_class):
@@ -95,12 +90,10 @@ def open_tensors(folder: pathlib.Path) -> Readers:
 
   Takes `model.safetensors`, else its shards, else `pytorch_model.bin`, else
   its shards. Names have one spelling: weight norm is `weight_g` and
-  `weight_v`, layer norm is `weight` and `bias`. Tensors have the shapes and
-  types of the file.
+  `weight_v`, layer norm is `weight` and `bias`.
 
-  Raises:
-    UserError: no such file, or one that is damaged or not to be trusted; also
-      when a tensor is read.
+  Raises a UserError, also when a tensor is read, where there is no such file,
+  or one that is damaged or not to be trusted.
   """
   for file in _FILES:
     if (folder / file).is_file():
@@ -135,11 +128,9 @@ def load_params(
   in / groups, width) becomes (width, in / groups, out).
 
   Args:
-    readers: as `open_tensors` gives them.
-    shapes: a tree of `jax.ShapeDtypeStruct`, as of the result.
+    readers, shapes: of `open_tensors`; a tree of `jax.ShapeDtypeStruct`.
     source: where the tensors are from, for the error.
-    prefix: what the names in the checkpoint may start with, such as
-      `wav2vec2.` where it was saved with its head.
+    prefix: what names may start with, as `wav2vec2.` if saved with a head.
     ignored: regular expressions of tensors that this model does not need,
       matched with the start of their names without `prefix`.
 
@@ -166,11 +157,8 @@ def load_params(
       # reversed axes in order, NumPy would take one of its own.
       arrays.append(jnp.array(tensor).block_until_ready())
   unexpected = [n for n in names if not any(re.match(p, n) for p in ignored)]
-  lists = [
-    *_list("missing", missing),
-    *_list("unexpected", unexpected),
-    *_list("misshapen", misshapen),
-  ]
+  kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+  lists = [_list(kind, found) for kind, found in kinds.items() if found]
   if lists:
     raise UserError(
       f"{source}: the weights do not fit the model: {'; '.join(lists)} (of "
@@ -189,12 +177,10 @@ def _name(path: Sequence[Any]) -> tuple[str, int]:
   return name, -1 if leaf == "kernel" else 1
 
 
-def _list(kind: str, names: Sequence[str]) -> list[str]:
-  if not names:
-    return []
+def _list(kind: str, names: Sequence[str]) -> str:
   more = len(names) - _LISTED
   end = f" and {more} more" if more > 0 else ""
-  return [f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{end}"]
+  return f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{end}"
 
 
 def _open_shards(folder: pathlib.Path, file: str) -> Readers:
@@ -214,7 +200,7 @@ def _open_shards(folder: pathlib.Path, file: str) -> Readers:
   lost = [name for name in files if name not in readers]
   if lost:
     raise UserError(
-      f"{folder / file}: the files lack {_list('tensors', lost)[0]}; download "
+      f"{folder / file}: the files lack {_list('tensors', lost)}; download "
       "the folder again"
     )
   return readers

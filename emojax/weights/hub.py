@@ -29,9 +29,7 @@ _MODEL_FILES = (
 
 
 def folder(
-  name: str,
-  revision: str | None = None,
-  patterns: Sequence[str] = _MODEL_FILES,
+  name: str, revision: str | None = None, patterns: Sequence[str] = _MODEL_FILES
 ) -> pathlib.Path:
   """Gives the folder of a checkpoint, downloading what is not there yet.
 
@@ -39,12 +37,8 @@ def folder(
   revision is taken. Files whose names start with `pytorch_model` are fetched
   only where there are no safetensors. After an interruption, whole files stay.
 
-  Args:
-    name: a folder, which is returned as it is, or an id such as
-      `microsoft/wavlm-base`.
-    revision: a branch, tag or commit hash of the repository; None is its main
-      branch. A local folder has none.
-    patterns: shell patterns of the files to fetch.
+  A local folder is returned as it is. `revision` is a branch, tag or commit
+  hash, None the main branch; `patterns` are of the files to fetch.
 
   Raises:
     UserError: neither a folder nor an id; no such repository or revision, no
@@ -70,9 +64,8 @@ def folder(
 
 def revision_of(folder: pathlib.Path) -> str:
   """Gives the commit hash of a folder in the cache, '' for any other folder."""
-  is_snapshot = folder.parent.name == "snapshots"
-  is_hash = re.fullmatch("[0-9a-f]{40}", folder.name)
-  return folder.name if is_snapshot and is_hash else ""
+  found = re.fullmatch("snapshots/([0-9a-f]{40})", "/".join(folder.parts[-2:]))
+  return found[1] if found else ""
 
 
 def _check_id(name: str) -> None:
@@ -121,10 +114,9 @@ def _fetch(
   except errors.LocalEntryNotFoundError as error:
     raise UserError(
       f"{name}: no answer from the hub, and no whole copy of revision "
-      f"{revision or 'main'} in the cache "
-      f"{constants.HF_HUB_CACHE}; run the same command again "
-      "with a connection, which goes on with the files that are missing, or "
-      "give a local folder"
+      f"{revision or 'main'} in the cache {constants.HF_HUB_CACHE}; run the "
+      "same command again with a connection, which goes on with the files that "
+      "are missing, or give a local folder"
     ) from error
   except (errors.HTTPError, OSError) as error:
     _raise_if_refused(name, revision, error)
@@ -136,9 +128,7 @@ def _fetch(
   return pathlib.Path(path)
 
 
-def _raise_if_refused(
-  name: str, revision: str | None, error: Exception
-) -> None:
+def _raise_if_refused(name: str, revision: str | None, error: Exception):
   """Translates the answers that another try does not change."""
   match error:
     # A gated repository is a kind of a repository that is not found.

@@ -74,13 +74,10 @@ class _Tensor:
 
 
 def read(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
-  """Opens a state dict that `torch.save` wrote.
+  """Opens a state dict that `torch.save` wrote: by name, what reads a tensor.
 
   Of a dict that holds other things, the entry `state_dict` or `model` is
   taken; values that are no tensors are left out.
-
-  Returns:
-    By name, functions that read one tensor each, [...] of its stored type.
 
   Raises:
     UserError: not a whole archive of little-endian tensors, or a pickle that
@@ -108,11 +105,11 @@ def read(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
     raise UserError(
       f"{path}: not a whole PyTorch file ({reason}); download it again"
     ) from error
-  inner = [state.get(name) for name in _NESTED] if _is_dict(state) else []
-  for values in filter(_is_dict, (state, *inner)):
+  found = [state, *map(state.get, _NESTED)] if isinstance(state, dict) else []
+  for values in found:
     readers = {
       name: value.read
-      for name, value in values.items()
+      for name, value in (values.items() if isinstance(values, dict) else ())
       if isinstance(name, str) and isinstance(value, _Tensor)
     }
     if readers:
@@ -121,10 +118,6 @@ def read(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
     f"{path}: holds no names with tensors, neither itself nor under "
     f"{' or '.join(_NESTED)}; save model.state_dict() alone"
   )
-
-
-def _is_dict(value: Any) -> bool:
-  return isinstance(value, dict)
 
 
 def _check_format(path: pathlib.Path, file: BinaryIO) -> None:
@@ -148,7 +141,7 @@ def _read_state(path: pathlib.Path, file: BinaryIO) -> Any:
   roots = [
     name.removesuffix("data.pkl")
     for name in entries
-    if name == "data.pkl" or name.endswith("/data.pkl")
+    if name.split("/")[-1] == "data.pkl"
   ]
   if len(roots) != 1:
     raise ValueError(f"{len(roots)} entries named data.pkl")
@@ -203,10 +196,8 @@ def _rebuild_tensor(
   hooks: Any,
   metadata: Any = None,
 ) -> _Tensor:
-  """Stands for `torch._utils._rebuild_tensor_v2`, with bounds checked.
-
-  `metadata` would mark a tensor as conjugate or negated; weights never are.
-  """
+  """Stands for `torch._utils._rebuild_tensor_v2`, with bounds checked."""
+  # `metadata` marks a tensor as conjugate or negated; weights never are.
   if not isinstance(storage, _Storage) or metadata:
     raise plain_pickle.RefusedError("rebuilds a tensor from no plain storage")
   if len(shape) != len(strides) or len(shape) > _MOST_AXES:
