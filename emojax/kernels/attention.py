@@ -22,15 +22,9 @@ def attend(
 ) -> jax.Array:
   """Scaled dot-product attention (Vaswani et al. 2017, Eq. 1).
 
-  Args:
-    query_BxTxHxD, key_BxSxHxD, value_BxSxHxD: the queries unscaled.
-    mask_BxS: true where a key may be attended to; None: everywhere.
-    bias_BxHxTxS: added to the scaled scores.
-    dropout_rate: share of the attention weights that is dropped.
-    dropout_key: None: nothing is dropped.
-
-  Returns:
-    [B, T, H, D] in the type of the query. Softmax in float32.
+  Queries come unscaled; the mask is true where a key may be attended to; the
+  bias is added to the scaled scores; without `dropout_key` no weight is
+  dropped. The result is [B, T, H, D] in the type of the query, softmax float32.
   """
   drops = dropout_key is not None and dropout_rate > 0
   mask = None if mask_BxS is None else mask_BxS[:, None, None, :]
@@ -83,14 +77,10 @@ def segment_attention(query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT):
   T x T is passed over more often than it must be: the softmax is normalised
   after the product with V, and its gradient needs only the row sums of
   output x gradient (Dao et al. 2022, "FlashAttention", Appendix B).
-
-  Args:
-    query_AxBxTxD, key_AxBxTxD, value_AxBxTxD: float32, and so is the result.
-    segment_BxT: int32, 0 for padding, else the segment within the row.
+  All is float32, but for int32 segments.
   """
-  return _attention_forward(
-    query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT
-  )[0]
+  operands = query_AxBxTxD, key_AxBxTxD, value_AxBxTxD, segment_BxT
+  return _attention_forward(*operands)[0]
 
 
 def _attention_forward(query, key, value, segment):

@@ -16,10 +16,8 @@ def gather_rows(x_NxD, source, target):
   the gradient is the gather by the inverse index.
 
   Args:
-    x_NxD: N rows.
     source: int32 [M], row numbers in [0, N]; no number below N twice.
-    target: int32 [N], the inverse: the place of each row in `source`, or M
-      where the row is not used.
+    target: int32 [N], the place of each row in `source`; M: not used.
   """
   return _take_rows(x_NxD, source)
 
@@ -42,11 +40,8 @@ def _take_rows_of_runs(axis_size, in_batched, x, index):
   )
   num_rows, width = x_RxNxD.shape[1:]
   first_R = num_rows * jnp.arange(axis_size, dtype=index.dtype)
-  row_RxM = jnp.where(
-    index_RxM < num_rows,
-    first_R[:, None] + index_RxM,
-    axis_size * num_rows,
-  )
+  row_RxM = first_R[:, None] + index_RxM
+  row_RxM = jnp.where(index_RxM < num_rows, row_RxM, axis_size * num_rows)
   taken = _take_rows(x_RxNxD.reshape(-1, width), row_RxM.reshape(-1))
   return taken.reshape(axis_size, -1, width), True
 

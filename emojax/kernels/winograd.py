@@ -64,9 +64,7 @@ _TRANSFORMS = {
 def conv_general_dilated(
   x_BxHxWxC: jax.Array, kernel_3x3xCxK: jax.Array, *args, **kwargs
 ) -> jax.Array:
-  """As `jax.lax.conv_general_dilated`, for `nn.Conv`.
-
-  The kernel is 3 x 3, the stride 1, and the padding 1 on every side.
+  """As `jax.lax.conv_general_dilated`, for `nn.Conv`: stride 1, padding 1.
 
   Rounding is that of float32, times about ten.
   """
@@ -93,11 +91,8 @@ def _forward(x_BxHxWxC, kernel_3x3xCxK):
   input_PxTxC = _to_points(transforms, x_BxHxWxC)
   kernel_PxCxK = _transform(transforms.kernel, kernel_3x3xCxK)
   output_PxTxK = jnp.einsum("ptc,pck->ptk", input_PxTxC, kernel_PxCxK)
-  shape = x_BxHxWxC.shape[:3]
-  return (
-    _to_pixels(transforms, output_PxTxK, shape),
-    (input_PxTxC, kernel_3x3xCxK),
-  )
+  output_BxHxWxK = _to_pixels(transforms, output_PxTxK, x_BxHxWxC.shape[:3])
+  return output_BxHxWxK, (input_PxTxC, kernel_3x3xCxK)
 
 
 def _backward(saved, gradient_BxHxWxK):
