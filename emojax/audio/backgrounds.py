@@ -29,10 +29,9 @@ class Backgrounds:
   """
 
   def __init__(self, folder: str | os.PathLike):
-    """Finds the recordings, and reads their headers at least.
+    """Reads headers at least.
 
-    Raises:
-      UserError: the folder is missing, has no audio, or a damaged file.
+    Raises a UserError where the folder is missing, without audio, or damaged.
     """
     folder = pathlib.Path(folder).expanduser()
     parts = [folder / kind for kind in _KINDS if (folder / kind).is_dir()]
@@ -55,14 +54,10 @@ class Backgrounds:
       self._held = {path: _read(path, 0, -1) for path in everything}
 
   def excerpt(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
-    """Draws a random part of a random recording.
+    """Draws a random part of a random recording: float32 [num_samples], 16 kHz.
 
-    Returns:
-      float32 [num_samples] at 16 kHz, channels averaged; a shorter recording
-      is repeated.
-
-    Raises:
-      UserError: the recording that was chosen is damaged.
+    Channels are averaged; a shorter recording is repeated. Raises a UserError
+    if it is damaged.
     """
     paths = self._kinds[rng.integers(len(self._kinds))]
     path = paths[rng.integers(len(paths))]
@@ -70,28 +65,22 @@ class Backgrounds:
     if path in self._held:
       samples = self._held[path]
       start = int(share * (max(len(samples) - num_samples, 0) + 1))
-      return np.resize(samples[start : start + num_samples], num_samples)
-    return np.resize(_read(path, share, num_samples), num_samples)
+      samples = samples[start : start + num_samples]
+    else:
+      samples = _read(path, share, num_samples)
+    return np.resize(samples, num_samples)
 
 
 def load_responses(
   folder: str | os.PathLike, sample_rate: int, num_samples: int
 ) -> np.ndarray:
-  """Reads the room impulse responses of a folder.
+  """Reads the room impulse responses of a folder: float32 [N, num_samples].
 
-  The largest sample is taken for the direct sound: what comes before it is
-  cut, so that clips do not move. Each response is scaled to energy 1.
-
-  Args:
-    folder: of audio files, one response each; channels are averaged.
-    sample_rate, num_samples: of what is returned; longer ones are cut.
-
-  Returns:
-    float32 [N, num_samples].
+  Channels are averaged. The largest sample is taken for the direct sound: what
+  comes before it is cut, so that clips do not move. Each is scaled to energy 1.
 
   Raises:
-    UserError: the folder is missing, has no audio, or a file of it can not be
-      used.
+    UserError: the folder is missing, without audio, or a file of no use.
   """
   folder = pathlib.Path(folder).expanduser()
   paths = _find(folder)
@@ -129,9 +118,9 @@ def _seconds(path: str) -> float:
 
 
 def _read(path: str, share: float, num_samples: int) -> np.ndarray:
-  """Reads a part, at 16 kHz: it begins at a share of what may be left out.
+  """Reads `num_samples` at 16 kHz, from a share of what may be left out on.
 
-  The length `num_samples` is at 16 kHz; -1 is all of it.
+  -1 is all of it.
   """
   try:
     with soundfile.SoundFile(path) as file:

@@ -54,16 +54,10 @@ def band(
 def mask(
   frequency_F: np.ndarray, place_BxM: jax.Array, share_BxM: jax.Array
 ) -> jax.Array:
-  """Gains that remove M bands (SpecAugment: Park et al. 2019, section 2).
+  """Gains [B, F]: 0 within M bands (SpecAugment: Park et al. 2019, section 2).
 
-  Args:
-    frequency_F: in Hz, up to half the sample rate.
-    place_BxM: where each band lies among all places it can have, 0 to 1.
-    share_BxM: its width as a share of the mel scale (O'Shaughnessy's: 2595
-      log10(1 + f / 700)), 0 to 1.
-
-  Returns:
-    [B, F]: 0 within a band, 1 outside.
+  Where each band lies among all places it can have, and its width as a share
+  of the mel scale (O'Shaughnessy's: 2595 log10(1 + f / 700)), are both 0 to 1.
   """
   mel_F = np.log1p(frequency_F / 700)
   share_F = (mel_F / mel_F[-1])[None, :, None]

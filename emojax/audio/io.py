@@ -25,10 +25,7 @@ class UnreadableAudio(Unreadable):
 
 
 def read(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
-  """Reads a recording, averages its channels and resamples it.
-
-  Returns:
-    Samples float32 [S], full scale at 1.
+  """Reads a recording as float32 [S], full scale at 1, its channels averaged.
 
   Raises:
     UnreadableAudio: the file is missing, empty or damaged, or it holds no
@@ -86,16 +83,11 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 
 def content_hash(path: str | os.PathLike) -> str:
-  """SHA-256 of a file's bytes, in hexadecimal: equal for equal recordings.
-
-  Raises:
-    UnreadableAudio: the file is missing or may not be read.
-  """
+  """SHA-256 of a file's bytes, in hexadecimal; may raise UnreadableAudio."""
   try:
     with open(path, "rb") as file:
       return hashlib.file_digest(file, "sha256").hexdigest()
   except OSError as error:
-    why = (
-      "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-    )
+    is_missing = isinstance(error, FileNotFoundError)
+    why = "no such file" if is_missing else error.strerror
     raise UnreadableAudio(path, why) from error

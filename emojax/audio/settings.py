@@ -19,9 +19,8 @@ Range = tuple[float, float]
 class Settings:
   """Probability of each augmentation, and the range that is drawn from.
 
-  As `config.augment`; nothing is done that is not asked for. Ranges are
-  (lowest, highest), drawn from uniformly. Gain, pitch, stretch and background
-  have those of the study in `configs/speech.py`.
+  As `config.augment`. Ranges are (lowest, highest), drawn from uniformly.
+  Gain, pitch, stretch and background have those of `configs/speech.py`.
   """
 
   sample_rate: int = SAMPLE_RATE
@@ -57,26 +56,13 @@ class Settings:
   frequency_masks: int = 2
   frequency_mask_share: Range = (0.0, 0.1)
 
-  @property
-  def does_nothing(self) -> bool:
-    """Whether every probability is 0."""
-    return not any(
-      getattr(self, field.name)
-      for field in dataclasses.fields(self)
-      if field.name.endswith("_probability")
-    )
-
   def __post_init__(self):
     """Raises a UserError that names the first field that makes no sense."""
     for field in dataclasses.fields(self):
       name, value = field.name, getattr(self, field.name)
       if field.type == Range:
-        if (
-          not isinstance(value, tuple)
-          or len(value) != 2
-          or not all(map(_is_number, value))
-          or value[0] > value[1]
-        ):
+        numbers = isinstance(value, tuple) and all(map(_is_number, value))
+        if not numbers or len(value) != 2 or value[0] > value[1]:
           _refuse(name, value, "has to be two numbers, the lower first")
       elif field.type is int:
         if type(value) is not int or value < 1:
@@ -101,28 +87,21 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What training clips are augmented with.
-
-  Attributes:
-    settings: what is done to them.
-    noise: what backgrounds are drawn from, or None.
-    responses: of rooms, float32 [N, R], or None.
-  """
+  """What training clips are augmented with."""
 
   settings: Settings
   noise: backgrounds.Backgrounds | None
-  responses: np.ndarray | None
+  responses: np.ndarray | None  # Of rooms, float32 [N, R].
 
   @classmethod
   def read(cls, fields: Mapping[str, Any]) -> Self | None:
     """Reads a `config.augment` and its folders; None: nothing is to be done.
 
-    Raises:
-      UserError: a value makes no sense, or a folder has no audio.
+    Raises a UserError where a value makes no sense, or a folder has no audio.
     """
     names = [field.name for field in dataclasses.fields(Settings)][1:]
     settings = Settings(SAMPLE_RATE, *(fields[name] for name in names))
-    if settings.does_nothing:
+    if not any(fields[name] for name in names if "_probability" in name):
       return None
     noise, responses = None, None
     if settings.background_probability:
@@ -142,9 +121,8 @@ class Augmentation:
   @property
   def lengthening(self) -> float:
     """How much longer the stretching of time may make a clip, at least 1."""
-    if not self.settings.stretch_probability:
-      return 1.0
-    return max(1.0, 1 / self.settings.stretch_rate[0])
+    stretches = self.settings.stretch_probability
+    return max(1.0, 1 / self.settings.stretch_rate[0]) if stretches else 1.0
 
 
 def _is_number(value):

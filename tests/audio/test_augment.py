@@ -118,9 +118,16 @@ def test_backgrounds_have_to_be_given():
 
 
 def test_nothing_is_done_that_is_not_asked_for():
-  assert Settings().does_nothing
+  fields = dataclasses.asdict(Settings())
+  fields |= {"responses_path": "", "background_path": ""}
+  assert Augmentation.read(fields) is None
   for kind in KINDS:
-    assert not Settings(**{f"{kind}_probability": 0.1}).does_nothing
+    asked = fields | {f"{kind}_probability": 0.1}
+    if kind == "background":
+      with pytest.raises(UserError, match="background_path is not set"):
+        Augmentation.read(asked)
+    else:
+      assert Augmentation.read(asked) is not None
 
 
 def test_settings_are_read_from_a_config():
