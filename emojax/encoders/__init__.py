@@ -1,6 +1,6 @@
 """Pretrained encoders. Those of speech are behind one interface, by name."""
 
-from emojax.encoders import log_mel, wav2vec2
+from emojax.encoders import log_mel, speech
 from emojax.encoders.interface import (
   Encoder,
   Source,
@@ -11,6 +11,6 @@ from emojax.encoders.interface import (
 )
 
 register("log_mel", log_mel.LogMel(), "log-mel CNN")
-register("small", wav2vec2.SMALL, "small encoder")
+register("small", speech.SMALL, "small encoder")
 
 __all__ = ["Encoder", "Source", "find", "from_json", "names", "register"]

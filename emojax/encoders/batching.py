@@ -9,13 +9,7 @@ from emojax.runtime.progress import progress
 
 
 class Batch(NamedTuple):
-  """Some sequences, and the shape to which they are filled up.
-
-  Attributes:
-    chosen: their indices.
-    rows: sequences in the shape, at least as many as are chosen.
-    length: positions of each.
-  """
+  """The indices of some sequences, and the shape to which they are filled."""
 
   chosen: list[int]
   rows: int
@@ -55,14 +49,9 @@ def by_length(
 ) -> list[Batch]:
   """Deals sequences into batches, so that little of a batch is padding.
 
-  Args:
-    lengths: of each sequence; those of length 0 are left out.
-    batch_size: how many run together; fewer where they are very long.
-    max_positions: of a batch, padding included; it bounds the memory.
-
-  Returns:
-    Batches with the longest first: what is too large for the memory fails at
-    once.
+  The longest come first: what is too large for the memory fails at once. Those
+  of length 0 are left out. A batch has `batch_size` sequences, or fewer where
+  they would have more than `max_positions`, padding included.
   """
   order = np.argsort(-np.asarray(lengths, np.int64), kind="stable").tolist()
   order = order[: np.count_nonzero(lengths)]

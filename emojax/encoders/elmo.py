@@ -13,11 +13,11 @@ B sentences of T words; C characters of a word, D wide; N words of a batch; F
 filters in all; K cells of an LSTM and P values of its projection.
 """
 
-import dataclasses
 import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,12 +70,7 @@ class BidirectionalLanguageModel(nn.Module):
   def __call__(
     self, characters_BxTxC: jax.Array, lengths_B: jax.Array
   ) -> dict[str, jax.Array | tuple[jax.Array, ...]]:
-    """Runs the language models of both directions.
-
-    Args:
-      characters_BxTxC: int32 [B, T + 2, C], as `characters` gives them, with
-        the marks of begin and end of the sentence.
-      lengths_B: int32 [B], words in each sentence, without the marks.
+    """Runs the language models of both directions on what `characters` gives.
 
     Returns:
       'hidden_states': the character layer, twice side by side, then each LSTM
@@ -163,13 +158,9 @@ class BidirectionalLanguageModel(nn.Module):
     # All words at once, outside of the recurrence: nearly half of the work.
     gates_TxBxG = jnp.swapaxes(x_BxTxP, 0, 1) @ input_kernel
     keep_TxBx1 = mask_BxT.T[..., None].astype(x_BxTxP.dtype)
-    start = [jnp.zeros((len(x_BxTxP), n)) for n in (cells, projection)]
-    _, output_TxBxP = jax.lax.scan(
-      step,
-      tuple(start),
-      (gates_TxBxG + bias[None, None], keep_TxBx1),
-      reverse=direction == 1,
-    )
+    start = tuple(jnp.zeros((len(x_BxTxP), n)) for n in (cells, projection))
+    inputs = gates_TxBxG + bias[None, None], keep_TxBx1
+    _, output_TxBxP = jax.lax.scan(step, start, inputs, reverse=direction == 1)
     output_BxTxP = jnp.swapaxes(output_TxBxP, 0, 1)
     if i > 0 and config.use_skip_connections:
       output_BxTxP += x_BxTxP
@@ -201,15 +192,8 @@ def _clip(x, bound):
   return x if bound is None else jnp.clip(x, -bound, bound)
 
 
-@dataclasses.dataclass(frozen=True)
-class Elmo:
-  """A loaded ELMo.
-
-  Attributes:
-    config: the published options.
-    model: the network.
-    params: its parameters, float32.
-  """
+class Elmo(NamedTuple):
+  """A network with its published options and its float32 weights."""
 
   config: Config
   model: BidirectionalLanguageModel
@@ -217,10 +201,7 @@ class Elmo:
 
 
 def load(path: str | os.PathLike) -> Elmo:
-  """Loads published weights.
-
-  Args:
-    path: a folder with one `*options*.json` and one `*weights*.hdf5`.
+  """Loads the `*options*.json` and the `*weights*.hdf5` of a folder.
 
   Raises:
     UserError: a file is missing, there are two of a kind, one is damaged or
@@ -250,21 +231,14 @@ def characters(
   these would not fit. AllenNLP's ids are one higher, with 0 for what is no
   word; here that is a word of padding, and the lengths tell.
 
-  Args:
-    sentences: B lists of words.
-    max_characters_per_token: C, of the network's config.
-
   Returns:
-    int32 [B, T + 2, C] for the longest sentence's T words, with the marks of
-    begin and end of the sentence; and each sentence's number of words,
-    int32 [B].
+    int32 [B, T + 2, C] for B sentences of up to T words, with the marks of
+    begin and end of the sentence; and the number of words of each, int32 [B].
   """
   lengths = np.array([len(sentence) for sentence in sentences], np.int32)
-  ids = np.full(
-    (len(sentences), max(lengths, default=0) + 2, max_characters_per_token),
-    _PADDING,
-    np.int32,
-  )
+  places = max(lengths, default=0) + 2
+  shape = len(sentences), places, max_characters_per_token
+  ids = np.full(shape, _PADDING, np.int32)
 
   def spell(row: int, place: int, middle: Sequence[int]) -> None:
     spelt = [_BEGIN_WORD, *middle, _END_WORD]
@@ -284,10 +258,7 @@ def vectors(
 ) -> Iterator[tuple[list[int], np.ndarray]]:
   """Yields the vectors of some texts at a time, the longest first.
 
-  Args:
-    elmo: as `load` gives it.
-    texts: U utterances.
-    batch_size: how many run together; fewer where they are very long.
+  Fewer than `batch_size` run together where they are very long.
 
   Yields:
     Indices of n texts, and the mean of each one's words over all layers:
@@ -302,9 +273,8 @@ def vectors(
     )
     # Two more words: the marks of begin and end.
     more = np.subtract((batch.rows, batch.length + 2), ids.shape[:2])
-    ids = np.pad(
-      ids, ((0, more[0]), (0, more[1]), (0, 0)), constant_values=_PADDING
-    )
+    more_ids = (0, more[0]), (0, more[1]), (0, 0)
+    ids = np.pad(ids, more_ids, constant_values=_PADDING)
     return _mean(elmo.model, elmo.params, ids, np.pad(lengths, (0, more[0])))
 
   return batching.vectors(
@@ -325,8 +295,7 @@ def _mean(
   lengths_B: jax.Array,
 ) -> jax.Array:
   """Means over layers and words: float32 [B, 2 P]."""
-  layers = model.apply({"params": params}, characters_BxTxC, lengths_B)[
-    "hidden_states"
-  ]
+  outputs = model.apply({"params": params}, characters_BxTxC, lengths_B)
+  layers = outputs["hidden_states"]
   total_BxH = sum(layer_BxTxH.sum(axis=1) for layer_BxTxH in layers)
   return total_BxH / (len(layers) * jnp.maximum(lengths_B, 1)[:, None])

@@ -30,16 +30,10 @@ class Config:
   Attributes:
     max_characters_per_token: C, with the marks of begin and end of the word.
     filters: (width, number) of each convolution over characters.
-    activation: 'relu' or 'tanh', after the pooled convolutions.
-    embedding_dim: D.
-    n_highway: number of highway layers.
-    dim: K.
-    projection_dim: P.
-    n_layers: number of LSTM layers of each direction.
+    embedding_dim, dim, projection_dim: D, K and P.
     use_skip_connections: add a layer's input to its output, from the second
       layer on.
-    cell_clip: bound of the cells' values; None for none.
-    proj_clip: bound of the projections' values; None for none.
+    cell_clip, proj_clip: bounds of the cells and of the projections.
   """
 
   max_characters_per_token: int
@@ -56,30 +50,22 @@ class Config:
 
 
 def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
-  return (
-    f"a whole number, at least {least}",
-    lambda x: type(x) is int and x >= least,
-  )
-
-
-def _is_bound(value: Any) -> bool:
-  return value is None or (type(value) in (int, float) and value > 0)
+  what = f"a whole number, at least {least}"
+  return what, lambda x: type(x) is int and x >= least
 
 
 def _are_filters(value: Any) -> bool:
-  return (
-    isinstance(value, list)
-    and value != []
-    and all(
-      isinstance(pair, list)
-      and [type(x) for x in pair] == [int, int]
-      and min(pair) >= 1
-      for pair in value
-    )
-  )
+  def is_filter(pair):
+    is_pair = isinstance(pair, list) and [type(x) for x in pair] == [int, int]
+    return is_pair and min(pair) >= 1
+
+  return isinstance(value, list) and value != [] and all(map(is_filter, value))
 
 
-_BOUND = "a positive number or null", _is_bound
+_BOUND = (
+  "a positive number or null",
+  lambda x: x is None or (type(x) in (int, float) and x > 0),
+)
 # What each option must be.
 _OPTIONS = {
   # 261 in training; for use, bilm-tf has one more set, its id for no word.
@@ -99,33 +85,25 @@ _OPTIONS = {
 
 
 def find(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
-  """The options and the weights in a folder.
-
-  Raises:
-    UserError: a file is missing, or there are two of a kind.
-  """
+  """The options and the weights in a folder, one file each."""
   folder = pathlib.Path(path)
   if not folder.is_dir():
     raise UserError(f"{folder}: no such folder; make it and {_ORIGIN}")
 
   def only(pattern: str) -> pathlib.Path:
     found = sorted(folder.glob(pattern))
+    if len(found) == 1:
+      return found[0]
     if not found:
       raise UserError(f"{folder}: no {pattern} in it; {_ORIGIN}")
-    if len(found) > 1:
-      names = ", ".join(path.name for path in found)
-      raise UserError(f"{folder}: {names}: keep one {pattern} in it")
-    return found[0]
+    names = ", ".join(path.name for path in found)
+    raise UserError(f"{folder}: {names}: keep one {pattern} in it")
 
   return only("*options*.json"), only("*weights*.hdf5")
 
 
 def read_options(path: pathlib.Path) -> Config:
-  """Reads what shapes the network; the rest belongs to its training.
-
-  Raises:
-    UserError: not JSON, or an option is missing or makes no sense.
-  """
+  """Reads what shapes the network; the rest belongs to its training."""
   try:
     options = json.loads(path.read_bytes())
   except ValueError as error:  # Of JSON, or of its encoding.
@@ -155,15 +133,7 @@ def read_options(path: pathlib.Path) -> Config:
 def read_weights(
   path: pathlib.Path, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, jax.Array]:
-  """Reads the data sets of an HDF5 file, as float32.
-
-  Args:
-    path: of the file.
-    shapes: of all that have to be in it, by name.
-
-  Raises:
-    UserError: the file is damaged, or holds others.
-  """
+  """Reads the data sets of an HDF5 file: those of `shapes`, as float32."""
   found = {}
 
   def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:

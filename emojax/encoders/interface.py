@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax.audio.settings import SAMPLE_RATE
+from emojax.encoders import transformer_config
 from emojax.errors import UserError
 from emojax.runtime import files
 from emojax.weights import checkpoints, hub
@@ -81,8 +82,8 @@ class Encoder(abc.ABC):
   def preprocess(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """What the module reads, of audio with full scale at 1.
 
-    Here: each clip with zero mean and unit variance. On the device, so that
-    clips that were augmented are normalised last.
+    Here each clip with zero mean and unit variance, as the preprocessors of
+    published encoders do; on the device, so that it comes after augmentation.
     """
     return normalise(audio_BxS, lengths_B)
 
@@ -125,9 +126,7 @@ class Source(NamedTuple):
   """Where an encoder and its weights come from.
 
   Attributes:
-    id: identifies it, such as `log_mel` or `hubert-base-ls960`.
-    label: for people.
-    encoder: the encoder.
+    id, label: such as `hubert-base-ls960`; the label is for people.
     checkpoint: a folder or a hub id; '' where weights are drawn at random.
     revision: commit of the hub's repository; '' where there is none.
   """
@@ -150,11 +149,12 @@ _KINDS: dict[str, type[Encoder]] = {}
 def register(name: str, encoder: Encoder, label: str) -> None:
   """Adds an encoder with random weights, for `config.model.encoder`.
 
-  A config file is the place for it; see `docs/adding.md`. What was registered
-  from outside under this name before is replaced.
+  A config file is the place for it; see `docs/adding.md`. Checkpoints and
+  trained systems know its class from then on. What was registered from outside
+  under this name before is replaced.
 
-  Its class is then known to checkpoints and trained systems, too. The label is
-  for people.
+  Raises:
+    ValueError: an encoder of the house has this name.
   """
   known = _SOURCES.get(name)
   if known and type(known.encoder).__module__.startswith("emojax."):
@@ -183,12 +183,8 @@ def find(name: str, revision: str = "") -> Source:
     return _SOURCES[name]
   folder = hub.folder(name, revision or None, _CONFIGS)
   fields = checkpoints.read_config(folder)
-  kind = fields.get("model_type")
-  if kind not in _KINDS:
-    raise UserError(
-      f"{folder / 'config.json'}: model_type {kind!r} is no speech encoder "
-      f"that emojax has; it has {', '.join(_KINDS)}"
-    )
+  source = str(folder / "config.json")
+  kind = transformer_config.family(fields, source, "speech", _KINDS)
   encoder = _KINDS[kind].read(folder, fields)
   if encoder.sample_rate != SAMPLE_RATE:
     raise UserError(
@@ -216,10 +212,7 @@ def from_json(fields: Mapping[str, Any]) -> Encoder:
 
 
 def normalise(audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
-  """Gives each clip zero mean and unit variance, and zeros after its end.
-
-  As the preprocessors of published speech encoders do.
-  """
+  """Each clip with zero mean and unit variance, and zeros after its end."""
   mask_BxS = jnp.arange(audio_BxS.shape[1])[None] < lengths_B[:, None]
   count_Bx1 = jnp.maximum(lengths_B, 1)[:, None].astype(jnp.float32)
 

@@ -23,11 +23,7 @@ _RANGE = 16.0  # Below the loudest, in natural logarithms of power: 70 dB.
 
 @dataclasses.dataclass(frozen=True)
 class LogMel(Encoder):
-  """A CNN on log-mel spectrograms.
-
-  Attributes:
-    channels: of each block; a frame of the output is 20 ms times 2 for each.
-  """
+  """A CNN on log-mel spectrograms; each block of channels halves the frames."""
 
   channels: tuple[int, ...] = (128, 128, 128)
   kinds = ("log_mel",)
@@ -54,10 +50,6 @@ class LogMelEncoder(nn.Module):
 
   The bands are the channels of the first block, so that a filter knows which
   bands it hears. The kernels are 5 frames long and their stride is 2.
-
-  Attributes:
-    channels: see `LogMel`.
-    dtype: type of the computation; parameters are float32.
   """
 
   channels: tuple[int, ...]
@@ -65,10 +57,7 @@ class LogMelEncoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self,
-    audio_BxS: jax.Array,
-    lengths_B: jax.Array,
-    train: bool = False,
+    self, audio_BxS: jax.Array, lengths_B: jax.Array, train: bool = False
   ) -> dict[str, Any]:
     """See `Encoder.module`; nothing is random in it."""
     del train
@@ -107,9 +96,8 @@ def _standardise(x_BxTxM: jax.Array, mask_BxT: jax.Array) -> jax.Array:
   """
   mask_BxTx1 = mask_BxT[..., None]
   # What is inaudible beside the loudest is not to take up the variance.
-  loudest_Bx1x1 = jnp.where(mask_BxTx1, x_BxTxM, -jnp.inf).max(
-    (1, 2), keepdims=True
-  )
+  audible_BxTxM = jnp.where(mask_BxTx1, x_BxTxM, -jnp.inf)
+  loudest_Bx1x1 = audible_BxTxM.max((1, 2), keepdims=True)
   x_BxTxM = jnp.maximum(x_BxTxM, loudest_Bx1x1 - _RANGE)
   count_Bx1x1 = jnp.maximum(mask_BxTx1.sum((1, 2), keepdims=True), 1)
   count_Bx1x1 = count_Bx1x1.astype(jnp.float32) * x_BxTxM.shape[-1]

@@ -19,8 +19,7 @@ def spans(
 
   Args:
     key: randomness.
-    lengths_B: length of each sequence; no span leaves it.
-    size: length of the longest, T.
+    lengths_B: of the sequences, of at most `size` = T; no span leaves its own.
     probability: share of the positions that would be hidden without overlaps.
     width: positions in a span.
     min_spans: spans that every sequence gets, if they fit.

@@ -1,4 +1,4 @@
-"""Pretrained speech encoders: loading, preprocessing, transcription.
+"""The wav2vec 2.0 family: loading, preprocessing, transcription.
 
 encoder = speech.load("microsoft/wavlm-base-plus")  # Or a local folder.
 audio_BxS, lengths_B = encoder.preprocess(clips, 16_000)
@@ -8,7 +8,7 @@ outputs = encoder.model.apply({"params": encoder.params}, audio_BxS, lengths_B)
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from emojax.encoders.speech_config import SpeechConfig
+from emojax.encoders.interface import Encoder
+from emojax.encoders.speech_config import FAMILIES, SpeechConfig
 from emojax.encoders.speech_model import CTC, SpeechEncoder
 from emojax.errors import UserError
 from emojax.weights import checkpoints, hub
@@ -25,17 +26,10 @@ _log = logging.getLogger(__name__)
 
 # Parts of a checkpoint that only its pretraining or its fine-tuning needs.
 _HEADS = (
-  r"lm_head\.",
-  r"quantizer\.",
-  r"project_hid\.",
-  r"project_q\.",
-  r"projector\.",
-  r"classifier\.",
-  r"layer_weights$",
-  r"tdnn\.",
+  r"(lm_head|quantizer|project_hid|project_q|projector|classifier)\.",
+  r"(tdnn|objective)\.",
+  r"(layer_weights|masked_spec_embed)$",
   r"feature_extractor\.(weight|bias)$",  # The x-vector's, which has no prefix.
-  r"objective\.",
-  r"masked_spec_embed$",
 )
 
 
@@ -44,7 +38,6 @@ class Preprocessor:
   """What a checkpoint expects of its input: `preprocessor_config.json`.
 
   Attributes:
-    sampling_rate: samples a second.
     do_normalize: whether each clip gets zero mean and unit variance.
     return_attention_mask: whether the encoder hides the padding.
     min_samples: the shortest clip of which the encoder makes a frame.
@@ -81,12 +74,7 @@ class Preprocessor:
     sample_rate: int,
     num_samples: int | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes a batch.
-
-    Args:
-      clips: B recordings, each [S] of any length.
-      sample_rate: samples a second of all of them.
-      num_samples: length of the batch; None: that of the longest clip.
+    """Makes a batch of clips [S], as long as the longest or `num_samples`.
 
     Returns:
       audio_BxS, float32, zeros after the end of a clip, and lengths_B, int32.
@@ -115,40 +103,35 @@ class Preprocessor:
     return audio_BxS, lengths_B
 
   def _check(self, index: int, clip: np.ndarray, longest: int) -> None:
+    samples, fault = clip.shape[-1], ""
     if clip.ndim != 1:
-      raise UserError(
-        f"clip {index} has the shape {clip.shape}: give one channel, [S]"
+      fault = f"the shape {clip.shape}: give one channel, [S]"
+    elif samples < self.min_samples:
+      fault = (
+        f"{samples} samples, less than the {self.min_samples} of one frame; "
+        "leave it out or pad it"
       )
-    if len(clip) < self.min_samples:
-      raise UserError(
-        f"clip {index} has {len(clip)} samples, less than the "
-        f"{self.min_samples} of one frame; leave it out or pad it"
-      )
-    if len(clip) > longest:
-      raise UserError(
-        f"clip {index} has {len(clip)} samples, more than the batch's {longest}"
-      )
-    if not np.isfinite(clip).all():
-      raise UserError(f"clip {index} has samples that are NaN or infinite")
+    elif samples > longest:
+      fault = f"{samples} samples, more than the batch's {longest}"
+    elif not np.isfinite(clip).all():
+      fault = "samples that are NaN or infinite"
+    if fault:
+      raise UserError(f"clip {index} has {fault}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-  """A speech encoder with its weights.
+  """A speech encoder with its float32 weights.
 
   Attributes:
-    config: the architecture.
     model: a `SpeechEncoder`, or a `CTC`.
-    params: its parameters, float32.
     preprocess: makes batches as the encoder expects them.
-    revision: commit of the hub's repository; '' for a local folder.
   """
 
   config: SpeechConfig
   model: nn.Module
   params: Any
   preprocess: Preprocessor
-  revision: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,13 +171,8 @@ def load(
   folder, config, preprocess = _open(name, revision)
   model = SpeechEncoder(config, preprocess.return_attention_mask, dtype, remat)
   tensors = checkpoints.open_tensors(folder)
-  return Pretrained(
-    config,
-    model,
-    _encoder_params(model, tensors, folder),
-    preprocess,
-    hub.revision_of(folder),
-  )
+  params = _encoder_params(model, tensors, folder)
+  return Pretrained(config, model, params, preprocess)
 
 
 def load_ctc(
@@ -219,21 +197,13 @@ def load_ctc(
     raise UserError(f"{folder}: no vocab.json, which the transcript needs")
   arguments = (config, preprocess.return_attention_mask, dtype)
   encoder, model = SpeechEncoder(*arguments), CTC(*arguments)
-  head = {"lm_head": _shapes(model, config)["lm_head"]}
-  params = {
-    config.model_type: _encoder_params(encoder, tensors, folder),
-    **checkpoints.load_params(
-      tensors, head, source=str(folder), ignored=(r"(?!lm_head\.)",)
-    ),
-  }
-  return Transcriber(
-    config,
-    model,
-    params,
-    preprocess,
-    hub.revision_of(folder),
-    Wav2Vec2CTCTokenizer.from_pretrained(folder),
+  head = {"lm_head": _shapes(model)["lm_head"]}
+  params = checkpoints.load_params(
+    tensors, head, source=str(folder), ignored=(r"(?!lm_head\.)",)
   )
+  params[config.model_type] = _encoder_params(encoder, tensors, folder)
+  tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
+  return Transcriber(config, model, params, preprocess, tokenizer)
 
 
 def _open(name, revision):
@@ -243,24 +213,118 @@ def _open(name, revision):
   return folder, config, Preprocessor.read(folder, config)
 
 
-def _shapes(model: nn.Module, config: SpeechConfig):
-  audio_BxS = jax.ShapeDtypeStruct((1, config.min_samples), jnp.float32)
+def _shapes(model: nn.Module):
+  audio_BxS = np.zeros((1, model.config.min_samples), np.float32)
   return jax.eval_shape(model.init, jax.random.key(0), audio_BxS)["params"]
 
 
 def _encoder_params(model: SpeechEncoder, tensors, folder: pathlib.Path):
-  config = model.config
-  shapes = dict(_shapes(model, config))
+  shapes = dict(_shapes(model))
+  prefix = f"{model.config.model_type}."
   drawn = {}
-  prefix = f"{config.model_type}."
-  embedding = "masked_spec_embed"
-  names = {embedding, prefix + embedding}
-  if embedding in shapes and not any(name in tensors for name in names):
+  name = "masked_spec_embed"
+  if name in shapes and not {name, prefix + name} & tensors.keys():
     # Facebook's fine-tuned wav2vec 2.0 models lack it; only training needs it.
-    shape = shapes.pop(embedding)
-    drawn[embedding] = jax.random.uniform(jax.random.key(0), shape.shape)
-    _log.info("%s has no %s: drawn at random", folder, embedding)
+    shape = shapes.pop(name).shape
+    drawn[name] = jax.random.uniform(jax.random.key(0), shape)
+    _log.info("%s has no %s: drawn at random", folder, name)
   loaded = checkpoints.load_params(
     tensors, shapes, source=str(folder), prefix=prefix, ignored=_HEADS
   )
   return {**loaded, **drawn}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wav2Vec2(Encoder):
+  """wav2vec 2.0, HuBERT or WavLM behind the interface of all encoders."""
+
+  config: SpeechConfig
+  do_normalize: bool = True
+  sample_rate: int = 16_000
+  kinds = FAMILIES
+  masks = True
+  training_only = ("masked_spec_embed",)
+
+  @property
+  def kind(self) -> str:
+    return self.config.model_type
+
+  @property
+  def num_layers(self) -> int:
+    return self.config.num_hidden_layers
+
+  def module(self, dtype: Any, remat: bool = False) -> nn.Module:
+    # Padding is hidden also from the base models, which were trained without
+    # a mask: so a clip's result is that of the clip alone, without padding.
+    return SpeechEncoder(self.config, True, dtype, remat)
+
+  def num_frames(self, num_samples):
+    return self.config.num_frames(num_samples)
+
+  @property
+  def samples_per_frame(self) -> int:
+    return self.config.samples_per_frame
+
+  @property
+  def min_samples(self) -> int:
+    return self.config.min_samples
+
+  def layer_of(self, path: tuple[str, ...]) -> int | None:
+    if path[0] != "encoder" or not path[1].startswith("layers_"):
+      return None
+    return int(path[1].removeprefix("layers_"))
+
+  def preprocess(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    clips = audio_BxS, lengths_B
+    return super().preprocess(*clips) if self.do_normalize else audio_BxS
+
+  def masked(self, time_share: float, channel_share: float) -> Self:
+    return self._with(
+      apply_spec_augment=True,
+      mask_time_prob=time_share,
+      mask_feature_prob=channel_share,
+    )
+
+  def without_dropout(self) -> Self:
+    names = [field.name for field in dataclasses.fields(self.config)]
+    rates = [name for name in names if name.endswith("_dropout")]
+    return self._with(**dict.fromkeys([*rates, "layerdrop"], 0.0))
+
+  @classmethod
+  def read(cls, folder: pathlib.Path, fields: Mapping[str, Any]) -> Self:
+    config = SpeechConfig.from_json(fields, str(folder / "config.json"))
+    preprocess = Preprocessor.read(folder, config)
+    return cls(config, preprocess.do_normalize, preprocess.sampling_rate)
+
+  def load(self, folder: pathlib.Path) -> Any:
+    return load(str(folder)).params
+
+  @classmethod
+  def from_json(cls, fields: Mapping[str, Any]) -> Self:
+    config = SpeechConfig.from_json(fields["config"], "encoder")
+    return cls(**{**fields, "config": config})
+
+  def _with(self, **changes) -> Self:
+    config = dataclasses.replace(self.config, **changes)
+    return dataclasses.replace(self, config=config)
+
+
+# One that trains from scratch on two cores: few and narrow layers, 20 ms a
+# frame, ReLU instead of GELU.
+SMALL = Wav2Vec2(
+  SpeechConfig(
+    hidden_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=192,
+    feat_extract_norm="group",
+    feat_extract_activation="relu",
+    conv_dim=(32, 64, 64, 96),
+    conv_kernel=(20, 8, 8, 4),
+    conv_stride=(10, 4, 4, 2),
+    conv_bias=True,
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+    layerdrop=0.0,
+  )
+)

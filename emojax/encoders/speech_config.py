@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from emojax.encoders.layers import ACTIVATIONS
+from emojax.encoders import transformer_config
 from emojax.errors import UserError
 from emojax.weights import checkpoints
 
@@ -71,12 +71,7 @@ class SpeechConfig:
     Raises:
       UserError: another architecture, or a part of it that is not here.
     """
-    family = fields.get("model_type")
-    if family not in FAMILIES:
-      raise UserError(
-        f"{source}: model_type {family!r} is no speech encoder that emojax "
-        f"has; it has {', '.join(FAMILIES)}"
-      )
+    family = transformer_config.family(fields, source, "speech", FAMILIES)
     for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
       if fields.get(name):
         raise UserError(
@@ -87,48 +82,23 @@ class SpeechConfig:
     if family != "hubert":
       values["feat_proj_layer_norm"] = True  # Only HuBERT has the choice.
     config = cls(**values)
-    config._check(source)
+    convolutions = config.conv_dim, config.conv_stride, config.conv_kernel
+    if len(set(map(len, convolutions))) > 1:
+      raise UserError(
+        f"{source}: conv_dim, conv_stride and conv_kernel differ in length; is "
+        "this file damaged?"
+      )
+    if config.feat_extract_norm not in ("group", "layer"):
+      raise UserError(
+        f"{source}: feat_extract_norm = {config.feat_extract_norm!r} is not "
+        "group or layer; is this file damaged?"
+      )
+    activations = "hidden_act", "feat_extract_activation"
+    transformer_config.check(config, source, *activations)
     return config
 
-  def _check(self, source: str) -> None:
-    def require(holds: bool, what: str) -> None:
-      if not holds:
-        raise UserError(f"{source}: {what}; is this file damaged?")
-
-    convolutions = {
-      len(self.conv_dim),
-      len(self.conv_stride),
-      len(self.conv_kernel),
-    }
-    require(
-      len(convolutions) == 1,
-      "conv_dim, conv_stride and conv_kernel differ in length",
-    )
-    require(
-      self.hidden_size % self.num_attention_heads == 0,
-      f"hidden_size = {self.hidden_size} is no multiple of "
-      f"num_attention_heads = {self.num_attention_heads}",
-    )
-    require(
-      self.feat_extract_norm in ("group", "layer"),
-      f"feat_extract_norm = {self.feat_extract_norm!r} is not group or layer",
-    )
-    for name in ("hidden_act", "feat_extract_activation"):
-      value = getattr(self, name)
-      require(
-        value in ACTIVATIONS,
-        f"{name} = {value!r} is none of {', '.join(ACTIVATIONS)}",
-      )
-
   def num_frames(self, num_samples):
-    """Counts the frames of a recording: those that it fills entirely.
-
-    Args:
-      num_samples: a number, or an integer array of any shape.
-
-    Returns:
-      The same type; 0 where there are too few samples for one frame.
-    """
+    """Counts the frames that a recording fills entirely; arrays, too."""
     for width, stride in zip(self.conv_kernel, self.conv_stride, strict=True):
       num_samples = (num_samples - width) // stride + 1
     return num_samples * (num_samples > 0)
@@ -137,9 +107,8 @@ class SpeechConfig:
   def min_samples(self) -> int:
     """The samples that the first frame sees: 400, which is 25 ms."""
     samples = 1
-    for width, stride in zip(
-      reversed(self.conv_kernel), reversed(self.conv_stride), strict=True
-    ):
+    layers = [*zip(self.conv_kernel, self.conv_stride, strict=True)]
+    for width, stride in reversed(layers):
       samples = (samples - 1) * stride + width
     return samples
 

@@ -14,8 +14,11 @@ from flax import linen as nn
 from emojax.encoders import span_masking
 from emojax.encoders.layers import dense, dropout
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.encoders.speech_features import FeatureEncoder, FeatureProjection
-from emojax.encoders.speech_transformer import Transformer
+from emojax.encoders.speech_parts import (
+  FeatureEncoder,
+  FeatureProjection,
+  Transformer,
+)
 
 
 class SpeechEncoder(nn.Module):
@@ -48,13 +51,11 @@ class SpeechEncoder(nn.Module):
       audio_BxS: samples as the checkpoint's preprocessor gives them, zeros
         after the end of a clip.
       lengths_B: samples of each clip; None: all are S long.
-      train: whether dropout, layer drop and the masking of spans are active;
-        they draw from the rng 'dropout'.
+      train: whether dropout, layer drop and the masking of spans are active.
 
     Returns:
-      `last_hidden_state` [B, T, D]; `hidden_states`, the input of the first
-      layer and the output of each, as a tuple of [B, T, D]; and `mask` [B, T],
-      true for the frames of the clip itself.
+      See `Encoder.module`; `hidden_states` are the input of the first layer
+      and the output of each.
     """
     config, dtype = self.config, self.dtype
     batch, samples = audio_BxS.shape
@@ -91,7 +92,7 @@ class SpeechEncoder(nn.Module):
       return x_BxTxD
     batch, frames, size = x_BxTxD.shape
     if config.mask_time_prob > 0:
-      hidden = span_masking.spans(
+      hidden_BxT = span_masking.spans(
         self.make_rng("dropout"),
         frames_B if self.masked else jnp.full(batch, frames),
         frames,
@@ -99,11 +100,10 @@ class SpeechEncoder(nn.Module):
         config.mask_time_length,
         config.mask_time_min_masks,
       )
-      x_BxTxD = jnp.where(
-        hidden[..., None], embedding.astype(self.dtype)[None, None], x_BxTxD
-      )
+      embedding_1x1xD = embedding.astype(self.dtype)[None, None]
+      x_BxTxD = jnp.where(hidden_BxT[..., None], embedding_1x1xD, x_BxTxD)
     if config.mask_feature_prob > 0:
-      hidden = span_masking.spans(
+      hidden_BxD = span_masking.spans(
         self.make_rng("dropout"),
         jnp.full(batch, size),
         size,
@@ -111,7 +111,7 @@ class SpeechEncoder(nn.Module):
         config.mask_feature_length,
         config.mask_feature_min_masks,
       )
-      x_BxTxD = jnp.where(hidden[:, None], 0, x_BxTxD)
+      x_BxTxD = jnp.where(hidden_BxD[:, None], 0, x_BxTxD)
     return x_BxTxD
 
 

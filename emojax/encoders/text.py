@@ -13,7 +13,7 @@ import functools
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import numpy as np
 import tokenizers
 from flax import linen as nn
 
-from emojax.encoders import batching
+from emojax.encoders import batching, transformer_config
 from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.errors import UserError
 from emojax.kernels.attention import attend
@@ -31,12 +31,8 @@ _FAMILIES = ("bert", "roberta")
 _TOKENS_TOGETHER = 16_384  # In a batch, padding included.
 # Parts that only the pretraining or a fine-tuned task needs.
 _HEADS = (
-  r"^pooler\.",
-  r"^cls\.",
-  r"^lm_head\.",
-  r"^classifier\.",
-  r"^qa_outputs\.",
-  r"^embeddings\.position_ids$",
+  r"(pooler|cls|lm_head|classifier|qa_outputs)\.",
+  r"embeddings\.position_ids$",
 )
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _LOG = logging.getLogger(__name__)
@@ -67,12 +63,7 @@ class TextConfig:
     Raises:
       UserError: another architecture, or a part of it that is not here.
     """
-    family = fields.get("model_type")
-    if family not in _FAMILIES:
-      raise UserError(
-        f"{source}: model_type {family!r} is no text encoder that emojax has; "
-        f"it has {', '.join(_FAMILIES)}"
-      )
+    family = transformer_config.family(fields, source, "text", _FAMILIES)
     positions = fields.get("position_embedding_type", "absolute")
     if positions != "absolute" or fields.get("is_decoder"):
       raise UserError(
@@ -83,16 +74,7 @@ class TextConfig:
     values = defaults if family == "roberta" else {}
     values |= checkpoints.known_fields(cls, fields, source)
     config = cls(**values)
-    if config.hidden_size % config.num_attention_heads:
-      raise UserError(
-        f"{source}: hidden_size = {config.hidden_size} is no multiple of "
-        f"num_attention_heads = {config.num_attention_heads}"
-      )
-    if config.hidden_act not in ACTIVATIONS:
-      raise UserError(
-        f"{source}: hidden_act = {config.hidden_act!r} is none of "
-        f"{', '.join(ACTIVATIONS)}"
-      )
+    transformer_config.check(config, source, "hidden_act")
     return config
 
   @property
@@ -107,29 +89,21 @@ class TextConfig:
 
 
 class TextEncoder(nn.Module):
-  """A transformer encoder over tokens.
-
-  Attributes:
-    config: the architecture.
-    dtype: type of the computation; parameters are float32.
-  """
+  """A transformer encoder over tokens; parameters are float32."""
 
   config: TextConfig
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
-    self,
-    tokens_BxT: jax.Array,
-    lengths_B: jax.Array,
-    train: bool = False,
+    self, tokens_BxT: jax.Array, lengths_B: jax.Array, train: bool = False
   ) -> dict[str, Any]:
     """Encodes texts of one segment.
 
     Args:
       tokens_BxT: ids of the checkpoint's tokenizer, anything after the end.
       lengths_B: tokens of each text.
-      train: whether dropout is active; it draws from the rng 'dropout'.
+      train: whether dropout is active, by the rng 'dropout'.
 
     Returns:
       `last_hidden_state` [B, T, D]; `hidden_states`, the embedding and the
@@ -177,48 +151,37 @@ class _Layer(nn.Module):
   def __call__(self, x_BxTxD, mask_BxT, train):
     config = self.config
     heads = (*x_BxTxD.shape[:2], config.num_attention_heads, -1)
-    query, key, value = (
-      self._dense(config.hidden_size, f"attention.self.{name}")(x_BxTxD)
-      for name in ("query", "key", "value")
-    )
+
+    def project(name):
+      name = f"attention.self.{name}"
+      return dense(config.hidden_size, self.dtype, name)(x_BxTxD).reshape(heads)
+
     rate = config.attention_probs_dropout_prob
     y_BxTxHxK = attend(
-      query.reshape(heads),
-      key.reshape(heads),
-      value.reshape(heads),
+      project("query"),
+      project("key"),
+      project("value"),
       mask_BxT,
       dropout_rate=rate,
       dropout_key=self.make_rng("dropout") if train and rate > 0 else None,
     )
     y_BxTxD = y_BxTxHxK.reshape(x_BxTxD.shape)
     x_BxTxD = self._add("attention.output", y_BxTxD, x_BxTxD, train)
-    y_BxTxE = self._dense(config.intermediate_size, "intermediate.dense")(
-      x_BxTxD
-    )
-    y_BxTxE = ACTIVATIONS[config.hidden_act](y_BxTxE)
+    widen = dense(config.intermediate_size, self.dtype, "intermediate.dense")
+    y_BxTxE = ACTIVATIONS[config.hidden_act](widen(x_BxTxD))
     return self._add("output", y_BxTxE, x_BxTxD, train)
 
   def _add(self, name, y_BxTxE, x_BxTxD, train):
     """Back to the width of the model, added to the input and normalised."""
-    y = self._dense(self.config.hidden_size, f"{name}.dense")(y_BxTxE)
-    y = dropout(self.config.hidden_dropout_prob, train)(y)
-    epsilon = self.config.layer_norm_eps
-    return layer_norm(epsilon, self.dtype, f"{name}.LayerNorm")(x_BxTxD + y)
-
-  def _dense(self, features, name):
-    return dense(features, self.dtype, name)
+    config = self.config
+    y = dense(config.hidden_size, self.dtype, f"{name}.dense")(y_BxTxE)
+    y = dropout(config.hidden_dropout_prob, train)(y)
+    norm = layer_norm(config.layer_norm_eps, self.dtype, f"{name}.LayerNorm")
+    return norm(x_BxTxD + y)
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-  """A text encoder with its weights.
-
-  Attributes:
-    config: the architecture.
-    model: a `TextEncoder`.
-    params: its parameters, float32.
-    tokenizer: ids of texts, with one mark of begin and one of end.
-  """
+class Pretrained(NamedTuple):
+  """A text encoder with its float32 weights; ids of texts with both marks."""
 
   config: TextConfig
   model: TextEncoder
@@ -244,15 +207,11 @@ def load(
   fields = checkpoints.read_config(folder)
   config = TextConfig.from_json(fields, str(folder / "config.json"))
   model = TextEncoder(config, dtype)
-  shapes = jax.eval_shape(
-    model.init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, 2), jnp.int32),
-    jax.ShapeDtypeStruct((1,), jnp.int32),
-  )["params"]
+  one_text = np.zeros((1, 2), np.int32), np.zeros(1, np.int32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), *one_text)
   params = checkpoints.load_params(
     checkpoints.open_tensors(folder),
-    shapes,
+    shapes["params"],
     source=str(folder),
     prefix=f"{config.model_type}.",
     ignored=_HEADS,
@@ -290,12 +249,7 @@ def vectors(
   """Yields the vectors of some texts at a time, the longest first.
 
   A text longer than the model's positions is cut, and the number of those is
-  logged.
-
-  Args:
-    encoder: as `load` gives it.
-    texts: U texts.
-    batch_size: how many run together; fewer where they are very long.
+  logged. Fewer than `batch_size` run together where they are very long.
 
   Yields:
     Indices of n texts, and the mean of each one's last hidden states: float32

@@ -1,9 +1,9 @@
 """Domain adversarial network for emotion recognition in conversations.
 
 Source: Lian et al. 2020, "Domain adversarial learning for emotion
-recognition", Fig. 1.
+recognition", Fig. 1 and section 2.
 
-N utterances, K hidden units, C emotions, S speakers.
+N utterances, D features, K hidden units, M modalities, C emotions, S speakers.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emojax.models import classifiers, fusion, sa_gru
+from emojax import ops
+from emojax.models import sa_gru
 
 
 class Dann(nn.Module):
   """AT-Fusion, SA-GRU, and the emotion and domain classifiers.
 
   Attributes:
-    num_emotions: C.
-    num_speakers: S, the domains.
     hidden: K, the width of every representation; even, `num_heads` divides it.
     num_heads, scale_attention: see `sa_gru.SelfAttention`.
     dropout: rate on the fused and on the contextual representation; the
@@ -52,38 +51,148 @@ class Dann(nn.Module):
 
     Args:
       features: `audio` [N, Da] and `text` [N, Dt], or one of them.
-      packing: the conversations. An utterance that is in none has finite,
-        meaningless outputs.
+      packing: the conversations; the outputs of an utterance that is in none
+        are finite and mean nothing.
       reversal_scale: lambda of Eq. (5).
-      train: use dropout.
 
     Returns:
-      float32 emotion logits [N, C], and the intermediate results:
-      `fusion_weights` [N, M], `fused` [N, K], `representation` [N, K], and
-      `domain_logits` [N, S] where there is a domain classifier.
+      float32 emotion logits [N, C]; and `fusion_weights` [N, M], `fused` and
+      `representation` [N, K], and `domain_logits` [N, S] if there are any.
     """
-    out = {}
-    fused, out["fusion_weights"] = fusion.AttentionFusion(
-      self.hidden, self.dtype, name="fusion"
-    )(features)
-    out["fused"] = fused
-    fused = nn.Dropout(self.dropout, deterministic=not train)(fused)
+    fuse = AttentionFusion(self.hidden, self.dtype, name="fusion")
+    fused_NxK, weights_NxM = fuse(features)
+    out = {"fusion_weights": weights_NxM, "fused": fused_NxK}
+    fused_NxK = nn.Dropout(self.dropout, deterministic=not train)(fused_NxK)
     representation = sa_gru.SaGru(
       self.hidden,
       self.num_heads,
       self.scale_attention,
       self.dtype,
       name="context",
-    )(fused, packing)
+    )(fused_NxK, packing)
     out["representation"] = representation
-    representation = nn.Dropout(self.dropout, deterministic=not train)(
-      representation
-    )
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    representation = drop(representation)
     if self.domain_classifier:
-      out["domain_logits"] = classifiers.DomainClassifier(
+      out["domain_logits"] = DomainClassifier(
         self.num_speakers, self.hidden, self.dtype, name="domain_classifier"
       )(representation, reversal_scale)
-    emotion_logits = classifiers.EmotionClassifier(
+    emotion_logits = EmotionClassifier(
       self.num_emotions, self.dtype, name="emotion_classifier"
     )(representation)
     return emotion_logits, out
+
+
+class AttentionFusion(nn.Module):
+  """AT-Fusion: weighs the modalities, utterance by utterance; Eqs. (1)-(3)."""
+
+  hidden: int = 100
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, features: Mapping[str, jax.Array]
+  ) -> tuple[jax.Array, jax.Array]:
+    """Fuses [N, D] of each modality; of a single one it is the projection.
+
+    Returns:
+      [N, K], and float32 weights [N, M], modalities in order of their names.
+    """
+    # Feature-major up to the end, as the wide projections give and take it.
+    projections_KxN = [
+      Projection(self.hidden, self.dtype, name=name)(features[name])
+      for name in sorted(features)
+    ]
+    if len(projections_KxN) == 1:
+      return projections_KxN[0].T, jnp.ones((projections_KxN[0].shape[1], 1))
+    score = _Score(self.hidden, self.dtype, name="attention")
+    weights_MxN = nn.softmax(
+      jnp.stack([score(u_KxN) for u_KxN in projections_KxN]), axis=0
+    )
+    fused_KxN = sum(
+      weight_N[None] * u_KxN
+      for weight_N, u_KxN in zip(weights_MxN, projections_KxN, strict=True)
+    )
+    return fused_KxN.T.astype(self.dtype), weights_MxN.T
+
+
+class Projection(nn.Module):
+  """Linear layer for wide features, feature-major: Y = W X^T + b.
+
+  W is stored [K, D], not [D, K] as in `nn.Dense`, and the result is [K, N]:
+  with the weights of many runs stacked in front, [R, K, D] is one [R K, D]
+  matrix without moving a byte, in the product, in its gradient and in the
+  optimizer.
+  """
+
+  features: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x_NxD: jax.Array) -> jax.Array:
+    kernel_KxD = self.param(
+      "kernel",
+      nn.initializers.lecun_normal(in_axis=-1, out_axis=-2),
+      (self.features, x_NxD.shape[-1]),
+    )
+    bias_K = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+    x_NxD, kernel_KxD, bias_K = nn.dtypes.promote_dtype(
+      x_NxD, kernel_KxD, bias_K, dtype=self.dtype
+    )
+    return jnp.einsum("kd,nd->kn", kernel_KxD, x_NxD) + bias_K[:, None]
+
+
+class _Score(nn.Module):
+  """w_F^T tanh(W_F u) of Eq. (2): [K, N] to float32 [N]."""
+
+  hidden: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, u_KxN):
+    kernel_HxK = self.param(
+      "kernel",
+      nn.initializers.lecun_normal(in_axis=-1, out_axis=-2),
+      (self.hidden, u_KxN.shape[0]),
+    )
+    score_H = self.param(
+      "score", nn.initializers.normal(self.hidden**-0.5), (self.hidden,)
+    )
+    u_KxN, kernel_HxK, score_H = nn.dtypes.promote_dtype(
+      u_KxN, kernel_HxK, score_H, dtype=self.dtype
+    )
+    keys_HxN = nn.tanh(kernel_HxK @ u_KxN)
+    return (score_H[:, None] * keys_HxN).sum(0).astype(jnp.float32)
+
+
+class EmotionClassifier(nn.Module):
+  """Linear: [N, K] to logits [N, C]."""
+
+  num_classes: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x_NxK: jax.Array) -> jax.Array:
+    output = nn.Dense(self.num_classes, dtype=self.dtype, name="output")
+    return output(x_NxK).astype(jnp.float32)
+
+
+class DomainClassifier(nn.Module):
+  """One hidden layer with ReLU behind a gradient reversal layer.
+
+  Section 2.3; the paper does not give the shape.
+  """
+
+  num_domains: int
+  hidden: int = 100
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x_NxK: jax.Array, reversal_scale: jax.Array | float
+  ) -> jax.Array:
+    """Returns logits [N, S]; `reversal_scale` is lambda of Eq. (5)."""
+    x_NxK = ops.gradient_reversal(x_NxK, reversal_scale)
+    x_NxK = nn.Dense(self.hidden, dtype=self.dtype, name="hidden_layer")(x_NxK)
+    output = nn.Dense(self.num_domains, dtype=self.dtype, name="output")
+    return output(nn.relu(x_NxK)).astype(jnp.float32)

@@ -24,8 +24,6 @@ class Dcnn(nn.Module):
   widths.
 
   Attributes:
-    num_classes: K.
-    widths: of the convolutions.
     hidden: D, units of the first dense layer, which the selector sees.
     dtype: of the computation; parameters are float32.
   """
@@ -67,10 +65,7 @@ class Vgg19(nn.Module):
   which the paper takes for FER2013. Its only dense layer gives the logits, so
   the features are what that layer reads, before dropout.
 
-  Attributes:
-    num_classes: K.
-    dropout: before the dense layer.
-    dtype: of the computation; parameters and statistics are float32.
+  Parameters and statistics are float32.
   """
 
   num_classes: int
@@ -118,7 +113,7 @@ def max_pool(x_BxHxWxC: jax.Array) -> jax.Array:
 def random_views(
   key: jax.Array, images_BxHxWxC: jax.Array, size: int
 ) -> jax.Array:
-  """A random square [B, size, size, C] of each image, half of them mirrored."""
+  """A random square of each image, half mirrored: [B, size, size, C]."""
   batch, height, width, channels = images_BxHxWxC.shape
   top_key, left_key, mirror_key = jax.random.split(key, 3)
   top_B = jax.random.randint(top_key, (batch,), 0, height - size + 1)
@@ -134,14 +129,14 @@ def random_views(
 
 
 def ten_views(images_BxHxWxC: jax.Array, size: int) -> jax.Array:
-  """Four corners and the centre, and those of the mirror image.
+  """Four corners and the centre, also of the mirror image, as torchvision.
 
-  As torchvision's `ten_crop`: [10, B, size, size, C].
+  Returns [10, B, size, size, C].
   """
   _, height, width, _ = images_BxHxWxC.shape
   bottom, right = height - size, width - size
-  places = ((0, 0), (0, right), (bottom, 0), (bottom, right))
-  places += ((round(bottom / 2), round(right / 2)),)
+  centre = round(bottom / 2), round(right / 2)
+  places = (0, 0), (0, right), (bottom, 0), (bottom, right), centre
   views = [
     images[:, top : top + size, left : left + size]
     for images in (images_BxHxWxC, images_BxHxWxC[:, :, ::-1])

@@ -18,14 +18,9 @@ class AttentionPooling(nn.Module):
   def __call__(
     self, x_BxTxD: jax.Array, mask_BxT: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    """Pools each sequence.
+    """Pools each sequence to float32 [B, D], with the weights [B, T].
 
-    Args:
-      x_BxTxD: states; they may hold anything where the mask is false.
-      mask_BxT: bool; a sequence without a frame is pooled to zero.
-
-    Returns:
-      float32 [B, D], and the weights, float32 [B, T].
+    States may be anything where the mask is false; no frame at all gives zero.
     """
     score = nn.Dense(1, dtype=jnp.float32, name="score")
     score_BxT = score(x_BxTxD.astype(jnp.float32))[..., 0]
@@ -42,7 +37,7 @@ class MeanPooling(nn.Module):
   def __call__(
     self, x_BxTxD: jax.Array, mask_BxT: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    """As `AttentionPooling`, with the same weight for all valid frames."""
+    """See `AttentionPooling`."""
     count_Bx1 = mask_BxT.sum(-1, keepdims=True)
     weight_BxT = mask_BxT / jnp.maximum(count_Bx1, 1).astype(jnp.float32)
     return _weighted_sum(x_BxTxD, weight_BxT, mask_BxT), weight_BxT

@@ -63,22 +63,15 @@ class BidirectionalGru(nn.Module):
 
     position_TxExB = _both_directions(packing.position_BxT)
     # Rows of the inputs and of the states are pairs (utterance, direction).
-    source = _pair(position_TxExB, 2, num_utterances, axis=1)
-    target = _invert(source.reshape(-1), 2 * num_utterances)
+    source, target = _pairs(position_TxExB, 2, num_utterances, axis=1)
     inputs = gather_rows(
-      inputs_NxExG.reshape(2 * num_utterances, -1), source.reshape(-1), target
-    ).reshape(*source.shape, -1)
+      inputs_NxExG.reshape(2 * num_utterances, -1), source, target
+    ).reshape(*position_TxExB.shape, -1)
     segment_TxExB = _both_directions(packing.segment_BxT)
-    keep_TxExB = jnp.concatenate(
-      [
-        jnp.zeros_like(segment_TxExB[:1]),
-        segment_TxExB[1:] == segment_TxExB[:-1],
-      ]
-    ).astype(jnp.float32)
+    same = segment_TxExB[1:] == segment_TxExB[:-1]
+    keep_TxExB = jnp.pad(same, ((1, 0), (0, 0), (0, 0))).astype(jnp.float32)
     states = gru(inputs, keep_TxExB, recurrent_ExHxG, recurrent_bias_ExG)
-    states = gather_rows(
-      states.reshape(-1, self.units), target, source.reshape(-1)
-    )
+    states = gather_rows(states.reshape(-1, self.units), target, source)
     return states.reshape(num_utterances, 2 * self.units)
 
 
@@ -107,20 +100,20 @@ class SelfAttention(nn.Module):
     heads = jnp.einsum("nk,kjad->njad", x_NxK, kernel).astype(jnp.float32)
 
     # Queries, keys and values go from [N, 3, A, D] to [3, A, B, T, D].
-    num_rows = 3 * self.num_heads
-    source = _pair(packing.position_BxT[None], num_rows, num_utterances, axis=0)
-    target = _invert(source.reshape(-1), num_rows * num_utterances)
+    position_1xBxT = packing.position_BxT[None]
+    source, target = _pairs(
+      position_1xBxT, 3 * self.num_heads, num_utterances, axis=0
+    )
     query, key, value = gather_rows(
-      heads.reshape(-1, width), source.reshape(-1), target
+      heads.reshape(-1, width), source, target
     ).reshape(3, self.num_heads, *packing.position_BxT.shape, width)
     if self.scale_attention:
       query /= jnp.sqrt(jnp.float32(width))
     attended = segment_attention(query, key, value, packing.segment_BxT)
 
-    source = _pair(
-      packing.position_BxT[None], self.num_heads, num_utterances, axis=0
-    ).reshape(-1)
-    target = _invert(source, self.num_heads * num_utterances)
+    source, target = _pairs(
+      position_1xBxT, self.num_heads, num_utterances, axis=0
+    )
     attended = gather_rows(attended.reshape(-1, width), target, source)
     return attended.reshape(num_utterances, hidden)
 
@@ -158,22 +151,19 @@ def _both_directions(rows_BxT):
   return jnp.stack([forward_TxB, forward_TxB[::-1]], axis=1)
 
 
-def _pair(position, count, num_utterances, axis):
-  """Numbers the rows of [N, count, ...], flattened, that each place reads.
+def _pairs(position, count, num_utterances, axis):
+  """Which row of [N, count], flattened, each place reads, and the inverse.
 
-  `position` is repeated over `axis` (which it has with size 1 or `count`);
-  padding reads row N x count, the first outside.
+  `position` is repeated over `axis` (which it has with size 1 or `count`).
+  Padding reads row N x count, the first outside; a row that nobody reads has
+  the first place outside.
   """
   shape = [1] * position.ndim
   shape[axis] = count
   pair = position * count + jnp.arange(count).reshape(shape)
-  return jnp.where(
-    position < num_utterances, pair, num_utterances * count
-  ).astype(jnp.int32)
-
-
-def _invert(source, num_rows):
-  """The place of each row in `source`; out of range where it has none."""
+  num_rows = num_utterances * count
+  pair = jnp.where(position < num_utterances, pair, num_rows)
+  source = pair.reshape(-1).astype(jnp.int32)
   places = jnp.arange(source.size, dtype=jnp.int32)
   target = jnp.full(num_rows, source.size, jnp.int32)
-  return target.at[source].set(places, mode="drop")
+  return source, target.at[source].set(places, mode="drop")

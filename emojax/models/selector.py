@@ -110,9 +110,6 @@ def select(
     order_N: a permutation of the images.
     uniform_N: in 0..1 for each image; it stays if its probability is not less.
       0.5 for all decides deterministically.
-
-  Returns:
-    Of each image, in the order of `features_NxD`.
   """
   apply = functools.partial(policy.apply, {"params": params})
   features_NxD = features_NxD[order_N]
@@ -145,13 +142,7 @@ def random_pass(
   key: jax.Array,
   is_final: bool | jax.Array,
 ) -> Selection:
-  """`select` in a random order, by chance or, at last, by decision.
-
-  Args:
-    policy, params, features_NxD: see `select`.
-    key: of order and actions.
-    is_final: those with a probability of 0.5 or more are retained.
-  """
+  """`select` in a random order: by chance, at last those of 0.5 and more."""
   order_key, action_key, _ = jax.random.split(key, 3)
   num_examples = len(features_NxD)
   uniform_N = jax.random.uniform(action_key, (num_examples,))
@@ -179,8 +170,7 @@ def with_floor(
   classes are not.
 
   Args:
-    retained_N: bool, by the policy.
-    probability_N: of being retained.
+    retained_N, probability_N: by the policy, see `Selection`.
     label_N: of `num_classes`.
     floor: the share, rounded up to whole examples.
   """
@@ -241,11 +231,8 @@ def action_values(
   removes. Half of R can be taken off both without a change in the expectation:
   that leaves R and -R (and a factor 1/2), and every example speaks.
 
-  Args:
-    reward_N: R.
-    retained_N: bool, the actions.
-    removed_credit: what R is multiplied with where the example went: -1, 0
-      for the retained ones alone, or 1 for Eq. (4) as printed.
+  R is multiplied with `removed_credit` where the example went: -1, 0 for the
+  retained ones alone, or 1 for Eq. (4) as printed.
   """
   return jnp.where(retained_N, reward_N, removed_credit * reward_N)
 
@@ -259,11 +246,8 @@ def policy_loss(
 ) -> jax.Array:
   """Eq. (4) with the sign of a loss: its gradient is REINFORCE, Eq. (6).
 
-  Args:
-    params, policy: give logits of states.
-    state_BxK: what the policy saw.
-    retained_B: bool, what it did.
-    value_B: what that was worth, see `action_values`.
+  The policy saw `state_BxK`, decided `retained_B`, which was worth `value_B`
+  (see `action_values`).
   """
   logit_B = policy.apply({"params": params}, state_BxK)
   log_probability_B = nn.log_sigmoid(jnp.where(retained_B, logit_B, -logit_B))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from emojax.models.classifiers import DomainClassifier
+from emojax.models.dann import DomainClassifier
 from emojax.models.pooling import POOLINGS, WeightedLayerSum
 
 
@@ -16,8 +16,6 @@ class SpeechClassifier(nn.Module):
   Attributes:
     encoder: a module that gives `last_hidden_state` [B, T, D], `hidden_states`
       (a tuple of such) and `mask` [B, T] for `(audio_BxS, lengths_B, train)`.
-    num_classes: C.
-    pooling: a name in `POOLINGS`.
     weigh_layers: whether the head reads a learned average of all hidden states
       instead of the last one.
     hidden: units of the head.
@@ -48,10 +46,7 @@ class SpeechClassifier(nn.Module):
   ) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """What the head reads: L arrays [B, T, D], L = 1 or all layers; the mask.
 
-    Args:
-      audio_BxS: samples as the encoder expects them, zeros after the end.
-      lengths_B: samples of each clip.
-      train: whether the encoder's dropout and masking are active.
+    Clips are zero after their end; `train` is for the encoder's randomness.
     """
     outputs = self.encoder(audio_BxS, lengths_B, train)
     if self.weigh_layers:
@@ -70,7 +65,7 @@ class SpeechClassifier(nn.Module):
     Args:
       features: L arrays [B, T, D].
       mask_BxT: true for the frames of the clip itself.
-      train: whether dropout is active; it draws from the rng 'dropout'.
+      train: whether dropout is active, by the rng 'dropout'.
       reversal: lambda of the gradient reversal before the adversary.
 
     Returns:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from emojax.encoders import speech
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.speech_model import SpeechEncoder
-from emojax.encoders.speech_transformer import distance_buckets
+from emojax.encoders.speech_parts import distance_buckets
 from emojax.errors import UserError
 
 SMALL = {

@@ -17,8 +17,8 @@ from scipy import special
 
 from emojax.audio import io
 from emojax.encoders.log_mel import LogMel
+from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.errors import UserError
 from emojax.inference import predict, sources
 from emojax.runtime import tensors

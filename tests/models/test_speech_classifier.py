@@ -13,8 +13,8 @@ import torch
 from emojax import encoders
 from emojax.encoders.interface import normalise
 from emojax.encoders.log_mel import LogMel
+from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.models.pooling import AttentionPooling, MeanPooling
 from emojax.models.speech_classifier import SpeechClassifier
 from emojax.systems import speech

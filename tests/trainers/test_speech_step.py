@@ -14,8 +14,8 @@ import torch
 from configs import speech as speech_config
 from emojax import encoders
 from emojax.audio.settings import Settings
+from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.systems import untrained

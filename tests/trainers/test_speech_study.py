@@ -12,8 +12,8 @@ from configs import speech as speech_config
 from emojax.audio.settings import Augmentation
 from emojax.encoders import interface
 from emojax.encoders.log_mel import LogMel
+from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.encoders.wav2vec2 import Wav2Vec2
 from emojax.errors import UserError
 from emojax.inference import predict
 from emojax.reports import speech as reports

@@ -1,4 +1,4 @@
-"""The transformer of the speech encoders, post-norm and pre-norm."""
+"""The parts of the speech encoders: convolutions, and the transformer."""
 
 import functools
 import math
@@ -13,12 +13,103 @@ from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.kernels.attention import attend
 
+_CONV_EPSILON = 1e-5  # Not in the configs: PyTorch's default.
 
-class Transformer(nn.Module):
-  """Position embedding by convolution, and the layers."""
+
+class _Part(nn.Module):
+  """What all parts have."""
 
   config: SpeechConfig
   dtype: Any
+
+
+class FeatureEncoder(_Part):
+  """Strided convolutions: 320 samples to one frame in all published models."""
+
+  @nn.compact
+  def __call__(self, audio_BxS, lengths_B):
+    x_BxTxC = audio_BxS[..., None].astype(self.dtype)
+    for layer in range(len(self.config.conv_dim)):
+      name = f"conv_layers_{layer}"
+      conv_layer = ConvLayer(self.config, self.dtype, layer, name=name)
+      x_BxTxC = conv_layer(x_BxTxC, lengths_B)
+    return x_BxTxC
+
+
+class ConvLayer(_Part):
+  """One convolution, its norm if it has one, and the activation."""
+
+  layer: int
+
+  @nn.compact
+  def __call__(self, x_BxTxC, lengths_B):
+    config, layer = self.config, self.layer
+    x_BxTxC = nn.Conv(
+      config.conv_dim[layer],
+      (config.conv_kernel[layer],),
+      config.conv_stride[layer],
+      padding="VALID",
+      use_bias=config.conv_bias,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.he_normal(),
+      name="conv",
+    )(x_BxTxC)
+    if config.feat_extract_norm == "layer":
+      x_BxTxC = layer_norm(_CONV_EPSILON, self.dtype, "layer_norm")(x_BxTxC)
+    elif layer == 0:
+      frames_B = None
+      if lengths_B is not None:
+        frames_B = (lengths_B - config.conv_kernel[0]) // config.conv_stride[0]
+        frames_B += 1
+      x_BxTxC = ChannelNorm(self.dtype, name="layer_norm")(x_BxTxC, frames_B)
+    return ACTIVATIONS[config.feat_extract_activation](x_BxTxC)
+
+
+class ChannelNorm(nn.Module):
+  """Each channel normalised over time: a group norm of one channel a group.
+
+  With `frames_B` the statistics are of those frames alone. PyTorch's are of
+  the padding too, so that there a clip depends on its batch.
+  """
+
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x_BxTxC, frames_B):
+    channels = x_BxTxC.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    bias = self.param("bias", nn.initializers.zeros, (channels,))
+    where = None
+    if frames_B is not None:
+      # A clip without a frame keeps one, so that nothing is divided by zero.
+      steps = jnp.arange(x_BxTxC.shape[1])[None]
+      where = (steps < jnp.maximum(frames_B, 1)[:, None])[..., None]
+    mean = functools.partial(
+      jnp.mean, axis=1, keepdims=True, where=where, dtype=jnp.float32
+    )
+    center = mean(x_BxTxC)
+    variance = mean(jnp.square(x_BxTxC - center))
+    gain = jax.lax.rsqrt(variance + _CONV_EPSILON) * scale[None, None]
+    # One product and one sum for each value, and no centred copy of them all.
+    offset = bias[None, None] - center * gain
+    return (x_BxTxC * gain + offset).astype(self.dtype)
+
+
+class FeatureProjection(_Part):
+  """From the features to the width of the transformer."""
+
+  @nn.compact
+  def __call__(self, features_BxTxC, train):
+    x = features_BxTxC
+    if self.config.feat_proj_layer_norm:
+      x = layer_norm(self.config.layer_norm_eps, self.dtype, "layer_norm")(x)
+    x = dense(self.config.hidden_size, self.dtype, "projection")(x)
+    return dropout(self.config.feat_proj_dropout, train)(x)
+
+
+class Transformer(_Part):
+  """Position embedding by convolution, and the layers."""
+
   remat: bool
 
   @nn.compact
@@ -28,9 +119,8 @@ class Transformer(nn.Module):
     norm = layer_norm(config.layer_norm_eps, self.dtype, "layer_norm")
     if mask_BxT is not None:
       x_BxTxD = jnp.where(mask_BxT[..., None], x_BxTxD, 0)
-    x_BxTxD += PositionalConvolution(config, self.dtype, name="pos_conv_embed")(
-      x_BxTxD
-    )
+    embed = PositionalConvolution(config, self.dtype, name="pos_conv_embed")
+    x_BxTxD += embed(x_BxTxD)
     if not config.do_stable_layer_norm:
       x_BxTxD = norm(x_BxTxD)
     x_BxTxD = dropout(config.hidden_dropout, train)(x_BxTxD)
@@ -38,7 +128,7 @@ class Transformer(nn.Module):
     layer_class = nn.remat(Layer, static_argnums=(4,)) if self.remat else Layer
     bias_HxTxT = None
     for index in range(config.num_hidden_layers):
-      layer = layer_class(config, index, self.dtype, name=f"layers_{index}")
+      layer = layer_class(config, self.dtype, index, name=f"layers_{index}")
       output, bias_HxTxT = layer(x_BxTxD, mask_BxT, bias_HxTxT, train)
       x_BxTxD = self._drop_layer(index, output, x_BxTxD, train)
       hidden_states.append(x_BxTxD)
@@ -57,28 +147,20 @@ class Transformer(nn.Module):
     return jnp.where(skipped, x_BxTxD, output)
 
 
-class PositionalConvolution(nn.Module):
+class PositionalConvolution(_Part):
   """Positions relative to the neighbours, by a wide convolution."""
-
-  config: SpeechConfig
-  dtype: Any
 
   @nn.compact
   def __call__(self, x_BxTxD):
-    x_BxTxD = WeightNormConvolution(self.config, self.dtype, name="conv")(
-      x_BxTxD
-    )
-    return ACTIVATIONS[self.config.feat_extract_activation](x_BxTxD)
+    convolve = WeightNormConvolution(self.config, self.dtype, name="conv")
+    return ACTIVATIONS[self.config.feat_extract_activation](convolve(x_BxTxD))
 
 
-class WeightNormConvolution(nn.Module):
+class WeightNormConvolution(_Part):
   """A convolution in groups, its weight as direction and length.
 
   Weight norm: Salimans and Kingma 2016; here with a length for each tap.
   """
-
-  config: SpeechConfig
-  dtype: Any
 
   @nn.compact
   def __call__(self, x_BxTxD):
@@ -89,12 +171,8 @@ class WeightNormConvolution(nn.Module):
     def length(direction):
       return jnp.sqrt((direction**2).sum(axis=(0, 1), keepdims=True))
 
-    deviation = 2 * math.sqrt(1 / (width * size))
-    direction = self.param(
-      "weight_v",
-      nn.initializers.normal(deviation),
-      (size, size // groups, width),
-    )
+    draw = nn.initializers.normal(2 * math.sqrt(1 / (width * size)))
+    direction = self.param("weight_v", draw, (size, size // groups, width))
     gain = self.param("weight_g", lambda _: length(direction))
     bias = self.param("bias", nn.initializers.zeros, (size,))
     weight = direction * (gain / length(direction))
@@ -126,20 +204,19 @@ def _grouped_convolution(x_BxTxD, kernel, pad, groups):
   return jnp.concatenate([convolve(x, k) for x, k in parts], axis=-1)
 
 
-class Layer(nn.Module):
+class Layer(_Part):
   """Self-attention and feed-forward network, each with a residual."""
 
-  config: SpeechConfig
   index: int
-  dtype: Any
 
   @nn.compact
   def __call__(self, x_BxTxD, mask_BxT, bias_HxTxT, train):
     config = self.config
-    epsilon = config.layer_norm_eps
-    norm = layer_norm(epsilon, self.dtype, "layer_norm")
-    final_norm = layer_norm(epsilon, self.dtype, "final_layer_norm")
-    attention = Attention(config, self.index, self.dtype, name="attention")
+    norm, final_norm = (
+      layer_norm(config.layer_norm_eps, self.dtype, name)
+      for name in ("layer_norm", "final_layer_norm")
+    )
+    attention = Attention(config, self.dtype, self.index, name="attention")
     feed_forward = FeedForward(config, self.dtype, name="feed_forward")
     drop = dropout(config.hidden_dropout, train)
     if config.do_stable_layer_norm:
@@ -153,12 +230,10 @@ class Layer(nn.Module):
     return x_BxTxD, bias_HxTxT
 
 
-class Attention(nn.Module):
+class Attention(_Part):
   """Multi-head self-attention; WavLM's with gated relative positions."""
 
-  config: SpeechConfig
   index: int
-  dtype: Any
 
   @nn.compact
   def __call__(self, x_BxTxD, mask_BxT, bias_HxTxT, train):
@@ -219,10 +294,7 @@ class Attention(nn.Module):
 def distance_buckets(
   distances: np.ndarray, num_buckets: int, max_distance: int
 ) -> np.ndarray:
-  """Numbers the bucket of each distance: exact when near, logarithmic when far.
-
-  Raffel et al. 2020 (T5), in both directions.
-  """
+  """Buckets of distances, exact when near, else logarithmic (T5, both ways)."""
   half = num_buckets // 2
   exact = half // 2
   far = np.maximum(np.abs(distances), 1).astype(np.float32)
@@ -233,19 +305,14 @@ def distance_buckets(
   return bucket + half * (distances > 0)
 
 
-class FeedForward(nn.Module):
+class FeedForward(_Part):
   """Two dense layers."""
-
-  config: SpeechConfig
-  dtype: Any
 
   @nn.compact
   def __call__(self, x_BxTxD, train):
     config = self.config
-    x = dense(config.intermediate_size, self.dtype, "intermediate_dense")(
-      x_BxTxD
-    )
-    x = ACTIVATIONS[config.hidden_act](x)
+    widen = dense(config.intermediate_size, self.dtype, "intermediate_dense")
+    x = ACTIVATIONS[config.hidden_act](widen(x_BxTxD))
     x = dropout(config.activation_dropout, train)(x)
     x = dense(config.hidden_size, self.dtype, "output_dense")(x)
     return dropout(config.hidden_dropout, train)(x)
