@@ -7,6 +7,7 @@ outputs = encoder.model.apply({"params": encoder.params}, audio_BxS, lengths_B)
 
 import dataclasses
 import logging
+import operator
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -245,29 +246,17 @@ class Wav2Vec2(Encoder):
   masks = True
   training_only = ("masked_spec_embed",)
 
-  @property
-  def kind(self) -> str:
-    return self.config.model_type
-
-  @property
-  def num_layers(self) -> int:
-    return self.config.num_hidden_layers
+  # What the config says.
+  kind = property(operator.attrgetter("config.model_type"))
+  num_layers = property(operator.attrgetter("config.num_hidden_layers"))
+  num_frames = property(operator.attrgetter("config.num_frames"))
+  samples_per_frame = property(operator.attrgetter("config.samples_per_frame"))
+  min_samples = property(operator.attrgetter("config.min_samples"))
 
   def module(self, dtype: Any, remat: bool = False) -> nn.Module:
     # Padding is hidden also from the base models, which were trained without
     # a mask: so a clip's result is that of the clip alone, without padding.
     return SpeechEncoder(self.config, True, dtype, remat)
-
-  def num_frames(self, num_samples):
-    return self.config.num_frames(num_samples)
-
-  @property
-  def samples_per_frame(self) -> int:
-    return self.config.samples_per_frame
-
-  @property
-  def min_samples(self) -> int:
-    return self.config.min_samples
 
   def layer_of(self, path: tuple[str, ...]) -> int | None:
     if path[0] != "encoder" or not path[1].startswith("layers_"):

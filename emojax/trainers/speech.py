@@ -32,8 +32,7 @@ from emojax.data.clips import Clips, Part
 from emojax.data.splits import Split
 from emojax.errors import UserError
 from emojax.metrics import ClassificationMetrics, confusion_counts
-from emojax.models.pooling import POOLINGS
-from emojax.models.speech_classifier import SpeechClassifier
+from emojax.models.speech_classifier import POOLINGS, SpeechClassifier
 from emojax.reports import animation, tables
 from emojax.reports import speech as reports
 from emojax.runs import Outcome, Run

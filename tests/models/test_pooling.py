@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.models.pooling import WeightedLayerSum
+from emojax.models.speech_classifier import WeightedLayerSum
 
 
 def test_weighted_layer_sum():

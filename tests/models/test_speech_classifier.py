@@ -15,8 +15,11 @@ from emojax.encoders.interface import normalise
 from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.models.pooling import AttentionPooling, MeanPooling
-from emojax.models.speech_classifier import SpeechClassifier
+from emojax.models.speech_classifier import (
+  AttentionPooling,
+  MeanPooling,
+  SpeechClassifier,
+)
 from emojax.systems import speech
 from emojax.systems.speech import SpeechSystem
 
