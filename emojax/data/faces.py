@@ -2,21 +2,19 @@
 
 import collections
 import dataclasses
+import functools
 import hashlib
-import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from concurrent import futures
+from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
 
-from emojax.corpora import faces, images, labels
+from emojax.corpora import faces, images, labels, recordings
 from emojax.corpora.images import UnreadableImage
 from emojax.corpora.labels import UNLABELLED
-from emojax.corpora.recordings import Skips
 from emojax.corpora.records import PARTS, Face
 from emojax.data import store
 from emojax.data.noise import NoisyDataset, Part
@@ -27,7 +25,7 @@ from emojax.runtime.progress import progress
 _LOG = logging.getLogger(__name__)
 # Part of the name: raise it with any change of what is written.
 _VERSION = 2
-_CHUNK = 512  # Images decoded before they are written.
+_AHEAD = 512  # Images decoded before they are written.
 # Where annotators have voted, an image of which fewer agree is contested.
 _AGREED = 0.8
 
@@ -94,7 +92,7 @@ def prepare(
   records = _records(data)
   form = (tuple(data.image_size), data.channels)
   name = f"{data.corpus.replace(',', '-')}-{_fingerprint(records, *form)}"
-  skips = Skips(data.max_skipped, len(records), "images")
+  skips = recordings.Skips(data.max_skipped, len(records), "images")
   found = store.open_or_create(
     pathlib.Path(folder, name),
     lambda writer: _decode_all(writer, records, *form, skips),
@@ -193,11 +191,9 @@ def _fingerprint(
 ) -> str:
   """A short name for records and for the state of the files they are in."""
   digest = hashlib.sha256(repr((_VERSION, *size, channels)).encode())
-  stamps: dict[str, str] = {}
+  stamp = functools.cache(_stamp)  # A table holds many faces.
   for face in records:
-    if face.path not in stamps:
-      stamps[face.path] = _stamp(face.path)
-    digest.update(f"{face!r}{stamps[face.path]}".encode())
+    digest.update(f"{face!r}{stamp(face.path)}".encode())
   return digest.hexdigest()[:16]
 
 
@@ -214,12 +210,20 @@ def _decode_all(
   records: Sequence[Face],
   size: tuple[int, int],
   channels: int,
-  skips: Skips,
+  skips: recordings.Skips,
 ) -> dict[str, np.ndarray]:
   """Writes the images that can be used; what is known of them beside that."""
   usable: list[Face] = []
   digests: list[str] = []
-  decoded = _decode(records, size, channels)
+
+  def load(face: Face) -> np.ndarray | UnreadableImage:
+    try:
+      return images.load(face, size, channels)
+    except UnreadableImage as error:
+      return error
+
+  # Pillow decodes outside the interpreter's lock: threads suffice.
+  decoded = recordings.ahead(load, records, _AHEAD)
   decoded = progress(decoded, len(records), "decode faces", "image")
   for face, image in zip(records, decoded, strict=True):
     if isinstance(image, UnreadableImage):
@@ -239,19 +243,3 @@ def _decode_all(
     "digest": np.array(digests, str),
     "skipped": np.array(skipped, str).reshape(-1, 2),
   }
-
-
-def _decode(
-  records: Sequence[Face], size: tuple[int, int], channels: int
-) -> Iterator[np.ndarray | UnreadableImage]:
-  def load(face: Face) -> np.ndarray | UnreadableImage:
-    try:
-      return images.load(face, size, channels)
-    except UnreadableImage as error:
-      return error
-
-  # Pillow decodes outside the interpreter's lock: threads suffice.
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    rest = iter(records)
-    while chunk := list(itertools.islice(rest, _CHUNK)):
-      yield from pool.map(load, chunk)
