@@ -14,12 +14,12 @@ import math
 import os
 import pathlib
 import shutil
-import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent import futures
+from ssl import SSLError
 
 from emojax.errors import UserError
 from emojax.runtime import archives, files
@@ -28,12 +28,7 @@ from emojax.runtime.progress import progress
 _MEBIBYTE = 1 << 20
 _TIMEOUT = 30.0  # Seconds without a byte.
 _PAUSES = (0.0, 1.0, 4.0)  # Seconds before each new attempt.
-_BROKEN = (
-  http.client.HTTPException,
-  ConnectionError,
-  TimeoutError,
-  ssl.SSLError,
-)
+_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, SSLError)
 _CONNECTIONS = 8  # At once, where a corpus is many small files.
 
 

@@ -153,7 +153,9 @@ def read(
   )
   made = splits.make(config.split, clips, validates=True)
   clips = dataclasses.replace(clips, splits=made)
-  tables = {name: _audit(clips, split) for name, split in made.items()}
+  emotion_U = np.array(classes)[clips.class_U]
+  who = (emotion_U, clips.speaker_U, clips.path_U, clips.digest_U)
+  tables = {name: splits.audit(split, *who) for name, split in made.items()}
   for setting, split in made.items():
     _check_classes(clips, setting, split)
   return clips, tables
@@ -247,16 +249,6 @@ def _parts(source, read, row_P, split, fields, lengths) -> dict[str, Part]:
     reader = pipeline.Reader(source, taken, {"clip": clip_P, **values})
     parts[name] = Part(rows, clip_P, taken.lengths_P, lengths, reader)
   return parts
-
-
-def _audit(clips: Clips, split: Split) -> str:
-  return splits.audit(
-    split,
-    np.array(clips.classes)[clips.class_U],
-    clips.speaker_U,
-    clips.path_U,
-    clips.digest_U,
-  )
 
 
 def _check_classes(clips: Clips, setting: str, split: Split) -> None:

@@ -15,13 +15,7 @@ import numpy as np
 
 from emojax import checks
 from emojax.corpora import labels, records, speech
-from emojax.data import (
-  batches,
-  features,
-  normalisation,
-  splits,
-  text_features,
-)
+from emojax.data import batches, features, normalisation, splits, text_features
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
@@ -42,9 +36,8 @@ class Conversations:
   @functools.cached_property
   def speaker_U(self) -> np.ndarray:
     """Index of the speaker, int32."""
-    return np.unique(self.table.speaker, return_inverse=True)[1].astype(
-      np.int32
-    )
+    _, index_U = np.unique(self.table.speaker, return_inverse=True)
+    return index_U.astype(np.int32)
 
   @property
   def names(self) -> splits.Names:
@@ -103,11 +96,7 @@ def prepare(
   split: Split,
   method: str,
 ) -> Setting:
-  """Makes a split ready for training, one of the corpus' or a fold of it.
-
-  Raises:
-    UserError: see `targets`.
-  """
+  """Makes a split ready for training, one of the corpus' or a fold of it."""
   label_U, target_U = targets(corpus, name, split)
   dialogues = corpus.dialogues
   plan = batches.Plan(
@@ -165,12 +154,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   """
   checks.common(config)
   checks.choices(config, "data.normalisation", normalisation.METHODS)
-  nothing = features.NOTHING
-  audio, text = (
-    (*features.AUDIO_FEATURES, nothing),
-    (*text_features.NAMES, nothing),
-  )
+  audio = (*features.AUDIO_FEATURES, features.NOTHING)
   checks.choice(config, "data.audio_features", audio)
+  text = (*text_features.NAMES, features.NOTHING)
   checks.choice(config, "data.text_features", text)
 
 
@@ -182,7 +168,7 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
       identical recording in two parts.
   """
   table = load(config.data)
-  parts = _split(config, table)
+  parts = splits.make(config.split, _names(table), validates=False)
   for setting, split in parts.items():
     print(f"{setting}\n{_audit(split, table)}\n")
   classes, index = labels.parse_classes(config.data.labels)
@@ -198,7 +184,7 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
 def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
   """What `read` checks, without extracting features, and prints by setting."""
   table = load(config.data, extracts=False)
-  parts = _split(config, table)
+  parts = splits.make(config.split, _names(table), validates=False)
   return {name: _audit(split, table) for name, split in parts.items()}
 
 
@@ -272,17 +258,9 @@ def _names(table: FeatureTable) -> splits.Names:
   return splits.Names(table.speaker, table.session, table.corpus)
 
 
-def _split(config, table: FeatureTable) -> dict[str, Split]:
-  return splits.make(config.split, _names(table), validates=False)
-
-
 def _audit(split: Split, table: FeatureTable) -> str:
   return splits.audit(
-    split,
-    table.label,
-    table.speaker,
-    _dialogue_names(table),
-    table.fingerprint,
+    split, table.label, table.speaker, _dialogue_names(table), table.fingerprint
   )
 
 

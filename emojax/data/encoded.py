@@ -90,10 +90,8 @@ def _compiled(encoder: Encoder, dtype: Any, all_layers: bool) -> Callable:
 
 def _put(writer, starts_P, frames_P, batch, values_BxTxLxD) -> None:
   """Writes the pieces of a batch, without what fills it up."""
-  weight_B, piece_B = np.asarray(batch["weight"]), np.asarray(batch["piece"])
-  for values, weight, piece in zip(
-    np.asarray(values_BxTxLxD), weight_B, piece_B, strict=True
-  ):
+  arrays = map(np.asarray, (values_BxTxLxD, batch["weight"], batch["piece"]))
+  for values, weight, piece in zip(*arrays, strict=True):
     if weight:
       writer.put(starts_P[piece], values[: frames_P[piece]])
 
@@ -103,9 +101,8 @@ def _name(described: list, params: Any, pieces: Pieces, digest_U) -> str:
   versions = [_VERSION, str(array_record.CorpusBuilder.VERSION)]
   described = [*versions, jax.default_backend(), *described]
   content.update(json.dumps(described).encode())
-  for path, value in sorted(
-    flax.traverse_util.flatten_dict(params, sep="/").items()
-  ):
+  flat = flax.traverse_util.flatten_dict(params, sep="/")
+  for path, value in sorted(flat.items()):
     content.update(path.encode())
     content.update(np.asarray(value).tobytes())
   for row in pieces.row_P:

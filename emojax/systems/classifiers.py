@@ -138,11 +138,7 @@ def of_speech(name: str, system: SpeechSystem) -> Classifier:
 
   def apply(variables, inputs, train, key):
     logits, out = system.apply(
-      model,
-      variables["params"],
-      inputs["audio"],
-      inputs["length"],
-      train,
+      *(model, variables["params"], inputs["audio"], inputs["length"], train),
       train_encoder=train,
       rngs={"dropout": key},
     )

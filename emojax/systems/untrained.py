@@ -54,14 +54,12 @@ class Untrained:
 
   @functools.cached_property
   def _draw(self) -> Callable[[jax.Array, Any], dict[str, Any]]:
-    """All parameters from a key and those of the encoder that are pretrained.
-
-    A checkpoint may hold more than its config uses, and lack what only training
-    needs.
-    """
+    """All parameters, from a key and those of the encoder already trained."""
 
     def draw(key, pretrained):
       params = self.system.init(key)
+      # A checkpoint may hold more than its config uses, and lack what only
+      # training needs.
       encoder = params["encoder"].items()
       known = {name: pretrained.get(name, part) for name, part in encoder}
       return {**params, "encoder": known}

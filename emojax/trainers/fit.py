@@ -65,25 +65,16 @@ def init_learner(
 
 def init_best(learner: Learner) -> Best:
   """What `keep_best` begins with: anything is better."""
-  params, model_state = jax.tree.map(
-    jnp.copy, (learner.params, learner.model_state)
-  )
-  return Best(params, model_state, jnp.float32(-1), jnp.int32(0))
+  kept = jax.tree.map(jnp.copy, (learner.params, learner.model_state))
+  return Best(*kept, jnp.float32(-1), jnp.int32(0))
 
 
 def keep_best(best: Best, learner: Learner, score, when) -> Best:
   """Keeps the learner if its validation score is above all before it."""
   is_better = score > best.score
-  return jax.tree.map(
-    lambda new, old: jnp.where(is_better, new, old),
-    Best(
-      learner.params,
-      learner.model_state,
-      jnp.asarray(score, jnp.float32),
-      jnp.asarray(when, jnp.int32),
-    ),
-    best,
-  )
+  score, when = jnp.asarray(score, jnp.float32), jnp.asarray(when, jnp.int32)
+  new = Best(learner.params, learner.model_state, score, when)
+  return jax.tree.map(functools.partial(jnp.where, is_better), new, best)
 
 
 def class_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:

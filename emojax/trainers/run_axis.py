@@ -151,10 +151,7 @@ class Training:
   def study(self, init: Callable[[], States]) -> loop.Study:
     """What the loop takes; `init` gives the first states."""
     return loop.Study(
-      init,
-      self.round,
-      self.evaluate,
-      lambda states, history: (states, history),
+      init, self.round, self.evaluate, lambda states, history: (states, history)
     )
 
   def pictures(self, arrays: loop.History) -> dict[str, values.Value]:

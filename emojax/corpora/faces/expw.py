@@ -64,8 +64,7 @@ def _read_line(line: str, folder: str, where: str) -> Face:
   image, *fields = line.strip().rsplit(maxsplit=7)
   try:
     face, top, left, right, bottom = map(int, fields[:5])
-    confidence = float(fields[5])
-    code = int(fields[6])
+    confidence, code = float(fields[5]), int(fields[6])
   except (ValueError, IndexError) as error:
     raise UserError(
       f"{where}: {line.strip()!r} does not have {_FIELDS}; copy the file from "

@@ -21,10 +21,15 @@ _IMAGES = pathlib.PurePath("Image", "aligned")
 LAYOUT = f"basic/{_LIST} and basic/{_IMAGES}/train_00001_aligned.jpg and so on"
 SOURCE = "RAF-DB comes by form: http://www.whdeng.cn/RAF/model1.html"
 
-_NAMES = (
-  *("surprise", "fear", "disgust", "happiness", "sadness", "anger"),
+_NAMES = [
+  "surprise",
+  "fear",
+  "disgust",
+  "happiness",
+  "sadness",
+  "anger",
   "neutral",
-)
+]
 _EMOTIONS = {str(code): name for code, name in enumerate(_NAMES, start=1)}
 _LINE = re.compile(r"(train|test)_(\d+)\.jpg\s+(\S+)")
 _SIZE = (100, 100)
