@@ -40,6 +40,21 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _ROOT = pathlib.Path(__file__).parent.parent
 
 
+# Modules that take minutes: begun last, one process would wait for the other.
+_LONGEST = (
+  "test_demo_study",
+  "test_launch",
+  "test_speech_study",
+  "test_dann_study",
+  "test_rlps_study",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Whole studies first, all else in its order."""
+  items.sort(key=lambda item: item.path.stem not in _LONGEST)
+
+
 @pytest.fixture
 def real_data() -> pathlib.Path:
   """The folder of small real corpora, from `EMOJAX_TEST_DATA`."""
