@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
   {"errors"},
   {"calibration", "checks", "kernels", "losses", "markdown", "metrics"}
-  | {"ops", "runtime", "spectral", "statistics", "summary"},
+  | {"ops", "runtime", "spectral", "spelling", "statistics", "summary"},
   {"audio", "models", "synthetic", "weights"},
   {"corpora", "encoders"},
   {"data", "loop", "reports", "runs", "systems"},
@@ -25,6 +25,7 @@ FLOORS = (
 BESIDE = {
   ("__main__", "cli"),
   ("runs", "loop"),
+  ("runtime", "spelling"),
   ("summary", "metrics"),
   ("summary", "statistics"),
 }

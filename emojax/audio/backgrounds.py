@@ -9,6 +9,7 @@ import soxr
 
 from emojax.audio import io
 from emojax.errors import UserError
+from emojax.runtime import walk
 
 _SAMPLE_RATE = 16_000
 _HELD_SECONDS = 1800.0  # 115 MB.
@@ -102,11 +103,9 @@ def load_responses(
 
 
 def _find(folder: pathlib.Path) -> list[str]:
-  return sorted(
-    str(path)
-    for path in folder.rglob("*")
-    if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".")
-  )
+  found = walk.find(folder, io.SUFFIXES)
+  walk.warn_unread(folder, found.others)
+  return [str(path) for path in found.paths]
 
 
 def _seconds(path: str) -> float:

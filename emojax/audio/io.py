@@ -8,6 +8,7 @@ import soundfile
 import soxr
 
 from emojax.errors import Unreadable
+from emojax.runtime.files import lfs_pointer
 
 FULL_SCALE = 32_768  # The int16 sample value that stands for 1.
 
@@ -40,7 +41,8 @@ def read(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
   except (soundfile.SoundFileError, OSError, TypeError) as error:
     # TypeError: a type without a header, of which soundfile asks the rate.
     why = getattr(error, "error_string", str(error)).replace("\n", " ")
-    raise UnreadableAudio(path, f"not readable as audio ({why})") from error
+    why = lfs_pointer(path) or f"not readable as audio ({why})"
+    raise UnreadableAudio(path, why) from error
   if low > high:
     raise UnreadableAudio(path, "a recording of zero length")
   if not np.isfinite([low, high]).all():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from emojax import spelling
 from emojax.errors import UserError
 
 LABELS = (
@@ -48,7 +49,7 @@ def canonical(label: str, where: str) -> str:
   Raises:
     UserError: nobody knows this label.
   """
-  key = label.strip().lower()
+  key = spelling.key(label)
   if not key or key in LABELS:
     return key
   if key in ALIASES:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from emojax.audio import io
 from emojax.corpora.records import Utterance
 from emojax.errors import UserError
+from emojax.runtime import walk
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,18 +20,15 @@ _LOG = logging.getLogger(__name__)
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
-  """Finds all audio files below a folder.
+  """Finds all audio files below a folder, see `walk`; warns of other files.
 
-  Hidden files, which macOS adds to archives, are left out. The best copy of a
-  recording is first: lossless files before MP3, those near to `folder` before
-  those that copies of a corpus nest deeper, then by name.
+  The best copy of a recording is first: lossless files before MP3, those near
+  to `folder` before those that copies of a corpus nest deeper, then by name.
   """
+  found = walk.find(folder, io.SUFFIXES)
+  walk.warn_unread(folder, found.others)
   return sorted(
-    (
-      path
-      for path in pathlib.Path(folder).rglob("*")
-      if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".")
-    ),
+    found.paths,
     key=lambda path: (path.suffix.lower() == ".mp3", len(path.parts), path),
   )
 

@@ -12,6 +12,7 @@ import platformdirs
 
 from emojax.errors import UserError
 
+_LFS = b"version https://git-lfs.github.com/spec/"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
 
@@ -19,6 +20,23 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
 def cache_folder() -> pathlib.Path:
   """The user's own cache folder for emojax (features, demo, compilation)."""
   return pathlib.Path(platformdirs.user_cache_dir("emojax"))
+
+
+def lfs_pointer(path: str | os.PathLike) -> str:
+  """Why a file is not the one that is meant, if git-lfs was not there: or ''.
+
+  A clone without git-lfs has three lines of text in the place of each file.
+  """
+  try:
+    with open(path, "rb") as file:
+      if file.read(len(_LFS)) != _LFS:
+        return ""
+  except OSError:
+    return ""
+  return (
+    "a Git LFS pointer, not the file itself: run git lfs pull in its "
+    "repository, or download the file by itself"
+  )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,136 @@
+"""The one walk over a user's folders: what is there, and what of it is read."""
+
+import collections
+import functools
+import logging
+import os
+import pathlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from emojax import spelling
+
+_LOG = logging.getLogger(__name__)
+
+_NAMED = 3  # Files that a message names.
+_KINDS = 8  # Types of files that it counts.
+
+
+class Found(NamedTuple):
+  """The files of a folder: of the types that are looked for, and the others.
+
+  Either is sorted by path. A link that leads nowhere, and a folder that may not
+  be entered, is among the others.
+  """
+
+  paths: list[pathlib.Path]
+  others: list[pathlib.Path]
+
+
+def find(folder: str | os.PathLike, suffixes: Collection[str]) -> Found:
+  """Finds the files below a folder, those of some types (`.wav`) apart.
+
+  Folders behind links are entered, and each real folder is read once, also
+  where links make a circle: by the way without links, if there is one. Hidden
+  files and folders, which macOS adds to archives, are left out. Of no folder
+  nothing is found.
+  """
+  paths, others = [], []
+  if not os.path.isdir(folder):
+    return Found(paths, others)
+  for path in _entries(pathlib.Path(folder)):
+    is_read = path.suffix.lower() in suffixes and path.is_file()
+    (paths if is_read else others).append(path)
+  return Found(sorted(paths), sorted(others))
+
+
+def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """All files, links to nothing, and folders that may not be entered."""
+  waiting, linked = collections.deque([folder]), collections.deque()
+  seen = set()
+  while waiting or linked:
+    path = (waiting or linked).popleft()
+    try:
+      status = path.stat()
+      if (status.st_dev, status.st_ino) in seen:
+        continue
+      seen.add((status.st_dev, status.st_ino))
+      entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError:
+      yield path
+      continue
+    for entry in entries:
+      if entry.name.startswith("."):
+        continue
+      if not entry.is_dir():
+        yield path / entry.name
+      elif entry.is_symlink():
+        linked.append(path / entry.name)
+      else:
+        waiting.append(path / entry.name)
+
+
+def warn_unread(
+  folder: str | os.PathLike,
+  others: Sequence[pathlib.Path],
+  why: str = "of other types",
+) -> None:
+  """Says how many files below a folder were not read, if any, and which.
+
+  `why` follows their number: 'FOLDER: 6 files of other types were not read: …'.
+  """
+  if not others:
+    return
+  kinds = collections.Counter(
+    path.suffix.lower() or "no type" for path in others
+  )
+  counts = [f"{count} {kind}" for kind, count in kinds.most_common(_KINDS)]
+  named = ", ".join(
+    str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    for path in others[:_NAMED]
+  )
+  files = "1 file" if len(others) == 1 else f"{len(others)} files"
+  were = "was" if len(others) == 1 else "were"
+  more = ", …" if len(others) > _NAMED or len(kinds) > _KINDS else ""
+  _LOG.warning(
+    "%s: %s %s %s not read: %s (%s%s)",
+    *(folder, files, why, were, ", ".join(counts), named, more),
+  )
+
+
+def locate(path: str | os.PathLike) -> pathlib.Path | None:
+  r"""The file that a path means; None where there is none.
+
+  That is the path itself, else the one file whose path differs only in the
+  spelling (case, blanks, Unicode form), with '/' for '\\' of Windows.
+  """
+  path = pathlib.Path(path)
+  if path.is_file():
+    return path
+  if "\\" in str(path):
+    return locate(str(path).replace("\\", "/"))
+  folder = _spelt(path.parent)
+  found = folder and _spelt(folder / path.name)
+  return found if found and found.is_file() else None
+
+
+def _spelt(path: pathlib.Path) -> pathlib.Path | None:
+  """The path as the file system spells it, if one entry alone is meant."""
+  if path.exists():
+    return path
+  parent = _spelt(path.parent) if path.parent != path else None
+  if parent is None or not parent.is_dir():
+    return None
+  names = _names(str(parent), parent.stat().st_mtime_ns)
+  meant = names.get(spelling.key(path.name), ())
+  return parent / meant[0] if len(meant) == 1 else None
+
+
+@functools.lru_cache(maxsize=64)
+def _names(folder: str, changed: int) -> dict[str, list[str]]:
+  """The names in a folder, as it was when it last changed, by their keys."""
+  del changed
+  names: dict[str, list[str]] = {}
+  for name in os.listdir(folder):
+    names.setdefault(spelling.key(name), []).append(name)
+  return names
