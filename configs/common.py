@@ -29,7 +29,8 @@ def data() -> ml_collections.ConfigDict:
   # Or one that a config registers (docs/adding.md).
   data.corpus = "demo"
   # Its folder or file; of several corpora one each, comma-separated, in their
-  # order. The demo needs none.
+  # order, where one that holds a comma stands in double quotes: '"/a,b",/c'.
+  # The demo needs none.
   data.path = ""
   # `corpora` and `paths` are the same two fields, for commands that name
   # several.

@@ -4,7 +4,9 @@ Each takes a config and dotted names of its fields, and raises a `UserError` of
 the first one that is wrong.
 """
 
+import csv
 import functools
+import io
 import math
 import operator
 from collections.abc import Iterable, Mapping
@@ -69,6 +71,16 @@ def choices(config: Config, field: str, known: Iterable[str]) -> None:
     )
   if len(set(names)) < len(names):
     raise UserError(f"config.{field} = {value!r}: name each once")
+
+
+def names(text: str) -> list[str]:
+  """The names in a comma-separated value, without blanks around them.
+
+  One that holds a comma stands in double quotes, as in a CSV file: `"Smith,
+  Jo",spk02`. Between two commas there may be nothing.
+  """
+  rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+  return [name.strip() for row in rows for name in row]
 
 
 def _require(config: Config, fields, holds, what: str) -> None:

@@ -68,6 +68,13 @@ def test_names():
     checks.choices({"some": ("a", "a")}, "some", "ab")
 
 
+def test_a_name_may_hold_a_comma():
+  assert checks.names('"Smith, Jo", spk02,,"a ""b"""') == [
+    *("Smith, Jo", "spk02", "", 'a "b"')
+  ]
+  assert checks.names(",") == ["", ""]
+
+
 @pytest.mark.parametrize("module", CONFIGS)
 def test_one_dialect(module):
   """What all studies have in common has the same fields and types in all."""

@@ -1,6 +1,7 @@
 """Recordings on disk: found, told apart by content, skipped where unusable."""
 
 import collections
+import hashlib
 import logging
 import os
 import pathlib
@@ -17,6 +18,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _LOG = logging.getLogger(__name__)
+
+_NAMED = 10  # Recordings of which something odd is said.
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -41,8 +44,14 @@ def each_once(clips: Iterable[Utterance]) -> list[Utterance]:
   return [first[name] for name in sorted(first)]
 
 
-def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
-  """Gives each file's content hash, or why it has none."""
+def digests(
+  utterances: Sequence[Utterance],
+) -> list[str | io.UnreadableAudio]:
+  """Names what each is in its file, in hexadecimal, or says why there is none.
+
+  A whole recording has the content hash of its file; a file is read once, of
+  however many utterances.
+  """
 
   def digest(path: str) -> str | io.UnreadableAudio:
     try:
@@ -50,8 +59,17 @@ def digests(paths: Sequence[str]) -> list[str | io.UnreadableAudio]:
     except io.UnreadableAudio as error:
       return error
 
+  paths = list(dict.fromkeys(one.path for one in utterances))
   with futures.ThreadPoolExecutor() as pool:
-    return list(pool.map(digest, paths))
+    of_file = dict(zip(paths, pool.map(digest, paths), strict=True))
+  found = []
+  for one in utterances:
+    name = of_file[one.path]
+    if isinstance(name, str) and (one.start, one.end) != (0, None):
+      segment = f"{name} {one.start} {one.end}"
+      name = hashlib.sha256(segment.encode()).hexdigest()
+    found.append(name)
+  return found
 
 
 def ahead(
@@ -70,6 +88,16 @@ def ahead(
     finally:
       for future in pending:
         future.cancel()
+
+
+def warn(notes: Iterable[tuple[str, str]]) -> None:
+  """Says what is odd about recordings that are used: their paths, and what."""
+  notes = list(notes)
+  for path, note in notes[:_NAMED]:
+    _LOG.warning("%s: %s", path, note)
+  if len(notes) > _NAMED:
+    more = len(notes) - _NAMED
+    _LOG.warning("%d more such warnings of other recordings", more)
 
 
 def too_short(

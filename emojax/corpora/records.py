@@ -15,7 +15,8 @@ _SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
 class Utterance:
   """One labelled recording and its place in a conversation.
 
-  '' is what is not known. An isolated clip is a dialogue of its own.
+  '' is what is not known. An isolated clip is a dialogue of its own. It is a
+  whole file, or a segment of one, from `start` to `end`.
   """
 
   path: str  # The audio; '' where a corpus is read for its text and has none.
@@ -25,6 +26,8 @@ class Utterance:
   turn: int = 0  # In the dialogue; only the order counts.
   session: str = ""  # As `normalise_session` gives it.
   text: str = ""  # The transcript.
+  start: float = 0.0  # In the file, in seconds.
+  end: float | None = None  # None is the end of the file.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import ml_collections
 
+from emojax import checks
 from emojax.corpora import downloads
 from emojax.errors import UserError
 from emojax.runtime.files import cache_folder
@@ -130,11 +131,12 @@ def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
   if len(names) == 1:
     return names, [data.path]
   text = data.path.strip() or "," * (len(names) - 1)
-  paths = [path.strip() for path in text.split(",")]
+  paths = checks.names(text)
   if len(paths) != len(names):
     raise UserError(
       f"config.data.path = {data.path!r}: {len(paths)} paths for {len(names)} "
-      f"corpora ({data.corpus}); give one each, in their order"
+      f"corpora ({data.corpus}); give one each, in their order, and in double "
+      "quotes one that holds a comma"
     )
   return names, paths
 

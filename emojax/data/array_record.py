@@ -35,6 +35,8 @@ _SPLIT = "clips"
 _CLIPS_IN_A_SHARD = 1_000
 _SKIPPED = "skipped"
 _NUM_SAMPLES = "num_samples"
+_DIGESTS = "digests"
+_NOTES = "notes"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -45,7 +47,7 @@ class Corpus:
   """
 
   utterances: Sequence[Utterance]
-  digests: Sequence[str]  # SHA-256 of the files.
+  digests: Sequence[str]  # SHA-256 of the samples.
   num_samples: Sequence[int]  # At `SAMPLE_RATE`.
   places: Sequence[int]  # Of the clips in the source.
   source: Sequence[dict[str, np.ndarray]]
@@ -66,13 +68,13 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
   """Writes the recordings of a corpus that can be read, in their order."""
 
   # It is part of the path: raise it with any change of what is written.
-  VERSION = tfds.core.Version("1.2.0")
+  VERSION = tfds.core.Version("1.3.0")
   # Nothing is beside the code, and to look TFDS needs `importlib_resources`,
   # which it does not install.
   code_path = None
 
   # Set before `download_and_prepare`.
-  paths: Sequence[str]
+  utterances: Sequence[Utterance]
   digests: Sequence[str | io.UnreadableAudio]
   skips: recordings.Skips
   description: str
@@ -84,15 +86,18 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
     return tfds.core.DatasetInfo(
       builder=self,
       features=tfds.features.FeaturesDict({"audio": audio}),
-      metadata=tfds.core.MetadataDict({_SKIPPED: [], _NUM_SAMPLES: []}),
+      metadata=tfds.core.MetadataDict(
+        {name: [] for name in (_SKIPPED, _NUM_SAMPLES, _DIGESTS, _NOTES)}
+      ),
     )
 
   def _shard_iterators_per_split(self, dl_manager):
     del dl_manager
-    clips = progress(self._clips(), len(self.paths), self.description, "clip")
+    total = len(self.utterances)
+    clips = progress(self._clips(), total, self.description, "clip")
     # TFDS asks for one shard after the other, so they can share an iterator;
     # the last one ends it.
-    shards = math.ceil(len(self.paths) / _CLIPS_IN_A_SHARD)
+    shards = math.ceil(total / _CLIPS_IN_A_SHARD)
     counts = [_CLIPS_IN_A_SHARD] * (shards - 1) + [None]
     return {
       _SPLIT: [functools.partial(_examples, clips, count) for count in counts]
@@ -100,25 +105,29 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
 
   def _clips(self) -> Iterator[tuple[int, dict[str, np.ndarray] | None]]:
     """Yields each row and its clip, or None if it is skipped."""
-    depth = 2 * (os.cpu_count() or 1)
-    decoded = recordings.ahead(self._decode, range(len(self.paths)), depth)
-    for row, audio in enumerate(decoded):
-      if isinstance(audio, io.UnreadableAudio):
-        self.skips.add(audio)
-        self.info.metadata[_SKIPPED].append([row, audio.why])
+    depth, found = 2 * (os.cpu_count() or 1), self.info.metadata
+    rows = range(len(self.utterances))
+    for row, clip in enumerate(recordings.ahead(self._decode, rows, depth)):
+      if isinstance(clip, io.UnreadableAudio):
+        self.skips.add(clip)
+        found[_SKIPPED].append([row, clip.why])
         yield row, None
       else:
-        self.info.metadata[_NUM_SAMPLES].append(len(audio))
+        audio, notes = clip
+        found[_NUM_SAMPLES].append(len(audio))
+        found[_DIGESTS].append(io.fingerprint(audio))
+        found[_NOTES] += [[row, note] for note in notes]
         yield row, {"audio": audio}
 
-  def _decode(self, row: int) -> np.ndarray | io.UnreadableAudio:
-    digest = self.digests[row]
+  def _decode(self, row: int) -> io.Recording | io.UnreadableAudio:
+    digest, one = self.digests[row], self.utterances[row]
     if isinstance(digest, io.UnreadableAudio):
       return digest
     try:
-      return io.to_int16(io.read(self.paths[row], SAMPLE_RATE))
+      found = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
     except io.UnreadableAudio as error:
       return error
+    return found._replace(samples=io.to_int16(found.samples))
 
 
 def prepare(
@@ -133,8 +142,8 @@ def prepare(
   What is there is known by the content of the recordings: one file that
   changed, and the corpus is prepared anew. A recording that cannot be used, or
   is shorter than `min_samples` at `SAMPLE_RATE`, is named in a warning and
-  skipped, each time. An interrupted preparation leaves nothing that is taken
-  for a corpus.
+  skipped, each time; so is named what is odd but used. An interrupted
+  preparation leaves nothing that is taken for a corpus.
 
   Returns:
     The clips that can be used, and why each other one was skipped.
@@ -144,7 +153,7 @@ def prepare(
       full disk, damaged files in `data_dir`.
   """
   paths = [utterance.path for utterance in utterances]
-  digests = recordings.digests(paths)
+  digests = recordings.digests(utterances)
   skips = recordings.Skips(max_skipped, len(utterances))
   version = _hash_of([str(digest) for digest in digests])
   folder = pathlib.Path(data_dir).expanduser() / f"{corpus}-{version}"
@@ -154,12 +163,14 @@ def prepare(
       for row, why in builder.info.metadata[_SKIPPED]:
         skips.add(io.UnreadableAudio(paths[row], why))
     else:
-      builder.paths, builder.digests = paths, digests
+      builder.utterances, builder.digests = utterances, digests
       builder.skips, builder.description = skips, f"prepare {corpus}"
       builder = _write(builder, folder)
-  unreadable = {row for row, _ in builder.info.metadata[_SKIPPED]}
+  found = builder.info.metadata
+  recordings.warn((paths[row], note) for row, note in found[_NOTES])
+  unreadable = {row for row, _ in found[_SKIPPED]}
   stored = [row for row in range(len(utterances)) if row not in unreadable]
-  num_samples = builder.info.metadata[_NUM_SAMPLES]
+  num_samples = found[_NUM_SAMPLES]
   places = []  # Of what is kept, among what is stored.
   for place, (row, count) in enumerate(zip(stored, num_samples, strict=True)):
     if count >= min_samples:
@@ -171,7 +182,7 @@ def prepare(
     raise UserError(f"no recording is usable; first: {skips.found[0]}")
   kept = Corpus(
     [utterances[stored[place]] for place in places],
-    [digests[stored[place]] for place in places],
+    [found[_DIGESTS][place] for place in places],
     [num_samples[place] for place in places],
     places,
     _open(builder, folder, len(stored)),

@@ -208,11 +208,8 @@ def load(
     kept = _is_kept([one.label for one in utterances], config)
     utterances = list(itertools.compress(utterances, kept))
     names = list(itertools.compress(names, kept))
-    if extracts:
-      folder = cache_folder() / "features"
-      table = features.extract(utterances, names, config, folder)
-    else:
-      table = features.annotations(utterances, names)
+    read = features.extract if extracts else features.annotations
+    table = read(utterances, names, config, cache_folder() / "features")
   _require_every_class(table.label, config)
   return table
 

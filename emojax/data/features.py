@@ -32,6 +32,7 @@ from emojax.errors import UserError
 from emojax.runtime.progress import progress
 
 SAMPLE_RATE = 16_000
+_VERSION = 2  # Of what is read of a recording.
 AUDIO_FEATURES = {"ComParE_2016": 6373, "eGeMAPSv02": 88}
 NOTHING = "none"
 
@@ -70,12 +71,14 @@ def extract(
       "config.data.audio_features and config.data.text_features are both "
       f"{NOTHING!r}: choose one"
     )
-  digests = recordings.digests([utterance.path for utterance in utterances])
-  table = annotations(utterances, corpora, digests)
+  digests = recordings.digests(utterances)
+  found, rows = {}, range(len(utterances))
   if data.audio_features != NOTHING:
-    audio, rows = _audio_matrix(utterances, digests, data, cache_dir)
-    table = dataclasses.replace(table.take(rows), features={"audio": audio})
-    utterances = [utterances[row] for row in rows]
+    found["audio"], rows = _audio_matrix(utterances, digests, data, cache_dir)
+  utterances, corpora, digests = (
+    [values[row] for row in rows] for values in (utterances, corpora, digests)
+  )
+  table = annotations(utterances, corpora, data, cache_dir, digests)
   if data.text_features != NOTHING:
     texts = [utterance.text for utterance in utterances]
     if not any(texts):
@@ -84,18 +87,25 @@ def extract(
         f"a transcript; add them, or choose {NOTHING!r}"
       )
     chosen = data.text_features, data.text_encoder, data.text_revision
-    found = {"text": lexical.extract(texts, *chosen, cache_dir)}
-    table = dataclasses.replace(table, features=table.features | found)
-  return table
+    found["text"] = lexical.extract(texts, *chosen, cache_dir)
+  return dataclasses.replace(table, features=found)
 
 
 def annotations(
-  utterances: Sequence[Utterance], corpora: Sequence[str], digests=None
+  utterances: Sequence[Utterance],
+  corpora: Sequence[str],
+  data: ml_collections.ConfigDict,
+  cache_dir: str | os.PathLike,
+  digests: Sequence[str | io.UnreadableAudio] | None = None,
 ) -> FeatureTable:
-  """The table of `extract` without features: to split or to count."""
-  paths = [utterance.path for utterance in utterances]
-  digests = recordings.digests(paths) if digests is None else digests
+  """The table of `extract` without features: to split or to count.
+
+  Audio that is used is decoded once, to know identical recordings by.
+  """
+  digests = recordings.digests(utterances) if digests is None else digests
   prints = [digest if isinstance(digest, str) else "" for digest in digests]
+  if data.audio_features != NOTHING:
+    prints = _fingerprints(utterances, prints, cache_dir)
   texts = {"corpus": corpora, "fingerprint": prints}
   for name in ("label", "speaker", "dialogue", "session"):
     texts[name] = [getattr(utterance, name) for utterance in utterances]
@@ -104,6 +114,49 @@ def annotations(
     turn=np.array([utterance.turn for utterance in utterances], np.int64),
     **{name: np.array(values, str) for name, values in texts.items()},
   )
+
+
+def _fingerprints(
+  utterances: Sequence[Utterance],
+  digests: Sequence[str],
+  cache_dir: str | os.PathLike,
+) -> list[str]:
+  """`io.fingerprint` of each utterance, '' of what cannot be read; kept."""
+  kept = Vectors(
+    pathlib.Path(cache_dir, f"fingerprints-{_VERSION}-{SAMPLE_RATE}Hz")
+  )
+  of_digest = {digest: kept.get(digest) for digest in digests if digest}
+  jobs = {
+    digest: one
+    for digest, one in zip(digests, utterances, strict=True)
+    if digest and of_digest[digest] is None
+  }
+  if jobs:
+    kept.make()
+  depth = 2 * (os.cpu_count() or 1)
+  decoded = recordings.ahead(_fingerprint, jobs.values(), depth)
+  shown = progress(zip(jobs, decoded, strict=True), len(jobs), "read")
+  notes = []
+  for digest, (content, said) in shown:
+    of_digest[digest] = content
+    notes += [(jobs[digest].path, note) for note in said]
+    kept.put(digest, content)
+  recordings.warn(notes)
+  texts = {
+    digest: content.astype(np.uint8).tobytes().hex()
+    for digest, content in of_digest.items()
+  }
+  return [texts.get(digest, "") for digest in digests]
+
+
+def _fingerprint(one: Utterance) -> tuple[np.ndarray, list[str]]:
+  """The bytes of a fingerprint as float32, which `Vectors` keeps; notes."""
+  try:
+    samples, notes = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
+  except io.UnreadableAudio:
+    return np.zeros(0, np.float32), []
+  content = bytes.fromhex(io.fingerprint(io.to_int16(samples)))
+  return np.frombuffer(content, np.uint8).astype(np.float32), notes
 
 
 def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
@@ -143,7 +196,7 @@ def _audio_matrix(
       rows_of.setdefault(digest, []).append(row)
 
   # Everything that changes a value is in the name of the folder.
-  version = f"opensmile-{opensmile.__version__}"
+  version = f"{_VERSION}-opensmile-{opensmile.__version__}"
   kept = Vectors(
     pathlib.Path(cache_dir, f"{name}-{version}-{SAMPLE_RATE}Hz-mono-soxrHQ")
   )
@@ -153,7 +206,7 @@ def _audio_matrix(
     if vector is not None and len(vector) == AUDIO_FEATURES[name]:
       vectors[digest] = vector
   missing = [digest for digest in rows_of if digest not in vectors]
-  jobs = {digest: paths[rows_of[digest][0]] for digest in missing}
+  jobs = {digest: utterances[rows_of[digest][0]] for digest in missing}
   if jobs:
     kept.make()
   # Closed, so that an error stops the workers.
@@ -172,7 +225,7 @@ def _audio_matrix(
 
 
 def _run(
-  jobs: Mapping[str, str], audio_features: str, num_workers: int
+  jobs: Mapping[str, Utterance], audio_features: str, num_workers: int
 ) -> Iterator[tuple[str, np.ndarray | str]]:
   """Yields the features of recordings, by digest, or why there are none.
 
@@ -183,8 +236,8 @@ def _run(
   description = f"openSMILE {audio_features}"
   num_workers = min(num_workers or os.cpu_count() or 1, len(jobs))
   if num_workers == 1:
-    for digest, path in progress(jobs.items(), len(jobs), description):
-      yield digest, _work(path, audio_features)
+    for digest, one in progress(jobs.items(), len(jobs), description):
+      yield digest, _work(one, audio_features)
     return
   # JAX's threads are alive in this process: a fork could inherit their locks.
   context = multiprocessing.get_context("spawn")
@@ -192,8 +245,8 @@ def _run(
   try:
     try:
       running = {
-        pool.submit(_work, path, audio_features): digest
-        for digest, path in jobs.items()
+        pool.submit(_work, one, audio_features): digest
+        for digest, one in jobs.items()
       }
     except (OSError, ValueError) as error:
       # A worker that dies meanwhile closes the pool's pipes under `submit`, and
@@ -228,10 +281,10 @@ def _start_worker() -> None:
   threading.Thread(target=follow_parent, daemon=True).start()
 
 
-def _work(path: str, audio_features: str) -> np.ndarray | str:
+def _work(one: Utterance, audio_features: str) -> np.ndarray | str:
   """Gives the features of a recording, or why it has none."""
   try:
-    samples = io.read(path, SAMPLE_RATE)
+    samples, _ = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
   except io.UnreadableAudio as error:
     return error.why
   vector = functionals(samples, audio_features)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_unusable_recordings_say_why(tmp_path):
     offset: "silent",
     broken: "NaN",
     tmp_path / "missing.wav": "no such file",
-    tmp_path: "no such file",
+    tmp_path: "a folder",
   }
   for path, why in reasons.items():
     with pytest.raises(io.UnreadableAudio, match=why) as caught:
@@ -128,7 +129,7 @@ def test_a_header_that_promises_too_much(tmp_path):
   content[21] |= 0x0F  # STREAMINFO: 36 bits, the number of samples.
   content[22:26] = b"\xff" * 4
   path.write_bytes(content)
-  with pytest.raises(io.UnreadableAudio, match="not readable"):
+  with pytest.raises(io.UnreadableAudio, match="header says 1193 hours"):
     io.read(path, 16_000)
 
 
@@ -136,3 +137,180 @@ def test_a_name_that_is_no_text(tmp_path):
   path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")
   soundfile.write(os.fsencode(path), _tone(16_000), 16_000)
   assert len(io.read(path, 16_000)) == 8_000
+
+
+def _said(path, caplog, **segment) -> tuple[np.ndarray, str]:
+  caplog.clear()
+  samples = io.read(path, 16_000, **segment)
+  return samples, " ".join(caplog.messages)
+
+
+def test_segments(tmp_path, caplog):
+  for suffix in (".wav", ".flac", ".ogg"):
+    path = tmp_path / f"tone{suffix}"
+    soundfile.write(path, _tone(16_000, 2.0), 16_000)
+    whole = io.read(path, 16_000)
+    for start, end in ((0.5, 1.25), (1.5, None), (0, 0.5), (1.5, 2.05)):
+      samples, said = _said(path, caplog, start=start, end=end)
+      last = 32_000 if end is None else round(16_000 * end)
+      expected = whole[round(16_000 * start) : last]
+      np.testing.assert_allclose(samples, expected, atol=1e-6)
+      assert not said
+    for start, end in ((2.0, None), (1.0, 2.5), (1.0, 1.0), (-1.0, 1.0)):
+      with pytest.raises(io.UnreadableAudio, match="no segment from"):
+        io.read(path, 16_000, start, end)
+
+
+def _header(path, changes) -> None:
+  """Writes a whole WAV with other bytes in its header, by their place."""
+  soundfile.write(path, _tone(16_000), 16_000)
+  content = bytearray(path.read_bytes())
+  for place, value in changes.items():
+    content[place : place + len(value)] = value
+  path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+  ("changes", "why"),
+  [
+    ({24: b"\1\0\0\0"}, "header says 1 samples a second"),
+    ({24: b"\0\0\0\x10"}, "header says 268435456 samples a second"),
+    ({22: b"\x2c\1"}, "header says 300 channels"),
+  ],
+)
+def test_headers_of_no_recording(tmp_path, changes, why):
+  path = tmp_path / "a.wav"
+  _header(path, changes)
+  with pytest.raises(io.UnreadableAudio, match=why):
+    io.read(path, 16_000)
+
+
+@pytest.mark.parametrize("size", [0, 36, 1000])
+@pytest.mark.parametrize("suffix", ["wav", "au", "rf64"])
+def test_what_was_never_finished_is_read_to_its_end(
+  tmp_path, caplog, suffix, size
+):
+  path = tmp_path / f"a.{suffix}"
+  soundfile.write(path, _tone(16_000), 16_000)
+  whole = io.read(path, 16_000)
+  content = bytearray(path.read_bytes())
+  place, kind = {
+    "wav": (content.find(b"data") + 4, "<I"),
+    "au": (8, ">I"),
+    "rf64": (content.find(b"ds64") + 16, "<Q"),
+  }[suffix]
+  struct.pack_into(kind, content, place, size)
+  path.write_bytes(content)
+  samples, said = _said(path, caplog)
+  np.testing.assert_array_equal(samples, whole)
+  assert "never finished? all 0.50 s to the end of the file are used" in said
+
+
+def test_what_follows_the_samples_is_no_sound(tmp_path, caplog):
+  path = tmp_path / "a.wav"
+  soundfile.write(path, _tone(16_000), 16_000)
+  content = path.read_bytes()
+  chunk = b"id3 " + struct.pack("<I", 40_000) + bytes(40_000)
+  for more in (chunk, chunk + b"LIST\4\0\0\0INFO", b"TAG" + bytes(125)):
+    path.write_bytes(content + more)
+    samples, said = _said(path, caplog)
+    assert (len(samples), said) == (8_000, "")
+  # An empty recording with a chunk behind it stays one.
+  _header(path, {40: bytes(4)})
+  path.write_bytes(path.read_bytes()[:44] + chunk)
+  with pytest.raises(io.UnreadableAudio, match="zero length"):
+    io.read(path, 16_000)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "au", "mp3"])
+def test_what_breaks_off_is_used_and_said(tmp_path, caplog, suffix):
+  path = tmp_path / f"a.{suffix}"
+  soundfile.write(path, _tone(16_000, 4.0), 16_000)
+  whole = io.read(path, 16_000)
+  assert not caplog.messages
+  content = path.read_bytes()
+  path.write_bytes(content[: len(content) // 2])
+  samples, said = _said(path, caplog)
+  assert 20_000 < len(samples) < 40_000
+  np.testing.assert_allclose(samples[:16_000], whole[:16_000], atol=1e-6)
+  seconds = f"{len(samples) / 16_000:.2f}"
+  assert f"promises 4.00 s, of which the {seconds} s that are there" in said
+  # No end of a segment is made up.
+  with pytest.raises(io.UnreadableAudio, match=r"breaks off|no segment"):
+    io.read(path, 16_000, 1.0, 3.9)
+
+
+def test_a_stream_whose_length_nobody_knew(tmp_path, caplog):
+  path = tmp_path / "a.flac"
+  soundfile.write(path, _tone(16_000, 5.0), 16_000)
+  whole = io.read(path, 16_000)
+  content = bytearray(path.read_bytes())
+  content[21] &= 0xF0
+  content[22:26] = bytes(4)
+  path.write_bytes(content)
+  samples, said = _said(path, caplog)
+  np.testing.assert_array_equal(samples, whole)
+  assert not said
+
+
+@pytest.mark.parametrize(
+  ("times", "why"),
+  [
+    (1 << 15, r"samples up to 9830.* times full scale: .*int16.* by 32768"),
+    (1 << 31, r"range of int32\? divide its samples by 2147483648"),
+    (1e30, "samples up to 3e.29 times full scale: damaged"),
+    (3, ""),
+  ],
+)
+def test_samples_in_other_units(tmp_path, caplog, times, why):
+  path = tmp_path / "a.wav"
+  soundfile.write(path, times * _tone(16_000), 16_000, "FLOAT")
+  if why:
+    with pytest.raises(io.UnreadableAudio, match=why):
+      io.read(path, 16_000)
+  else:
+    np.testing.assert_allclose(io.read(path, 16_000), 3 * _tone(16_000), 1e-4)
+
+
+def test_channels_that_cancel_out(tmp_path, caplog):
+  path = tmp_path / "a.wav"
+  for gain in (1.0, 0.999):
+    stereo = np.stack([_tone(16_000), -gain * _tone(16_000)], 1)
+    soundfile.write(path, stereo, 16_000, "FLOAT")
+    samples, said = _said(path, caplog)
+    np.testing.assert_allclose(samples, _tone(16_000), atol=1e-6)
+    assert "channels cancel out (opposite phase): channel 1 is read" in said
+
+
+def test_what_is_odd_is_said(tmp_path, caplog):
+  path = tmp_path / "a.wav"
+  for samples, why in (
+    (np.clip(20 * _tone(16_000), -1, 1), "% of its samples are at full scale"),
+    (_tone(16_000) / 2 + 0.5, "constant offset of 0.50 of full scale"),
+    (6 * _tone(16_000), "samples up to 1.8 times full scale"),
+    (3 * _tone(16_000), ""),
+  ):
+    soundfile.write(path, samples, 16_000, "FLOAT")
+    assert why in _said(path, caplog)[1]
+    assert bool(why) == bool(caplog.messages)
+
+
+def test_no_file_at_all(tmp_path):
+  pipe = tmp_path / "a.wav"
+  os.mkfifo(pipe)
+  with pytest.raises(io.UnreadableAudio, match="a pipe, socket or device"):
+    io.read(pipe, 16_000)
+  for name in (tmp_path / "b\0.wav", tmp_path / ("x" * 300)):
+    with pytest.raises(io.UnreadableAudio):
+      io.read(name, 16_000)
+
+
+def test_other_types_say_how_to_convert(tmp_path):
+  for name, content, why in (
+    ("memo.m4a", b"no audio", r"of type \.m4a: convert it.*ffmpeg"),
+    ("memo.wav", bytes(4) + b"ftypM4A ", "an MP4 or M4A file: convert"),
+    ("page.wav", b"\n<!DOCTYPE html>", "a web page, not the file"),
+  ):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(io.UnreadableAudio, match=why):
+      io.read(tmp_path / name, 16_000)

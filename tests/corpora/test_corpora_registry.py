@@ -86,6 +86,8 @@ def test_a_study_of_several_corpora(readers, tmp_path):
   (folder / "file").touch()
   data = _data(corpus="ravdess_like", path=str(folder))
   assert readers.read_all(data) == [("ravdess_like", [HELLO])]
+  data = _data(corpus="one,ravdess_like", path=f',"{folder}"')
+  assert readers.read_all(data)[1] == ("ravdess_like", [HELLO])
 
 
 @pytest.mark.parametrize(

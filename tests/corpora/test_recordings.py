@@ -1,5 +1,6 @@
 """Recordings as they are found, named and skipped."""
 
+import dataclasses
 import hashlib
 import logging
 
@@ -7,6 +8,7 @@ import pytest
 
 from emojax.audio import io
 from emojax.corpora import recordings
+from emojax.corpora.records import Utterance
 from emojax.errors import UserError
 
 
@@ -25,7 +27,10 @@ def test_digests_in_order(tmp_path):
   for path in (paths[0], paths[2]):
     with open(path, "w", encoding="utf-8") as file:
       file.write(path)
-  first, missing, last = recordings.digests(paths)
+  whole = [Utterance(path, "sad", "A", path) for path in paths]
+  parts = [dataclasses.replace(whole[0], end=end) for end in (1.0, 2.0)]
+  first, missing, last, one, other = recordings.digests([*whole, *parts])
+  assert len({first, one, other}) == 3
   assert first == hashlib.sha256(paths[0].encode()).hexdigest()
   assert last == hashlib.sha256(paths[2].encode()).hexdigest()
   assert isinstance(missing, io.UnreadableAudio)

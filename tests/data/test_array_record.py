@@ -58,7 +58,7 @@ def test_every_clip_as_it_is(corpus, tmp_path, capsys):
   ):
     assert clips[i].dtype == np.int16
     np.testing.assert_array_equal(clips[i], corpus[1][f"{i}.wav"])
-    assert digest == io.content_hash(utterance.path)
+    assert digest == io.fingerprint(clips[i])
     assert utterance.turn == i
   assert clips.utterances[2].label == ""
   captured = capsys.readouterr()
@@ -95,7 +95,7 @@ def test_other_processes_read_it_too(corpus, tmp_path):
 
 def test_prepared_once(corpus, tmp_path, monkeypatch):
   first, _ = _prepare(corpus, tmp_path)
-  monkeypatch.setattr(io, "read", None)
+  monkeypatch.setattr(io, "decode", None)
   again, _ = _prepare(corpus, tmp_path)
   assert repr(again) == repr(first)
   np.testing.assert_array_equal(again[3], first[3])
@@ -139,7 +139,7 @@ def test_short_clips_are_named_each_time_and_not_prepared_again(
 ):
   (tmp_path / "9.wav").write_bytes(b"no audio at all")
   _prepare(corpus, tmp_path, max_skipped=1)
-  monkeypatch.setattr(io, "read", None)
+  monkeypatch.setattr(io, "decode", None)
   caplog.clear()
   # The first two have 800 and 801 samples.
   clips, skipped = _prepare(corpus, tmp_path, max_skipped=3, min_samples=802)
@@ -183,15 +183,15 @@ def test_too_many_unreadable_leave_nothing(corpus, tmp_path):
 
 
 def test_an_interruption_leaves_nothing(corpus, tmp_path, monkeypatch):
-  read = io.read
+  decode = io.decode
 
-  def interrupted(path, rate):
+  def interrupted(path, *segment):
     if path.endswith("7.wav"):
       raise KeyboardInterrupt
-    return read(path, rate)
+    return decode(path, *segment)
 
   with monkeypatch.context() as patched:
-    patched.setattr(io, "read", interrupted)
+    patched.setattr(io, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
       _prepare(corpus, tmp_path)
   assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]

@@ -65,7 +65,7 @@ def jobs(monkeypatch):
   run = features._run
 
   def record(jobs, *arguments):
-    given.append(sorted(pathlib.Path(path).name for path in jobs.values()))
+    given.append(sorted(pathlib.Path(one.path).name for one in jobs.values()))
     return run(jobs, *arguments)
 
   monkeypatch.setattr(features, "_run", record)
@@ -209,7 +209,9 @@ def test_text_alone_reads_no_audio(tmp_path):
   assert table.features["text"].shape == (3, 1024)
   # Files are told apart wherever there are files.
   assert [bool(name) for name in table.fingerprint] == [False, False, True]
-  alone = features.annotations(utterances, list("abc"))
+  data = common.data()
+  data.audio_features = "none"
+  alone = features.annotations(utterances, list("abc"), data, tmp_path)
   assert alone.fingerprint.tolist() == table.fingerprint.tolist()
   assert alone.corpus.tolist() == ["a", "b", "c"]
 
@@ -331,7 +333,9 @@ def _wait(condition, seconds=60.0):
 
 
 def _stored(cache: pathlib.Path) -> dict[str, int]:
-  return {p.name: p.stat().st_mtime_ns for p in cache.rglob("[!.]*.npy")}
+  return {
+    p.name: p.stat().st_mtime_ns for p in cache.glob("*opensmile*/*/[!.]*.npy")
+  }
 
 
 def _group_is_alive(group: int) -> bool:

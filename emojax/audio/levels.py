@@ -1,0 +1,98 @@
+"""How loud the samples of a recording are, and what of it can not be right."""
+
+import numpy as np
+
+# -80 dB of full scale: three steps of 16-bit samples, less than any microphone.
+_SILENCE = 1e-4
+# Beyond this it is no loud recording but one in other units. A float file may
+# be louder than full scale by a little, and MP3 and Vorbis are.
+_LOUDEST = 4.0
+_LOUD = 1.5
+_FULL = 0.999
+_MOST_AT_FULL = 0.1  # Of all samples.
+_MOST_OFFSET = 0.25  # Of full scale.
+_CANCELLED = 0.01  # Of what the channels have, -40 dB.
+# By the largest number of an integer type.
+_INTEGERS = {"int16": 1 << 15, "24 bits": 1 << 23, "int32": 1 << 31}
+
+
+class Levels:
+  """What is seen of the samples of a recording as its blocks pass."""
+
+  def __init__(self):
+    """Nothing has passed."""
+    self.frames = 0
+    self._low = self._high = None  # Of each channel.
+    self._mono_low, self._mono_high = np.float32(np.inf), np.float32(-np.inf)
+    self._sum, self._at_full = 0.0, 0
+
+  def add(self, block_SxC: np.ndarray, mono_S: np.ndarray) -> None:
+    """Takes a block that is not empty, and the mean of its channels."""
+    # NaN stays NaN here.
+    low, high = block_SxC.min(axis=0), block_SxC.max(axis=0)
+    if self._low is not None:
+      low, high = np.minimum(low, self._low), np.maximum(high, self._high)
+    self._low, self._high = low, high
+    self._mono_low = np.minimum(self._mono_low, mono_S.min())
+    self._mono_high = np.maximum(self._mono_high, mono_S.max())
+    self.frames += len(mono_S)
+    self._sum += float(mono_S.sum(dtype=np.float64))
+    if max(-self._mono_low, self._mono_high) >= _FULL:
+      self._at_full += int(np.count_nonzero(np.abs(mono_S) >= _FULL))
+
+  @property
+  def _peak(self) -> float:
+    return float(max(-self._low.min(), self._high.max()))
+
+  def refusal(self) -> str:
+    """Why the recording can not be used, or ''."""
+    if not self.frames:
+      return "a recording of zero length"
+    if not (np.isfinite(self._low).all() and np.isfinite(self._high).all()):
+      return "samples that are NaN or infinite"
+    peak = self._peak
+    if peak > _LOUDEST:
+      units = [name for name, most in _INTEGERS.items() if peak <= most]
+      hint = "damaged, or not in -1 to 1?"
+      if units:
+        hint = (
+          f"a float file in the range of {units[0]}? divide its samples by "
+          f"{_INTEGERS[units[0]]}"
+        )
+      return f"samples up to {peak:.6g} times full scale: {hint}"
+    if (self._high - self._low).max() < 2 * _SILENCE:
+      quiet = f" (its samples are at most {peak:.1g} of full scale)"
+      constant = (self._high == self._low).all()
+      return f"silent from beginning to end{'' if constant else quiet}"
+    return ""
+
+  def cancelled(self) -> int | None:
+    """The first channel with sound, if the mean of the channels has none."""
+    ranges = self._high - self._low
+    mono = self._mono_high - self._mono_low
+    if len(ranges) < 2 or mono >= _CANCELLED * ranges.max():
+      return None
+    return int(np.flatnonzero(ranges >= 2 * _SILENCE)[0])
+
+  def odd(self) -> list[str]:
+    """What a recording that is used is warned of."""
+    found, channel = [], self.cancelled()
+    if channel is not None:
+      found.append(
+        "its channels cancel out (opposite phase): channel "
+        f"{channel + 1} is read"
+      )
+    if self._peak > _LOUD:
+      found.append(
+        f"samples up to {self._peak:.1f} times full scale: what is beyond full "
+        "scale is cut"
+      )
+    at_full = self._at_full / self.frames
+    if at_full > _MOST_AT_FULL:
+      found.append(f"{at_full:.0%} of its samples are at full scale: clipped")
+    offset = self._sum / self.frames
+    if abs(offset) > _MOST_OFFSET:
+      found.append(
+        f"its samples have a constant offset of {offset:.2f} of full scale"
+      )
+    return found
