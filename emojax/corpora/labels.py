@@ -1,6 +1,7 @@
 """The labels that all corpora share, and the classes of a study."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -57,8 +58,11 @@ def canonical(label: str, where: str) -> str:
   near = difflib.get_close_matches(key, [*LABELS, *ALIASES], n=3)
   guess = ", ".join(dict.fromkeys(ALIASES.get(name, name) for name in near))
   meant = f"did you mean {guess}? " if guess else ""
+  if re.fullmatch(r"[\d.+-]+", key):
+    meant = "write the emotion in place of its number; "
   raise UserError(
-    f"{where}: unknown label {label!r}; {meant}known are {', '.join(LABELS)}"
+    f"{where}: unknown label {label[:60]!r}; {meant}known are "
+    f"{', '.join(LABELS)}"
   )
 
 

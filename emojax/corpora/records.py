@@ -1,14 +1,22 @@
 """The records that readers yield: one of recordings, one of faces."""
 
 import dataclasses
+import logging
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
+from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
 PARTS = ("train", "validation", "test")
-_SESSION = re.compile(r"(?:ses(?:sion)?[\s_-]*)?0*(\d+)", re.IGNORECASE)
+_SESSION = re.compile(
+  r"(?:ses(?:sion)?[\s_-]*)?0*(\d{1,18})(?:\.0*)?", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +58,50 @@ class Face:
 
 
 def normalise_session(session: str | int) -> str:
-  """Gives '5' for 'Ses05', 'Session5', '05' and 5; other names as they are."""
+  """Gives '5' for 'Ses05', 'Session5', '05', '5.0' and 5; others as given."""
   name = str(session).strip()
   match = _SESSION.fullmatch(name)
   return str(int(match[1])) if match else name
+
+
+class Once:
+  """Recordings that are listed again: they count once, if all agrees."""
+
+  def __init__(self, path: str | os.PathLike):
+    """Takes the list's path, for the messages."""
+    self._path = path
+    self._first: dict[Hashable, tuple[str, Mapping[str, str]]] = {}
+    self._again: list[str] = []
+
+  def is_new(
+    self, key: Hashable | None, facts: Mapping[str, str], where: str
+  ) -> bool:
+    """Whether a recording was not there before, by a key that it alone has.
+
+    Raises:
+      UserError: it was, and had another label, or whatever else is among the
+        `facts` (columns but the path); names both places.
+    """
+    first, known = self._first.setdefault(key, (where, facts))
+    if key is None or first == where:
+      return True
+    for name, value in facts.items():
+      if name != "path" and known.get(name, "") != value:
+        raise UserError(
+          f"{where}: the same recording as in {first}, there with {name} "
+          f"{known.get(name, '')[:60]!r}, here with {value[:60]!r}; correct or "
+          "remove one of the two"
+        )
+    self._again.append(where)
+    return False
+
+  def warn(self) -> None:
+    """Says how many there were."""
+    if self._again:
+      _LOG.warning(
+        "%s: %d are there twice and count once; the first: %s",
+        *(self._path, len(self._again), self._again[0]),
+      )
 
 
 def merge(

@@ -105,28 +105,37 @@ def locate(path: str | os.PathLike) -> pathlib.Path | None:
   spelling (case, blanks, Unicode form), with '/' for '\\' of Windows.
   """
   path = pathlib.Path(path)
-  if path.is_file():
+  # Not `path.is_file()`, which raises for names that are too long.
+  if os.path.isfile(path):
     return path
   if "\\" in str(path):
     return locate(str(path).replace("\\", "/"))
   folder = _spelt(path.parent)
   found = folder and _spelt(folder / path.name)
-  return found if found and found.is_file() else None
+  return found if found and os.path.isfile(found) else None
+
+
+def alike(path: pathlib.Path) -> list[str]:
+  """The names in a path's folder that differ from its own in spelling only."""
+  parent = _spelt(path.parent)
+  if parent is None or not os.path.isdir(parent):
+    return []
+  try:
+    names = _names(str(parent), parent.stat().st_mtime_ns)
+  except OSError:  # A folder that may not be read.
+    return []
+  return sorted(names.get(spelling.key(path.name), ()))
 
 
 def _spelt(path: pathlib.Path) -> pathlib.Path | None:
   """The path as the file system spells it, if one entry alone is meant."""
-  if path.exists():
+  if os.path.exists(path):
     return path
-  parent = _spelt(path.parent) if path.parent != path else None
-  if parent is None or not parent.is_dir():
-    return None
-  names = _names(str(parent), parent.stat().st_mtime_ns)
-  meant = names.get(spelling.key(path.name), ())
-  return parent / meant[0] if len(meant) == 1 else None
+  names = alike(path) if path.parent != path else []
+  return _spelt(path.parent) / names[0] if len(names) == 1 else None
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _names(folder: str, changed: int) -> dict[str, list[str]]:
   """The names in a folder, as it was when it last changed, by their keys."""
   del changed

@@ -1,5 +1,8 @@
 """The user's own CSV."""
 
+import os
+import unicodedata
+
 import pytest
 
 from emojax.corpora import speech as corpora
@@ -106,3 +109,88 @@ def test_the_text_alone(write, tmp_path):
   path.write_text("path,label,speaker\na.wav,sad,A\n")
   with pytest.raises(UserError, match="line 1: no column text"):
     corpora.read("manifest", path, needs_audio=False)
+
+
+def _names(found):
+  return [os.path.basename(one.path) for one in found]
+
+
+def test_paths_of_windows_and_macos(write, tmp_path):
+  (tmp_path / "sub").mkdir()
+  name = unicodedata.normalize("NFD", "Jürgen.wav")
+  (tmp_path / "sub" / name).touch()
+  path = write(
+    "path,label,speaker\n.\\a.wav,sad,A\nsub\\Jürgen.wav,sad,B\nB.WAV ,sad,C\n"
+  )
+  assert _names(corpora.read("manifest", path)) == ["a.wav", name, "b.wav"]
+  (tmp_path / "B.wav").touch()
+  with pytest.raises(UserError, match=r"line 4: .* as 'B.wav' and 'b.wav'"):
+    corpora.read("manifest", path)
+
+
+def test_a_missing_recording_says_how_many_others_are(write):
+  path = write("path,label,speaker\nx.wav,sad,A\na.wav,sad,A\ny.wav,sad,A\n")
+  with pytest.raises(UserError, match=r"line 2: .*x.wav \(nor of 1 other"):
+    corpora.read("manifest", path)
+  path.write_text(f"path,label,speaker\n{'x' * 5000},sad,A\n", "utf-8")
+  with pytest.raises(UserError, match="line 2: no such file"):
+    corpora.read("manifest", path)
+
+
+def test_whole_floats_and_missing_values(write):
+  path = write(
+    "path,label,speaker,dialogue,turn,session\n"
+    "a.wav,sad,1.0,7.0,3.0,5.0\nb.wav,nan,2,7,nan,5\nc.wav,sad,2.0,nan,,\n"
+  )
+  a, b, c = corpora.read("manifest", path)
+  assert (a.speaker, a.dialogue, a.turn, a.session) == ("1", "7", 3, "5")
+  assert (b.speaker, b.dialogue, b.turn, b.session) == ("2", "7", 1, "5")
+  assert (b.label, c.dialogue, c.session) == ("", "c.wav (line 4)", "")
+
+
+def test_two_spellings_of_a_name_are_one(write, caplog):
+  path = write(
+    "path,label,speaker,dialogue\na.wav,HAPPY ,Zoë,D1\n"
+    f"b.wav,ｈａｐｐｙ,{unicodedata.normalize('NFD', 'ZOË')} ,d1\n"
+    "c.wav,sad,zoë,D1\n"
+  )
+  found = corpora.read("manifest", path)
+  assert {one.speaker for one in found} == {"Zoë"}
+  assert [(one.dialogue, one.turn) for one in found] == [
+    *(("D1", 0), ("D1", 1), ("D1", 2))
+  ]
+  assert [one.label for one in found] == ["happy", "happy", "sad"]
+  assert "'zoë' for 'Zoë'" in caplog.text
+
+
+def test_columns_that_would_change_what_is_heard_are_named(write, caplog):
+  path = write("path,label,speaker,split,start_time\na.wav,sad,A,train,1\n")
+  assert len(corpora.read("manifest", path)) == 1
+  (message,) = caplog.messages
+  assert "columns not used: split, start_time; whatever start_time" in message
+
+
+@pytest.mark.parametrize("again", ["a.wav", "./a.wav", "link.wav"])
+def test_a_recording_that_is_there_again(write, tmp_path, again, caplog):
+  (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
+  path = write(f"path,label,speaker\na.wav,sad,A\nb.wav,sad,A\n{again},sad,A\n")
+  assert _names(corpora.read("manifest", path)) == ["a.wav", "b.wav"]
+  assert "mine.csv: 1 are there twice and count once" in caplog.text
+  for changed in ("happy,A", "sad,B"):
+    path.write_text(
+      f"path,label,speaker\na.wav,sad,A\nb.wav,sad,A\n{again},{changed}\n"
+    )
+    why = "csv, line 4: the same recording as in .*csv, line 2, there with"
+    with pytest.raises(UserError, match=why):
+      corpora.read("manifest", path)
+
+
+def test_words_that_are_there_again(write):
+  columns = "label,speaker,text,dialogue,turn\n"
+  path = write(f"{columns}sad,A,No.,d,1\nsad,A,No.,d,1\nsad,A,No.,d,2\n")
+  assert len(corpora.read("manifest", path, needs_audio=False)) == 2
+  path.write_text(f"{columns}sad,A,No.,d,1\nhappy,A,No.,d,1\n")
+  with pytest.raises(UserError, match="there with label 'sad', here"):
+    corpora.read("manifest", path, needs_audio=False)
+  path.write_text("label,speaker,text\nsad,A,No.\nsad,A,No.\n")
+  assert len(corpora.read("manifest", path, needs_audio=False)) == 2

@@ -1,14 +1,17 @@
 """The user's own recordings, listed in a CSV file."""
 
-import csv
 import functools
+import os
 import pathlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from emojax import spelling
+from emojax.corpora import delimited
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Utterance, normalise_session
+from emojax.corpora.records import Once, Utterance, normalise_session
 from emojax.errors import UserError
+from emojax.runtime import walk
 
 LAYOUT = (
   "a CSV file with the columns path,label,speaker and, if known, "
@@ -16,7 +19,11 @@ LAYOUT = (
 )
 SOURCE = "paths in it are relative to the file's own folder"
 
-_REQUIRED = ("label", "speaker")
+# Names of columns that look as if they said what of a file is heard.
+_HEARD = (
+  *("start", "end", "begin", "stop", "onset", "offset", "duration", "channel"),
+  *("from", "to", "length", "xmin", "xmax", "tmin", "tmax"),
+)
 
 
 def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
@@ -25,70 +32,128 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
   Without a dialogue, a recording is a dialogue of its own. Without a turn, the
   turns of a dialogue are in the order of the rows. An empty label is allowed:
   the recording is used without one. For `read_text`, paths may be empty, or of
-  no file.
+  no file. A row that is there again counts once.
 
   Raises:
-    UserError: no CSV file in UTF-8, a missing column, a broken row, an unknown
-      label, an empty speaker, a missing recording; with its line number.
+    UserError: no table of text, a missing column, a broken row, an unknown
+      label, an empty speaker, a missing recording, one that two rows tell
+      different things of; with its line number.
   """
   manifest = pathlib.Path(path)
   if manifest.is_dir():
     raise UserError(f"{manifest}: a folder; expected {LAYOUT}")
+  rows = delimited.read(manifest, _columns(needs_audio))
+  known = {
+    name: spelling.unify(
+      (row.values.get(name, "") for row in rows), f"{manifest}: {name}"
+    )
+    for name in ("speaker", "session", "dialogue")
+  }
   rows_of: Counter[tuple[str, str]] = Counter()
-  # `utf-8-sig` also takes the mark that spreadsheets put at the beginning.
-  with open(manifest, encoding="utf-8-sig", newline="") as file:
-    reader = csv.DictReader(file)
-    try:
-      columns = reader.fieldnames or []
-      required = ("path" if needs_audio else "text", *_REQUIRED)
-      missing = [name for name in required if name not in columns]
-      if missing:
-        raise UserError(
-          f"{manifest}, line 1: no column {', '.join(missing)}; "
-          f"expected {LAYOUT}; found {', '.join(columns) or 'nothing'}"
-        )
-      for row in reader:
-        where = f"{manifest}, line {reader.line_num}"
-        yield _read_row(row, where, manifest.parent, rows_of, needs_audio)
-    except UnicodeDecodeError as error:
-      raise UserError(f"{manifest}: not UTF-8; save it as such") from error
-    except csv.Error as error:
-      raise UserError(
-        f"{manifest}, line {reader.line_num}: not CSV ({error})"
-      ) from error
+  once = Once(manifest)
+  for where, values in rows:
+    values |= {name: of[values.get(name, "")] for name, of in known.items()}
+    found = _recording(manifest.parent, values, where, rows, needs_audio)
+    values["label"] = canonical(values["label"], where)
+    if once.is_new(_identity(found, values), values, where):
+      yield _utterance(values, found, where, rows_of)
+  once.warn()
 
 
 read_text = functools.partial(read, needs_audio=False)
 
 
-def _read_row(
-  row: dict, where: str, folder: pathlib.Path, rows_of: Counter, needs_audio
-) -> Utterance:
-  """Checks one row; counts in `rows_of` how many a dialogue has had."""
-  if None in row or None in row.values():
-    raise UserError(
-      f"{where}: not as many fields as columns; put a text that holds a comma "
-      "in double quotes"
-    )
-  row = {name: value.strip() for name, value in row.items()}
-  if not row["speaker"]:
-    raise UserError(f"{where}: no speaker; each recording needs one")
-  name = row.get("path", "")
-  if needs_audio and not name:
+def _columns(needs_audio: bool) -> delimited.Columns:
+  required = "path" if needs_audio else "text", "label", "speaker"
+  every = "path", "label", "speaker", "dialogue", "turn", "session", "text"
+  return delimited.Columns(
+    required,
+    optional=tuple(name for name in every if name not in required),
+    names=("speaker", "dialogue", "session"),
+    expected=f"expected {LAYOUT}",
+    unused=_would_be_heard,
+  )
+
+
+def _would_be_heard(unused: Sequence[str]) -> str:
+  """What to say where a column may say which part of a file is meant."""
+  heard = [
+    name
+    for name in unused
+    if set(_HEARD) & set(spelling.key(name).replace("_", " ").split())
+  ]
+  if not heard:
+    return ""
+  says = "says" if len(heard) == 1 else "say"
+  return (
+    f"; whatever {', '.join(heard)} {says}, all channels and all of each file "
+    "are heard"
+  )
+
+
+def _recording(
+  folder: pathlib.Path, values: dict, where: str, rows, needs_audio: bool
+) -> pathlib.Path | None:
+  """The file of a row; None where there is none and none is needed."""
+  name = values.get("path", "")
+  if not name and needs_audio:
     raise UserError(f"{where}: no path; each row names a recording")
-  recording = folder / name
-  if needs_audio and not recording.is_file():
-    raise UserError(f"{where}: no such file: {recording}")
-  dialogue = row.get("dialogue") or f"{name} ({where.rpartition(', ')[2]})"
-  session = normalise_session(row.get("session", ""))
-  turn = row.get("turn") or rows_of[session, dialogue]
-  rows_of[session, dialogue] += 1
-  try:
-    turn = int(turn)
-  except ValueError as error:
+  path = folder / os.path.expanduser(name)
+  found = walk.locate(path) if name else None
+  if found or not needs_audio:
+    return found
+  if os.path.isdir(path):
     raise UserError(
-      f"{where}: turn {turn!r} is no whole number; correct or remove it"
-    ) from error
-  path = str(recording) if recording.is_file() else ""
-  label, text = canonical(row["label"], where), row.get("text", "")
-  return Utterance(path, label, row["speaker"], dialogue, turn, session, text)
+      f"{where}: {delimited.shown(path)}: a folder; each row names a recording"
+    )
+  if alike := walk.alike(path):
+    raise UserError(
+      f"{where}: {delimited.shown(path)}: not there as it is spelt, but as "
+      f"{' and '.join(map(repr, alike))}; write which one is meant"
+    )
+  paths = (folder / os.path.expanduser(row.values["path"]) for row in rows)
+  missing = sum(walk.locate(path) is None for path in paths)
+  others = f" (nor of {missing - 1} other rows)" if missing > 1 else ""
+  raise UserError(f"{where}: no such file: {delimited.shown(path)}{others}")
+
+
+def _utterance(
+  values: dict, found: pathlib.Path | None, where: str, rows_of: Counter
+) -> Utterance:
+  """Checks one row; `rows_of` says how many a dialogue has had."""
+  if not values["speaker"]:
+    raise UserError(f"{where}: no speaker; each recording needs one")
+  line = where.rpartition(", ")[2]
+  dialogue = values["dialogue"] or f"{values.get('path', '')} ({line})"
+  session = normalise_session(values["session"])
+  turn = rows_of[session, dialogue]
+  if values.get("turn"):
+    turn = delimited.whole(values["turn"], where, "turn")
+  rows_of[session, dialogue] += 1
+  return Utterance(
+    path=str(found or ""),
+    label=values["label"],
+    speaker=values["speaker"],
+    dialogue=dialogue,
+    turn=turn,
+    session=session,
+    text=values.get("text", ""),
+  )
+
+
+def _identity(found: pathlib.Path | None, values: dict) -> tuple | None:
+  """What two rows of the same recording have in common; None of no one else.
+
+  Of a file, whatever leads to it; else of words in a place of a dialogue.
+  """
+  if found:
+    status = found.stat()
+    # Some file systems number no files.
+    file = (status.st_dev, status.st_ino) if status.st_ino else str(found)
+    return file
+  if values.get("path"):
+    return values["path"]
+  place = [values.get(name, "") for name in ("dialogue", "turn")]
+  if not all(place):
+    return None
+  return (*place, values["session"], values["speaker"], values.get("text", ""))
