@@ -56,7 +56,8 @@ def split() -> ml_collections.ConfigDict:
   # of faces. What only another method reads has to be empty.
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
-  # Comma-separated. A system that does not validate reads the latter alone.
+  # Comma-separated; a name with a comma in double quotes: '"Smith, Jo",B'.
+  # A system that does not validate reads the latter alone.
   split.validation_speakers = ""
   split.test_speakers = ""
   split.num_folds = 5

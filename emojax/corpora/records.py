@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
+from emojax import spelling
 from emojax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -80,13 +81,13 @@ class Once:
 
     Raises:
       UserError: it was, and had another label, or whatever else is among the
-        `facts` (columns but the path); names both places.
+        `facts`, by their columns; names both places.
     """
     first, known = self._first.setdefault(key, (where, facts))
     if key is None or first == where:
       return True
     for name, value in facts.items():
-      if name != "path" and known.get(name, "") != value:
+      if known.get(name, "") != value:
         raise UserError(
           f"{where}: the same recording as in {first}, there with {name} "
           f"{known.get(name, '')[:60]!r}, here with {value[:60]!r}; correct or "
@@ -102,6 +103,39 @@ class Once:
         "%s: %d are there twice and count once; the first: %s",
         *(self._path, len(self._again), self._again[0]),
       )
+
+
+def unify(found: Sequence[Utterance], where: str) -> list[Utterance]:
+  """Gives each speaker, session and dialogue one spelling, the first one met.
+
+  `where` is the corpus, for the warnings: of other spellings, and of turns that
+  several utterances of a dialogue have.
+  """
+  speakers = spelling.unify((u.speaker for u in found), f"{where}: speaker")
+  sessions = spelling.unify((u.session for u in found), f"{where}: session")
+  names: dict[str, dict[str, None]] = {}
+  for one in found:
+    names.setdefault(sessions[one.session], {})[one.dialogue] = None
+  dialogues = {
+    session: spelling.unify(of_session, f"{where}: dialogue")
+    for session, of_session in names.items()
+  }
+  unified = []
+  for one in found:
+    session = sessions[one.session]
+    who = speakers[one.speaker], dialogues[session][one.dialogue], session
+    if who != (one.speaker, one.dialogue, one.session):
+      new = dict(zip(("speaker", "dialogue", "session"), who, strict=True))
+      one = dataclasses.replace(one, **new)
+    unified.append(one)
+  turns = {(one.session, one.dialogue, one.turn) for one in unified}
+  if len(turns) < len(unified):
+    _LOG.warning(
+      "%s: %d of %d utterances have the turn of another one in their dialogue; "
+      "these are taken in their order",
+      *(where, len(unified) - len(turns), len(unified)),
+    )
+  return unified
 
 
 def merge(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import ml_collections
 
 from emojax import checks
-from emojax.corpora import downloads
+from emojax.corpora import downloads, records
 from emojax.errors import UserError
 from emojax.runtime.files import cache_folder
 
@@ -51,7 +51,8 @@ class Readers:
   ) -> list:
     """Reads all annotations of a corpus; no audio and no image is decoded.
 
-    `needs_audio`: a corpus with transcripts is refused without it.
+    `needs_audio`: a corpus with transcripts is refused without it. Two
+    spellings of one speaker, session or dialogue are one, see `records.unify`.
 
     Raises:
       UserError: an unknown corpus; a path that is missing or empty, or that
@@ -61,7 +62,7 @@ class Readers:
     text = getattr(reader, "read_text", reader.read)
     read = reader.read if needs_audio else text
     if not hasattr(reader, "LAYOUT"):
-      return list(read(os.fspath(path)))
+      return _unified(read(os.fspath(path)), name)
     path = os.path.expanduser(path)
     expected = f"expected {reader.LAYOUT}; {reader.SOURCE}"
     if not path:
@@ -70,7 +71,7 @@ class Readers:
       raise UserError(f"{path}: no such file or folder; {expected}")
     if os.path.isdir(path) and not os.listdir(path):
       raise UserError(f"{path}: an empty folder; {expected}")
-    found = list(read(path))
+    found = _unified(read(path), path)
     if not found:
       why = f"no {self._what} of this corpus found"
       raise UserError(f"{path}: {why}; {expected}")
@@ -119,6 +120,13 @@ class Readers:
       f"config.data.corpus = {name!r}: no such {self._kind}; there are "
       f"{', '.join(self.names())}"
     )
+
+
+def _unified(found: Iterable, where: str) -> list:
+  """The records; of utterances with one spelling of each name."""
+  found = list(found)
+  of_speech = all(isinstance(one, records.Utterance) for one in found)
+  return records.unify(found, where) if of_speech else found
 
 
 def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
 
-from emojax import checks, markdown
+from emojax import checks, markdown, spelling
 from emojax.corpora.records import normalise_session
 from emojax.errors import UserError
 
@@ -29,6 +29,7 @@ _FIELDS = {
 AUDITED = "no speaker and no identical recording is in two parts"
 
 _NAMED = 24  # Speakers that a table names.
+_LISTED = 100  # That an error names.
 _SHARE = 0.2  # Of the speakers that are held out.
 # The unlabelled part gives away no label, so it may hold the test recordings:
 # that is the setting of domain adaptation. No other two parts may meet.
@@ -147,16 +148,14 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
   known = sorted(set(names.speaker_U.tolist()))
   chosen = []
   for field in ("validation_speakers", "test_speakers")[not validates :]:
-    text = split[field]
-    who = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = ", ".join(name for name in who if name not in known)
+    where = f"config.split.{field} = {split[field]!r}"
+    who = list(filter(None, checks.names(split[field])))
+    spelt = spelling.unify([*known, *who], f"{where}: speaker")
+    unknown = ", ".join(name for name in who if spelt[name] not in known)
     if unknown or not who:
       problem = f"no speaker {unknown}" if unknown else "names nobody"
-      raise UserError(
-        f"config.split.{field} = {text!r}: {problem}; there are "
-        f"{', '.join(known)}"
-      )
-    chosen.append(who)
+      raise UserError(f"{where}: {problem}; there are {_listed(known)}")
+    chosen.append([spelt[name] for name in who])
   both = sorted(set(chosen[0]) & set(chosen[-1])) if validates else []
   if both:
     raise UserError(
@@ -168,9 +167,16 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
   if not learn_U.any():
     raise UserError(
       "config.split: no speaker is left to learn from; there are "
-      f"{', '.join(known)}"
+      f"{_listed(known)}"
     )
   yield f"unseen {', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+  """Names as `checks.names` reads them, of very many the first."""
+  shown = [f'"{name}"' if "," in name else name for name in names[:_LISTED]]
+  more = len(names) - len(shown)
+  return ", ".join(shown) + (f" and {more} others" if more else "")
 
 
 def _k_fold(split, names: Names, validates: bool) -> _Settings:
@@ -236,7 +242,8 @@ def _by_sessions(split, names: Names, validates: bool) -> _Settings:
       )
     for corpus in np.unique(names.corpus_U):
       known = set(session_U[names.corpus_U == corpus].tolist()) - {""}
-      missing = [name for name in (*chosen, test) if name not in known]
+      spelt = spelling.unify([*sorted(known), test], f"{where}: session")
+      missing = [name for name in (*chosen, spelt[test]) if name not in known]
       if missing:
         there = ", ".join(sorted(known)) or (
           "none: give a session for each utterance, or choose another "
@@ -247,7 +254,9 @@ def _by_sessions(split, names: Names, validates: bool) -> _Settings:
           f"there are {there}"
         )
     learn_U = np.isin(session_U, chosen)
-    yield setting, learn_U, session_U == test, None if validates else ~learn_U
+    keys_U = np.array([spelling.key(session) for session in session_U])
+    test_U = keys_U == spelling.key(test)
+    yield setting, learn_U, test_U, None if validates else ~learn_U
 
 
 def _hold_out(rest_U: np.ndarray, names: Names, seed: int) -> np.ndarray:

@@ -90,6 +90,16 @@ def test_a_study_of_several_corpora(readers, tmp_path):
   assert readers.read_all(data)[1] == ("ravdess_like", [HELLO])
 
 
+def test_no_reader_can_forget_that_spellings_are_one(readers, caplog):
+  other = Utterance("b.wav", "sad", "a ", "D", 0, "1", "hello")
+  readers.register("three", _reader(HELLO, other))
+  first, second = readers.read("three", "")
+  assert first == HELLO
+  assert (second.speaker, second.dialogue) == ("A", "d")
+  assert "three: speaker: taken as one" in caplog.text
+  assert "three: 1 of 2 utterances have the turn of another" in caplog.text
+
+
 @pytest.mark.parametrize(
   ("corpus", "path", "why"),
   [

@@ -194,3 +194,36 @@ def test_words_that_are_there_again(write):
     corpora.read("manifest", path, needs_audio=False)
   path.write_text("label,speaker,text\nsad,A,No.\nsad,A,No.\n")
   assert len(corpora.read("manifest", path, needs_audio=False)) == 2
+
+
+def test_segments_of_recordings(write):
+  columns = "path,label,speaker,start,end\n"
+  path = write(
+    f"{columns}a.wav,sad,A,,2.0\na.wav,happy,B,2,\nb.wav,sad,A,.5,9\n"
+  )
+  found = corpora.read("manifest", path)
+  assert [(one.start, one.end) for one in found] == [
+    *((0.0, 2.0), (2.0, None), (0.5, 9.0))
+  ]
+  # One segment with two labels, however it is written.
+  path.write_text(f"{columns}a.wav,sad,A,0,2\na.wav,happy,A,,2.00\n")
+  with pytest.raises(UserError, match="line 3: the same recording as in"):
+    corpora.read("manifest", path)
+
+
+@pytest.mark.parametrize(
+  ("segment", "why"),
+  [
+    ("2,1", "line 2: end 1 is not after start 2"),
+    ("2,2", "line 2: end 2 is not after start 2"),
+    ("-1,2", "line 2: start '-1' is no number of seconds"),
+    ('"1,5",2', "start '1,5' is no number .* point in place of the comma"),
+    ("0,00:00:02", "end '00:00:02' is no number of seconds; write it as 12.5"),
+    ("0,inf", "end 'inf' is no number"),
+    (f"0,{'9' * 400}", "end '9*' is no number"),
+  ],
+)
+def test_no_segments(write, segment, why):
+  path = write(f"path,label,speaker,start,end\na.wav,sad,A,{segment}\n")
+  with pytest.raises(UserError, match=why):
+    corpora.read("manifest", path)

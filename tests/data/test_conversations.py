@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import pathlib
+import unicodedata
 
 import elmo_pytorch
 import numpy as np
@@ -252,3 +253,24 @@ def test_pretrained_text_features(tmp_path):
     np.testing.assert_array_equal(
       conversations.load(config).features["text"], vectors
     )
+
+
+def test_spellings_of_one_speaker_are_in_one_part(tmp_path, caplog):
+  """Else half of what somebody said teaches, and the other half tests."""
+  emotions = "angry", "happy", "neutral", "sad"
+  lines = [
+    f"{emotion},{name},{emotion} {name}"
+    for name in ("Zoë", "Bo", "Cy")
+    for name in (name, unicodedata.normalize("NFD", name).upper() + " ")
+    for emotion in emotions
+  ]
+  path = tmp_path / "m.csv"
+  path.write_text("\n".join(["label,speaker,text", *lines]), "utf-8")
+  config = dann.get_config("table2")
+  config.data.update(corpus="manifest", path=str(path), audio_features="none")
+  config.split.update(NAMED | {"test_speakers": "zoë"})
+  (split,) = conversations.read(config).splits.values()
+  table = conversations.load(config.data, extracts=False)
+  assert set(table.speaker) == {"Zoë", "Bo", "Cy"}
+  assert set(table.speaker[split.parts["labelled"]]) == {"Bo", "Cy"}
+  assert len(split.parts["test"]) == 8

@@ -86,6 +86,31 @@ def test_named_speakers():
   ]
 
 
+def test_names_with_commas_and_in_other_spellings(caplog):
+  names = clips_of(["Smith, Jo", "Zoë", "Bo", "Cy"])
+  made = make(
+    names,
+    method="speakers",
+    validation_speakers="zoe\u0308",
+    test_speakers='Bo, "smith, jo"',
+  )
+  (parts,) = made.values()
+  assert speakers(names, parts["validation"]) == {"Zoë"}
+  assert speakers(names, parts["test"]) == {"Smith, Jo", "Bo"}
+  assert "'smith, jo' for 'Smith, Jo'" in caplog.text
+  with pytest.raises(UserError, match=r'no speaker Smith; .* "Smith, Jo", Zoë'):
+    make(names, False, method="speakers", test_speakers="Smith")
+
+
+def test_the_session_of_the_test_in_another_spelling():
+  names = clips_of(["A", "B", "C"])
+  sessions = np.repeat(["1", "2", "Morning"], 3)
+  names = splits.Names(names.speaker_U, sessions, names.corpus_U)
+  fields = {"labelled_sessions": ("12",), "test_session": "morning "}
+  parts = make(names, False, method="sessions", **fields)["TS 12"]
+  assert speakers(names, parts["test"]) == {"C"}
+
+
 def test_named_speakers_are_unlabelled_where_nobody_validates():
   parts = make(
     splits.Names(

@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -15,10 +16,13 @@ from emojax.runtime import walk
 
 LAYOUT = (
   "a CSV file with the columns path,label,speaker and, if known, "
-  "dialogue,turn,session,text"
+  "dialogue,turn,session,text,start,end (the last two in seconds)"
 )
 SOURCE = "paths in it are relative to the file's own folder"
 
+_PLACE = "path", "start", "end"  # Where a recording is.
+_EVERY = (*_PLACE, "label", "speaker", "dialogue", "turn", "session", "text")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+")
 # Names of columns that look as if they said what of a file is heard.
 _HEARD = (
   *("start", "end", "begin", "stop", "onset", "offset", "duration", "channel"),
@@ -31,8 +35,9 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
 
   Without a dialogue, a recording is a dialogue of its own. Without a turn, the
   turns of a dialogue are in the order of the rows. An empty label is allowed:
-  the recording is used without one. For `read_text`, paths may be empty, or of
-  no file. A row that is there again counts once.
+  the recording is used without one. With a start or an end, a recording is that
+  part of its file. For `read_text`, paths may be empty, or of no file. A row
+  that is there again counts once.
 
   Raises:
     UserError: no table of text, a missing column, a broken row, an unknown
@@ -55,8 +60,10 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
     values |= {name: of[values.get(name, "")] for name, of in known.items()}
     found = _recording(manifest.parent, values, where, rows, needs_audio)
     values["label"] = canonical(values["label"], where)
-    if once.is_new(_identity(found, values), values, where):
-      yield _utterance(values, found, where, rows_of)
+    segment = _segment(values, where)
+    facts = {n: value for n, value in values.items() if n not in _PLACE}
+    if once.is_new(_identity(found, values, segment), facts, where):
+      yield _utterance(values, found, segment, where, rows_of)
   once.warn()
 
 
@@ -65,10 +72,9 @@ read_text = functools.partial(read, needs_audio=False)
 
 def _columns(needs_audio: bool) -> delimited.Columns:
   required = "path" if needs_audio else "text", "label", "speaker"
-  every = "path", "label", "speaker", "dialogue", "turn", "session", "text"
   return delimited.Columns(
     required,
-    optional=tuple(name for name in every if name not in required),
+    optional=tuple(name for name in _EVERY if name not in required),
     names=("speaker", "dialogue", "session"),
     expected=f"expected {LAYOUT}",
     unused=_would_be_heard,
@@ -86,8 +92,8 @@ def _would_be_heard(unused: Sequence[str]) -> str:
     return ""
   says = "says" if len(heard) == 1 else "say"
   return (
-    f"; whatever {', '.join(heard)} {says}, all channels and all of each file "
-    "are heard"
+    f"; whatever {', '.join(heard)} {says}, all channels of a file are heard, "
+    "and all of it or what is from start to end, in seconds"
   )
 
 
@@ -117,8 +123,32 @@ def _recording(
   raise UserError(f"{where}: no such file: {delimited.shown(path)}{others}")
 
 
+def _segment(values: dict, where: str) -> tuple[float, float | None]:
+  """From which second to which; None is the end of the file."""
+  seconds = {}
+  for name in ("start", "end"):
+    value = values.get(name, "")
+    if value and not _SECONDS.fullmatch(value):
+      comma = ", with a point in place of the comma" if "," in value else ""
+      raise UserError(
+        f"{where}: {name} {value[:60]!r} is no number of seconds; write it as "
+        f"12.5{comma}"
+      )
+    seconds[name] = float(value) if value else None
+  start, end = seconds["start"] or 0.0, seconds["end"]
+  if end is not None and end <= start:
+    raise UserError(
+      f"{where}: end {end:g} is not after start {start:g}; correct one of them"
+    )
+  return start, end
+
+
 def _utterance(
-  values: dict, found: pathlib.Path | None, where: str, rows_of: Counter
+  values: dict,
+  found: pathlib.Path | None,
+  segment: tuple[float, float | None],
+  where: str,
+  rows_of: Counter,
 ) -> Utterance:
   """Checks one row; `rows_of` says how many a dialogue has had."""
   if not values["speaker"]:
@@ -138,10 +168,14 @@ def _utterance(
     turn=turn,
     session=session,
     text=values.get("text", ""),
+    start=segment[0],
+    end=segment[1],
   )
 
 
-def _identity(found: pathlib.Path | None, values: dict) -> tuple | None:
+def _identity(
+  found: pathlib.Path | None, values: dict, segment: tuple
+) -> tuple | None:
   """What two rows of the same recording have in common; None of no one else.
 
   Of a file, whatever leads to it; else of words in a place of a dialogue.
@@ -150,9 +184,9 @@ def _identity(found: pathlib.Path | None, values: dict) -> tuple | None:
     status = found.stat()
     # Some file systems number no files.
     file = (status.st_dev, status.st_ino) if status.st_ino else str(found)
-    return file
+    return file, segment
   if values.get("path"):
-    return values["path"]
+    return values["path"], segment
   place = [values.get(name, "") for name in ("dialogue", "turn")]
   if not all(place):
     return None
