@@ -4,10 +4,10 @@ import os
 import pathlib
 
 import numpy as np
-import soundfile
 import soxr
 
 from emojax.audio import io
+from emojax.audio.levels import Levels
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -110,10 +110,9 @@ def _find(folder: pathlib.Path) -> list[str]:
 
 def _seconds(path: str) -> float:
   try:
-    return soundfile.info(path).duration
-  except (soundfile.SoundFileError, OSError, TypeError) as error:
-    # TypeError: a type without a header, of which soundfile asks the rate.
-    raise _damaged(path, error) from error
+    return io.seconds(path)
+  except io.UnreadableAudio as error:
+    raise _damaged(error) from error
 
 
 def _read(path: str, share: float, num_samples: int) -> np.ndarray:
@@ -121,23 +120,26 @@ def _read(path: str, share: float, num_samples: int) -> np.ndarray:
 
   -1 is all of it.
   """
+  levels = Levels()
   try:
-    with soundfile.SoundFile(path) as file:
+    with io.opened(path) as (file, _):
       rate = file.samplerate
-      wanted = -1
+      wanted = file.frames
       if num_samples >= 0:
         wanted = -(-num_samples * rate // _SAMPLE_RATE)
         file.seek(int(share * (max(file.frames - wanted, 0) + 1)))
+        wanted = min(wanted, file.frames)
       samples_SxC = file.read(wanted, dtype="float32", always_2d=True)
-  except (soundfile.SoundFileError, OSError, TypeError) as error:
-    raise _damaged(path, error) from error
-  if not samples_SxC.size or not np.isfinite(samples_SxC).all():
-    raise _damaged(path, "empty, or samples that are no numbers")
-  return soxr.resample(samples_SxC.mean(axis=1), rate, _SAMPLE_RATE)
+  except io.UnreadableAudio as error:
+    raise _damaged(error) from error
+  samples = samples_SxC.mean(axis=1)
+  if len(samples):
+    levels.add(samples_SxC, samples)
+  why = levels.implausible()
+  if why:
+    raise _damaged(io.UnreadableAudio(path, why))
+  return soxr.resample(samples, rate, _SAMPLE_RATE)
 
 
-def _damaged(path: str, why: object) -> UserError:
-  reason = " ".join(str(why).split())
-  return UserError(
-    f"{path}: not readable as audio ({reason}); remove it from the backgrounds"
-  )
+def _damaged(error: io.UnreadableAudio) -> UserError:
+  return UserError(f"{error}; remove it from the backgrounds")

@@ -99,7 +99,7 @@ def decode(
   with opened(path) as (file, size):
     wanted = _seek(path, file, start, end)
     samples, levels = _resampled(path, file, wanted, sample_rate)
-    why = levels.refusal()
+    why = levels.implausible() or levels.silent()
     if why:
       raise UnreadableAudio(path, why)
     missing = _shortfall(path, file, size, start, levels.frames)
@@ -112,6 +112,12 @@ def decode(
       _seek(path, file, start, end)
       samples, _ = _resampled(path, file, wanted, sample_rate, channel)
   return Recording(samples, [what for what in odd if what])
+
+
+def seconds(path: str | os.PathLike) -> float:
+  """How long a recording is by its header; 0 where that does not say it."""
+  with opened(path) as (file, _):
+    return file.frames / file.samplerate if _is_known(file.frames) else 0.0
 
 
 @contextlib.contextmanager

@@ -44,8 +44,8 @@ class Levels:
   def _peak(self) -> float:
     return float(max(-self._low.min(), self._high.max()))
 
-  def refusal(self) -> str:
-    """Why the recording can not be used, or ''."""
+  def implausible(self) -> str:
+    """Why this can not be the sound of anything, or ''."""
     if not self.frames:
       return "a recording of zero length"
     if not (np.isfinite(self._low).all() and np.isfinite(self._high).all()):
@@ -60,8 +60,12 @@ class Levels:
           f"{_INTEGERS[units[0]]}"
         )
       return f"samples up to {peak:.6g} times full scale: {hint}"
+    return ""
+
+  def silent(self) -> str:
+    """That nothing is heard, or ''."""
     if (self._high - self._low).max() < 2 * _SILENCE:
-      quiet = f" (its samples are at most {peak:.1g} of full scale)"
+      quiet = f" (its samples are at most {self._peak:.1g} of full scale)"
       constant = (self._high == self._low).all()
       return f"silent from beginning to end{'' if constant else quiet}"
     return ""

@@ -36,11 +36,27 @@ def find(folder: str | os.PathLike) -> list[pathlib.Path]:
   )
 
 
-def each_once(clips: Iterable[Utterance]) -> list[Utterance]:
-  """Isolated clips, sorted by name; of several copies the first."""
+def each_once(
+  folder: str | os.PathLike,
+  paths: Iterable[pathlib.Path],
+  parse: Callable[[pathlib.Path], Utterance | str],
+) -> list[Utterance]:
+  """Isolated clips by what their names say, sorted by name.
+
+  Of several copies the first one counts. `parse` gives a clip, or why a file is
+  left out, as it follows "3 files …" in the warning of these.
+  """
   first: dict[str, Utterance] = {}
-  for clip in clips:
-    first.setdefault(clip.dialogue, clip)
+  left_out: dict[str, list[pathlib.Path]] = {}
+  for path in paths:
+    clip = parse(path)
+    if isinstance(clip, Utterance):
+      if first.setdefault(clip.dialogue, clip) is clip:
+        continue
+      clip = "of performances that are there already"
+    left_out.setdefault(clip, []).append(path)
+  for why, files in left_out.items():
+    walk.warn_unread(folder, files, why)
   return [first[name] for name in sorted(first)]
 
 

@@ -62,10 +62,10 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
       device has too little memory.
   """
   system, params = speech.load(pathlib.Path(run))
-  found = sources.find(paths)
+  found, unread = sources.find(paths)
   logits_UxC = np.zeros((len(found), len(system.classes)))
   windows_U, samples_U = np.zeros((2, len(found)), int)
-  skipped = []
+  skipped = list(unread)
 
   def pieces() -> Iterator[Window | None]:
     """All windows of all recordings; None in the place of an unusable one."""
@@ -88,7 +88,7 @@ def predict(run: str | os.PathLike, paths: Sequence[str]) -> Predictions:
     logits_UxC[recording] += logits_C
   if not windows_U.any():
     raise UserError(
-      f"none of {len(found)} recordings can be used; the first: {skipped[0]}"
+      f"none of {len(skipped)} recordings can be used; the first: {skipped[0]}"
     )
   if not np.isfinite(logits_UxC).all():
     raise UserError(f"{run}: damaged (weights that are NaN); train it again")

@@ -7,34 +7,80 @@ import functools
 import math
 import os
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from emojax.audio import io
 from emojax.audio.io import UnreadableAudio
 from emojax.corpora import recordings
+from emojax.runtime import walk
 from emojax.systems.speech import SpeechSystem
 
 _AHEAD = min(3, os.cpu_count() or 1)  # Recordings; each may be hours long.
 
 
-def find(paths: Sequence[str]) -> list[str]:
-  """Replaces folders by the audio files in them, and names each file once.
+class Found(NamedTuple):
+  """Recordings to read, and those of types that have to be converted first."""
 
-  A folder is searched recursively; one without any stays, for `decoded` to
-  name. Paths begin as they were given, in that order, a folder's by name.
+  paths: list[str]
+  unread: list[UnreadableAudio]
+
+
+def find(paths: Sequence[str]) -> Found:
+  """Replaces folders by the recordings in them, and names each file once.
+
+  A folder is searched recursively, see `walk`; one without any recording stays,
+  for `decoded` to name. Paths begin as they were given, in that order, a
+  folder's by name. What is not read is counted in a warning.
   """
-  found = {}
+  read: dict[str, str] = {}
+  unread: dict[str, str] = {}
   for path in paths:
-    files = recordings.find(path) if os.path.isdir(path) else ()
-    names = sorted(f.relative_to(path) for f in files if not f.is_dir())
-    for file in [os.path.join(path, name) for name in names] or [path]:
-      folder, name = os.path.split(file)
-      # A link beside its target is another recording: it has its own row.
-      identity = os.path.join(os.path.realpath(folder), name)
-      found.setdefault(identity, file)
-  return list(found.values())
+    if not os.path.isdir(path):
+      read.setdefault(_identity(path), path)
+      continue
+    names, media = _search(path)
+    if not names and not media:
+      names = [path]
+    for name in names:
+      read.setdefault(_identity(name), name)
+    for name in media:
+      unread.setdefault(_identity(name), name)
+  why = "a type that has to be converted first"
+  return Found(
+    list(read.values()),
+    [UnreadableAudio(path, why) for path in unread.values()],
+  )
+
+
+def _search(folder: str) -> tuple[list[str], list[str]]:
+  """Recordings below a folder, and those that have to be converted first."""
+  found = walk.find(folder, io.SUFFIXES)
+  stems = {path.with_suffix("") for path in found.paths}
+  # A film beside its own sound, of the same name, is no further recording.
+  media = [
+    path
+    for path in found.others
+    if io.is_media(path) and path.with_suffix("") not in stems
+  ]
+  rest = sorted(set(found.others) - set(media))
+  walk.warn_unread(folder, rest)
+  walk.warn_unread(
+    folder,
+    media,
+    "of types to be converted first (for example with ffmpeg -i FILE FILE.wav)",
+  )
+  return tuple(
+    [os.path.join(folder, path.relative_to(folder)) for path in paths]
+    for paths in (found.paths, media)
+  )
+
+
+def _identity(path: str) -> str:
+  """A link beside its target is another recording: it has its own row."""
+  folder, name = os.path.split(path)
+  return os.path.join(os.path.realpath(folder), name)
 
 
 def decoded(
@@ -51,11 +97,9 @@ def decoded(
 
 def num_windows(path: str, window_seconds: float) -> int:
   """How many windows a recording has, by its header; 1 where that fails."""
-  if not os.path.isfile(path):  # To open a pipe would wait for a writer.
-    return 1
   try:
-    seconds = soundfile.info(os.fsencode(path)).duration
-  except (soundfile.SoundFileError, OSError, TypeError):
+    seconds = io.seconds(path)
+  except UnreadableAudio:
     return 1
   return max(1, math.ceil(seconds / window_seconds))
 

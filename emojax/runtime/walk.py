@@ -19,8 +19,9 @@ _KINDS = 8  # Types of files that it counts.
 class Found(NamedTuple):
   """The files of a folder: of the types that are looked for, and the others.
 
-  Either is sorted by path. A link that leads nowhere, and a folder that may not
-  be entered, is among the others.
+  Either is sorted by path. A link that leads nowhere is a file of the type that
+  its name says: whoever reads it says that it is not there. A pipe, and a
+  folder that may not be entered, is among the others.
   """
 
   paths: list[pathlib.Path]
@@ -39,9 +40,14 @@ def find(folder: str | os.PathLike, suffixes: Collection[str]) -> Found:
   if not os.path.isdir(folder):
     return Found(paths, others)
   for path in _entries(pathlib.Path(folder)):
-    is_read = path.suffix.lower() in suffixes and path.is_file()
+    is_read = path.suffix.lower() in suffixes and _may_be_read(path)
     (paths if is_read else others).append(path)
   return Found(sorted(paths), sorted(others))
+
+
+def _may_be_read(path: pathlib.Path) -> bool:
+  """A file, or one that should be there; to open a pipe would wait."""
+  return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -79,8 +85,15 @@ def warn_unread(
 
   `why` follows their number: 'FOLDER: 6 files of other types were not read: …'.
   """
+  files = [path for path in others if path.is_file()]
+  rest = [path for path in others if not path.is_file()]
+  if files and rest:
+    warn_unread(folder, files, why)
+    others = rest
   if not others:
     return
+  if rest:
+    why = "of another kind (link to nothing, pipe, closed folder)"
   kinds = collections.Counter(
     path.suffix.lower() or "no type" for path in others
   )
@@ -89,12 +102,12 @@ def warn_unread(
     str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
     for path in others[:_NAMED]
   )
-  files = "1 file" if len(others) == 1 else f"{len(others)} files"
+  count = "1 file" if len(others) == 1 else f"{len(others)} files"
   were = "was" if len(others) == 1 else "were"
   more = ", …" if len(others) > _NAMED or len(kinds) > _KINDS else ""
   _LOG.warning(
     "%s: %s %s %s not read: %s (%s%s)",
-    *(folder, files, why, were, ", ".join(counts), named, more),
+    *(folder, count, why, were, ", ".join(counts), named, more),
   )
 
 

@@ -200,12 +200,12 @@ def test_files_and_folders_each_once_in_order(record, tmp_path):
   (tmp_path / "b" / "link.wav").symlink_to("2.wav")
   (tmp_path / "empty").mkdir()
   inside = ["b/1.flac", "b/2.wav", "b/deep/0.WAV", "b/link.wav"]
-  assert sources.find(["a.wav", "b"]) == ["a.wav", *inside]
-  assert sources.find(["./b/"]) == [f"./{name}" for name in inside]
+  assert sources.find(["a.wav", "b"]).paths == ["a.wav", *inside]
+  assert sources.find(["./b/"]).paths == [f"./{name}" for name in inside]
   again = ["./a.wav", "b/../a.wav", str(tmp_path / "a.wav"), "b/2.wav", "b"]
-  assert sources.find(["a.wav", *again])[0] == "a.wav"
-  assert len(sources.find(["a.wav", *again])) == 5
-  assert sources.find(["empty"]) == ["empty"]
+  assert sources.find(["a.wav", *again]).paths[0] == "a.wav"
+  assert len(sources.find(["a.wav", *again]).paths) == 5
+  assert sources.find(["empty"]).paths == ["empty"]
 
 
 def test_what_can_not_be_used_is_named_and_skipped(

@@ -7,12 +7,10 @@ were acted.
 
 import pathlib
 import re
-from collections.abc import Iterator
 
 from emojax.corpora import recordings
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError
 
 LAYOUT = "AudioWAV/1001_DFA_ANG_XX.wav and so on"
 SOURCE = "CREMA-D is free: https://github.com/CheyneyComputerScience/CREMA-D"
@@ -39,28 +37,21 @@ _NAME = re.compile(
 _WITHOUT_SPEECH = "1076_MTI_SAD_XX"
 
 
-def read(path: str) -> Iterator[Utterance]:
-  """Yields the clips under `path`, by name, each once.
+def read(path: str) -> list[Utterance]:
+  """Gives the clips under `path`, by name, each once.
 
   Where a clip is there as WAV and as MP3, the WAV counts. The one clip that
   holds no speech (`1076_MTI_SAD_XX`) is left out.
-
-  Raises:
-    UserError: the name of a recording is not one of CREMA-D.
   """
-  for clip in recordings.each_once(map(_parse, recordings.find(path))):
-    if clip.dialogue != _WITHOUT_SPEECH:
-      yield clip
+  return recordings.each_once(path, recordings.find(path), _parse)
 
 
-def _parse(clip: pathlib.Path) -> Utterance:
+def _parse(clip: pathlib.Path) -> Utterance | str:
   match = _NAME.fullmatch(clip.stem)
   if not match:
-    raise UserError(
-      f"{clip}: not a name of CREMA-D; expected actor, sentence, emotion "
-      f"({' '.join(_EMOTIONS)}) and level (LO MD HI XX), as in "
-      "1001_DFA_ANG_XX.wav; rename or remove the file"
-    )
+    return "not named as clips of CREMA-D (1001_DFA_ANG_XX.wav)"
+  if clip.stem == _WITHOUT_SPEECH:
+    return "without speech"
   actor, sentence, emotion = match.groups()
   label, text = canonical(emotion, str(clip)), _SENTENCES[sentence]
   return Utterance(str(clip), label, actor, clip.stem, text=text)

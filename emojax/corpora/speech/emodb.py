@@ -9,7 +9,6 @@ import re
 
 from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError
 
 LAYOUT = "wav/03a01Fa.wav and so on"
 SOURCE = "EMO-DB is free: https://zenodo.org/records/7447302"
@@ -48,25 +47,16 @@ def read(path: str) -> list[Utterance]:
 
   The laryngograms of the second edition (`laryngo/`), which have the names of
   the recordings, are left out.
-
-  Raises:
-    UserError: the name of a recording is not one of EMO-DB.
   """
-  return recordings.each_once(
-    _parse(clip)
-    for clip in recordings.find(path)
-    if _LARYNGOGRAMS not in clip.parent.name.lower()
-  )
+  return recordings.each_once(path, recordings.find(path), _parse)
 
 
-def _parse(clip: pathlib.Path) -> Utterance:
+def _parse(clip: pathlib.Path) -> Utterance | str:
+  if _LARYNGOGRAMS in clip.parent.name.lower():
+    return "of laryngograms"
   match = _NAME.fullmatch(clip.stem)
   if not match:
-    raise UserError(
-      f"{clip}: not a name of EMO-DB; expected speaker, text, emotion "
-      f"({' '.join(_EMOTIONS)}) and version, as in 03a01Fa.wav; rename or "
-      "remove the file"
-    )
+    return "not named as clips of EMO-DB (03a01Fa.wav)"
   speaker, text, emotion = match.groups()
   label, text = _EMOTIONS[emotion], _SENTENCES[text]
   return Utterance(str(clip), label, speaker, clip.stem, text=text)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Utterance, normalise_session
 from emojax.errors import UserError
+from emojax.runtime import walk
 
 LAYOUT = (
   "Session1 to Session5, each with dialog/EmoEvaluation, "
@@ -45,6 +46,12 @@ def read(path: str) -> Iterator[Utterance]:
       f"{path}: no audio found; the first of {len(utterances)} recordings "
       f"would be {utterances[0].path}"
     )
+  found = {os.path.dirname(os.path.dirname(one.path)) for one in utterances}
+  known = {one.path for one in utterances}
+  for folder in sorted(found):
+    paths = walk.find(folder, {".wav"}).paths
+    rest = [one for one in paths if str(one) not in known]
+    walk.warn_unread(folder, rest, "without an evaluation")
   yield from utterances
 
 

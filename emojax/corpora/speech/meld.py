@@ -10,12 +10,13 @@ import functools
 import io
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from emojax.corpora import recordings
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Utterance
 from emojax.errors import UserError
+from emojax.runtime import walk
 
 _CONVERT = (
   'find . -name "*.mp4" -exec sh -c \'ffmpeg -v error -i "$1" -ac 1 -ar 16000 '
@@ -56,21 +57,25 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
       label, or a part without any audio.
   """
   root = pathlib.Path(path)
+  found = [one for files in walk.find(root, {".csv"}) for one in files]
+  below = {folder for one in found for folder in one.parents}
+  folders = [one for one in below if one.is_relative_to(root)]
   for part, folder in _PARTS.items():
     # The archives of the release unpack into train/, dev/ and test/.
-    annotations = _nearest(root, f"{part}_sent_emo.csv")
-    clips = _nearest(root, folder)
+    annotations = _nearest(found, f"{part}_sent_emo.csv")
+    clips = _nearest(folders, folder)
     if not annotations or (needs_audio and not clips):
       missing = folder if annotations else f"{part}_sent_emo.csv"
       raise UserError(f"{root}: no {missing}; expected {LAYOUT}; {SOURCE}")
-    found = recordings.find(clips) if clips else []
     # The best copy of a clip comes first, and keeps the name.
-    audio = {clip.stem: clip for clip in reversed(found)}
+    ours = recordings.find(clips) if clips else []
+    audio = {clip.stem: clip for clip in reversed(ours)}
     if needs_audio and not audio:
       raise UserError(
         f"{clips}: no audio; MELD has video, of which the audio is extracted "
         f"once, in this folder, with {_CONVERT}"
       )
+    used = set()
     for where, row in _read_rows(annotations):
       dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
       name = f"dia{dialogue}_utt{turn}"
@@ -79,15 +84,18 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
         clip = clips / f"{name}.wav"
       label = canonical(row["Emotion"], where)
       names = row["Speaker"].strip(), dialogue, int(turn), part
+      used |= {name, _AGAIN + name}
       yield Utterance(str(clip or ""), label, *names, row["Utterance"].strip())
+    rest = [clip for clip in ours if clip.stem not in used]
+    walk.warn_unread(clips or root, rest, f"without a line in {annotations}")
 
 
 read_text = functools.partial(read, needs_audio=False)
 
 
-def _nearest(root: pathlib.Path, name: str) -> pathlib.Path | None:
-  found = root.rglob(name)
-  return min(found, key=lambda path: (len(path.parts), path), default=None)
+def _nearest(paths: Iterable[pathlib.Path], name: str) -> pathlib.Path | None:
+  named = (path for path in paths if path.name == name)
+  return min(named, key=lambda path: (len(path.parts), path), default=None)
 
 
 def _read_rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:

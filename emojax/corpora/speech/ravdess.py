@@ -4,18 +4,20 @@ Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional Speech
 and Song (RAVDESS)", PLoS ONE 13(5), 2018.
 """
 
+import pathlib
 import re
 
 from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError
 
 LAYOUT = "Actor_01/03-01-06-01-02-01-01.wav and so on"
 SOURCE = "RAVDESS is free: https://zenodo.org/records/1188976"
 
-# Modality, channel (01: speech), emotion, intensity, statement, repetition,
-# actor.
-_NAME = re.compile(r"\d\d-01-(\d\d)-\d\d-(\d\d)-\d\d-(\d\d)")
+# Modality (03: audio), channel (01: speech), emotion, intensity, statement,
+# repetition, actor.
+_NAME = re.compile(
+  r"(0[1-3])-(0[12])-(0[1-8])-0[12]-(0[12])-0[12]-([01]\d|2[0-4])"
+)
 _EMOTIONS = {
   "01": "neutral",
   "02": "calm",
@@ -35,23 +37,23 @@ _STATEMENTS = {
 def read(path: str) -> list[Utterance]:
   """Gives the spoken clips under `path`, by name, each once.
 
-  Copies of the corpus nest the same actors a second time, one level deeper:
-  the clip nearest to `path` counts. Songs are left out.
-
-  Raises:
-    UserError: a clip's name has a code that RAVDESS does not have.
+  A performance is there as audio (03) and as video with the same sound (01):
+  the audio counts. Copies of the corpus nest the same actors a second time, one
+  level deeper: the clip nearest to `path` counts. Songs, and videos without
+  sound (02), are left out.
   """
-  clips = []
-  for clip in recordings.find(path):
-    match = _NAME.fullmatch(clip.stem)
-    if not match:
-      continue
-    emotion, statement, actor = match.groups()
-    if emotion not in _EMOTIONS or statement not in _STATEMENTS:
-      raise UserError(
-        f"{clip}: emotion {emotion} or statement {statement} is unknown to "
-        "RAVDESS (01-08 and 01-02); rename or remove the file"
-      )
-    label, text = _EMOTIONS[emotion], _STATEMENTS[statement]
-    clips.append(Utterance(str(clip), label, actor, clip.stem, text=text))
-  return recordings.each_once(clips)
+  clips = sorted(recordings.find(path), key=lambda clip: clip.stem[:2] != "03")
+  return recordings.each_once(path, clips, _parse)
+
+
+def _parse(clip: pathlib.Path) -> Utterance | str:
+  match = _NAME.fullmatch(clip.stem)
+  if not match:
+    return "not named as clips of RAVDESS (03-01-06-01-02-01-01.wav)"
+  modality, channel, emotion, statement, actor = match.groups()
+  if channel == "02":
+    return "of songs"
+  if modality == "02":
+    return "of videos without sound"
+  name, text = f"03{clip.stem[2:]}", _STATEMENTS[statement]
+  return Utterance(str(clip), _EMOTIONS[emotion], actor, name, text=text)

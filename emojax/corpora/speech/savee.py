@@ -5,11 +5,11 @@ The sentences differ between emotions; their text is not in the release's
 names and is left empty.
 """
 
+import pathlib
 import re
 
 from emojax.corpora import recordings
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError
 
 LAYOUT = "AudioData with the folders DC, JE, JK, KL of a01.wav and so on"
 SOURCE = "SAVEE is given on request: http://kahlan.eps.surrey.ac.uk/savee"
@@ -30,22 +30,14 @@ _EMOTIONS = {
 
 
 def read(path: str) -> list[Utterance]:
-  """Gives the clips under `path`, by speaker and name, each once.
+  """Gives the clips under `path`, by speaker and name, each once."""
+  return recordings.each_once(path, recordings.find(path), _parse)
 
-  Raises:
-    UserError: the name of a recording is not one of SAVEE, or neither the
-      name nor a folder says who speaks.
-  """
-  clips = []
-  for clip in recordings.find(path):
-    match = _NAME.fullmatch(clip.stem)
-    speaker = match and (match[1] or clip.parent.name)
-    if speaker not in _SPEAKERS:
-      raise UserError(
-        f"{clip}: not a name of SAVEE; expected a folder of the speaker "
-        f"({' '.join(_SPEAKERS)}) and emotion ({' '.join(_EMOTIONS)}) and "
-        "number, as in DC/sa01.wav; rename or remove the file"
-      )
-    name = f"{speaker}_{match[2]}{match[3]}"
-    clips.append(Utterance(str(clip), _EMOTIONS[match[2]], speaker, name))
-  return recordings.each_once(clips)
+
+def _parse(clip: pathlib.Path) -> Utterance | str:
+  match = _NAME.fullmatch(clip.stem)
+  speaker = match and (match[1] or clip.parent.name)
+  if speaker not in _SPEAKERS:
+    return "not named as clips of SAVEE (DC/sa01.wav, DC_sa01.wav)"
+  name = f"{speaker}_{match[2]}{match[3]}"
+  return Utterance(str(clip), _EMOTIONS[match[2]], speaker, name)

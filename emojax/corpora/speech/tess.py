@@ -31,20 +31,15 @@ def read(path: str) -> list[Utterance]:
   copy (`OAF_Pleasant_surprise`, `YAF_pleasant_surprised`), may not contradict.
 
   Raises:
-    UserError: the name of a recording is not one of TESS, or its folder is
-      that of another speaker or emotion.
+    UserError: the folder of a recording is that of another speaker or emotion.
   """
-  return recordings.each_once(map(_parse, recordings.find(path)))
+  return recordings.each_once(path, recordings.find(path), _parse)
 
 
-def _parse(clip: pathlib.Path) -> Utterance:
+def _parse(clip: pathlib.Path) -> Utterance | str:
   match = _NAME.fullmatch(clip.stem)
   if not match:
-    raise UserError(
-      f"{clip}: not a name of TESS; expected OAF or YAF, word and emotion "
-      "(angry disgust fear happy neutral ps sad), as in OAF_back_angry.wav; "
-      "rename or remove the file"
-    )
+    return "not named as clips of TESS (OAF_back_angry.wav)"
   speaker, word, emotion = match[0].lower().split("_")
   speaker, label = _SPEAKERS[speaker], canonical(emotion, str(clip))
   folder = _FOLDER.fullmatch(clip.parent.name)
