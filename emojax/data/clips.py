@@ -18,7 +18,7 @@ import numpy as np
 from emojax.audio.settings import Augmentation
 from emojax.corpora import labels, records
 from emojax.corpora import speech as corpora
-from emojax.data import array_record, pipeline, splits, store
+from emojax.data import array_record, duplicates, pipeline, splits, store
 from emojax.data.array_record import Corpus
 from emojax.data.splits import Split
 from emojax.errors import UserError
@@ -127,6 +127,7 @@ def read(
       min_samples,
     )
     of_corpus = labels.class_index([u.label for u in corpus.utterances], index)
+    duplicates.check(name, corpus.utterances, corpus.digests, index)
     rows = np.flatnonzero(of_corpus >= 0)
     if not len(rows):
       raise UserError(

@@ -23,8 +23,9 @@ import opensmile
 
 from emojax import checks
 from emojax.audio import io
-from emojax.corpora import recordings
+from emojax.corpora import labels, recordings
 from emojax.corpora.records import Utterance
+from emojax.data import duplicates
 from emojax.data import text_features as lexical
 from emojax.data.store import Vectors
 from emojax.data.table import FeatureTable
@@ -106,6 +107,11 @@ def annotations(
   prints = [digest if isinstance(digest, str) else "" for digest in digests]
   if data.audio_features != NOTHING:
     prints = _fingerprints(utterances, prints, cache_dir)
+    _, index = labels.parse_classes(data.labels)
+    for corpus in dict.fromkeys(corpora):
+      rows = [row for row, name in enumerate(corpora) if name == corpus]
+      ours = [utterances[row] for row in rows]
+      duplicates.check(corpus, ours, [prints[row] for row in rows], index)
   texts = {"corpus": corpora, "fingerprint": prints}
   for name in ("label", "speaker", "dialogue", "session"):
     texts[name] = [getattr(utterance, name) for utterance in utterances]

@@ -10,6 +10,7 @@ import soundfile
 
 from emojax.audio import io
 from emojax.corpora import speech as corpora
+from emojax.corpora.records import Utterance
 from emojax.data import array_record
 from emojax.errors import UserError
 
@@ -252,6 +253,7 @@ def test_real_clips(real_data, tmp_path):
 _MEMORY = """
 import pathlib, resource, sys
 from emojax.corpora import speech as corpora
+from emojax.corpora.records import Utterance
 from emojax.data import array_record
 folder = pathlib.Path(sys.argv[1])
 
@@ -282,3 +284,44 @@ def test_flat_memory_without_tensorflow(tmp_path):
   before, after = map(float, output[0].split())
   assert after - before < 40  # MiB
   assert output[1] == "[]"
+
+
+def test_segments_and_types_by_their_samples(tmp_path, caplog):
+  samples = np.random.default_rng(0).integers(-9000, 9000, RATE, np.int16)
+  for name in ("a.wav", "b.flac"):
+    soundfile.write(tmp_path / name, samples, RATE, subtype="PCM_16")
+  places = [
+    ("a.wav", 0.0, None),
+    ("b.flac", 0.0, None),
+    ("a.wav", 0.25, 0.5),
+    ("b.flac", 0.25, 0.5),
+    ("a.wav", 0.5, None),
+    ("a.wav", 0.5, 3.0),
+  ]
+  utterances = [
+    Utterance(str(tmp_path / name), "sad", "A", str(i), start=start, end=end)
+    for i, (name, start, end) in enumerate(places)
+  ]
+  for _ in range(2):
+    clips, skipped = array_record.prepare(
+      "mine", utterances, tmp_path / "data", 1
+    )
+    assert [error.path for error in skipped] == [utterances[-1].path]
+    assert "no segment from 0.5 s to 3 s" in skipped[0].why
+    assert clips.num_samples == [RATE, RATE, RATE // 4, RATE // 4, RATE // 2]
+    np.testing.assert_array_equal(clips[3], samples[RATE // 4 : RATE // 2])
+    one, other, first, second, last = clips.digests
+    assert (one, first) == (other, second)
+    assert len({one, first, last}) == 3
+
+
+def test_what_is_odd_is_said_each_time(tmp_path, caplog):
+
+  path = tmp_path / "a.wav"
+  soundfile.write(path, 0.3 + 0.1 * np.sin(np.arange(RATE)), RATE)
+  utterances = [Utterance(str(path), "sad", "A", "a")]
+  for _ in range(2):
+    caplog.clear()
+    array_record.prepare("mine", utterances, tmp_path / "data", 0)
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: its samples have a constant offset of")
