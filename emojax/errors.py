@@ -23,4 +23,10 @@ class Unreadable(Exception):
     self.path, self.why = self.args
 
   def __str__(self) -> str:
-    return f"{self.path}: {self.why}"
+    return f"{shown(self.path)}: {self.why}"
+
+
+def shown(path: str | os.PathLike) -> str:
+  """A path for a message of one line, also where it holds a line break."""
+  path = os.fspath(path)
+  return path if "\n" not in path and "\r" not in path else repr(path)

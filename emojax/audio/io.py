@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import math
 import mimetypes
 import os
 import pathlib
@@ -17,7 +16,7 @@ import soxr
 
 from emojax.audio import headers
 from emojax.audio.levels import Levels
-from emojax.errors import Unreadable
+from emojax.errors import Unreadable, shown
 from emojax.runtime.files import lfs_pointer
 
 FULL_SCALE = 32_768  # The int16 sample value that stands for 1.
@@ -75,7 +74,7 @@ def read(
   """Gives the samples of `decode`, float32 [S]; warns of what is odd."""
   samples, notes = decode(path, sample_rate, start, end)
   for note in notes:
-    _LOG.warning("%s: %s", path, note)
+    _LOG.warning("%s: %s", shown(path), note)
   return samples
 
 
@@ -212,7 +211,7 @@ def _seek(
   """
   rate = file.samplerate
   most = _LONGEST * 3600 * rate + 1  # One too many is seen as such.
-  seconds = file.frames / rate if _is_known(file.frames) else math.inf
+  seconds = min(file.frames / rate, _LONGEST * 3600)
   is_inside = 0 <= start < seconds
   if end is not None:
     is_inside &= start < end <= seconds + _TOLERANCE

@@ -50,20 +50,14 @@ def find(paths: Sequence[str]) -> Found:
   why = "a type that has to be converted first"
   return Found(
     list(read.values()),
-    [UnreadableAudio(path, why) for path in unread.values()],
+    [UnreadableAudio(p, why) for name, p in unread.items() if name not in read],
   )
 
 
 def _search(folder: str) -> tuple[list[str], list[str]]:
   """Recordings below a folder, and those that have to be converted first."""
   found = walk.find(folder, io.SUFFIXES)
-  stems = {path.with_suffix("") for path in found.paths}
-  # A film beside its own sound, of the same name, is no further recording.
-  media = [
-    path
-    for path in found.others
-    if io.is_media(path) and path.with_suffix("") not in stems
-  ]
+  media = [p for p in found.others if p.is_file() and io.is_media(p)]
   rest = sorted(set(found.others) - set(media))
   walk.warn_unread(folder, rest)
   walk.warn_unread(

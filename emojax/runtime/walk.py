@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from emojax import spelling
+from emojax.errors import shown
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def warn_unread(
   )
   counts = [f"{count} {kind}" for kind, count in kinds.most_common(_KINDS)]
   named = ", ".join(
-    str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    shown(path.relative_to(folder) if path.is_relative_to(folder) else path)
     for path in others[:_NAMED]
   )
   count = "1 file" if len(others) == 1 else f"{len(others)} files"
@@ -107,7 +108,7 @@ def warn_unread(
   more = ", …" if len(others) > _NAMED or len(kinds) > _KINDS else ""
   _LOG.warning(
     "%s: %s %s %s not read: %s (%s%s)",
-    *(folder, count, why, were, ", ".join(counts), named, more),
+    *(shown(folder), count, why, were, ", ".join(counts), named, more),
   )
 
 

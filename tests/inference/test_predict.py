@@ -247,6 +247,35 @@ def test_what_can_not_be_used_is_named_and_skipped(
   )
 
 
+def test_what_has_to_be_converted_counts_as_skipped(
+  run, record, tmp_path, caplog
+):
+  record("calls/a.wav")
+  record("calls/on disk/b.ogg")
+  for name in ("a.m4a", "b.AMR", "on disk/film.webm", "notes.txt"):
+    (tmp_path / "calls" / name).write_bytes(b"something else")
+  (tmp_path / "calls" / "gone.wav").symlink_to("nowhere")
+  os.mkfifo(tmp_path / "calls" / "pipe.wav")
+  (tmp_path / "linked").mkdir()
+  (tmp_path / "linked" / "calls").symlink_to(tmp_path / "calls")
+  found = predict.predict(run, ["calls", "calls/on disk", "linked"])
+  assert found.paths == ["calls/a.wav", "calls/on disk/b.ogg"]
+  assert [skip.path for skip in found.skipped] == [
+    *("calls/a.m4a", "calls/b.AMR", "calls/on disk/film.webm"),
+    "calls/gone.wav",
+  ]
+  assert (
+    "calls: 3 files of types to be converted first (for example with ffmpeg -i "
+    "FILE FILE.wav) were not read: 1 .m4a, 1 .amr, 1 .webm (a.m4a, b.AMR, "
+    "on disk/film.webm)" in caplog.messages
+  )
+  assert any("1 file of other types was not" in m for m in caplog.messages)
+  with pytest.raises(UserError, match=r"none of 1 rec.*m4a: convert it, for"):
+    predict.predict(run, ["calls/a.m4a"])
+  found, unread = sources.find(["calls/a.m4a", "calls"])
+  assert (len(found), len(unread)) == (4, 2)
+
+
 def test_nothing_that_can_be_used(run, tmp_path):
   (tmp_path / "empty.wav").touch()
   with pytest.raises(UserError, match=r"none of 2 recordings.*an empty file"):
