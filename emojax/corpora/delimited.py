@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 _DELIMITERS = ",;\t|"
 # What pandas, R and databases write for a value that is not there.
-_MISSING = frozenset(
+MISSING = frozenset(
   ("nan", "NaN", "NAN", "None", "NULL", "null", "<NA>", "NaT", "NA", "#N/A")
 )
 # What `pandas.DataFrame.to_csv` calls the index; it says nothing.
@@ -295,7 +295,7 @@ def _mended(
     (name, value)
     for row in rows
     for name, value in row.values.items()
-    if value in _MISSING
+    if value in MISSING
   )
   for name, value in missing:
     for row in rows:

@@ -2,19 +2,43 @@
 
 import dataclasses
 import hashlib
+import logging
+import lzma
+import math
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
+from emojax import spelling
+from emojax.corpora import delimited
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import normalise_session
 from emojax.errors import UserError
 from emojax.runtime import files
 
+_LOG = logging.getLogger(__name__)
+
 MODALITIES = ("audio", "text")
+_LARGEST = 2**53  # Whole numbers up to here are exact as floats.
+# The size from which what is packed is looked at, and how many times smaller it
+# may then be packed: features are no long rows of zeros.
+_LARGE, _PACKED = 1 << 30, 200
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
+# What damaged bytes do to zip files and to NumPy's headers, which are Python.
+_DAMAGE = (
+  *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError),
+  *(OSError, RuntimeError, SyntaxError, tokenize.TokenError, MemoryError),
+  *(ArithmeticError, AttributeError, LookupError, TypeError),
+)
 _REQUIRED = ("label", "speaker", "dialogue", "turn")
 _WRITTEN = (*_REQUIRED, "session", "corpus")
 
@@ -128,11 +152,13 @@ def load(path: str | os.PathLike) -> FeatureTable:
   """Reads and checks a table; no pickle in it is ever unpickled.
 
   `session` and `corpus` may be missing; other arrays than those of the contract
-  are left alone. Spellings of labels and sessions are normalised. Rows are told
-  apart by all features that the file has.
+  are named as not used. Spellings of labels and sessions are normalised, and
+  two of one speaker or dialogue are one. Rows are told apart by all features
+  that the file has; one that is there again counts once.
 
   Raises:
-    UserError: no such file, no feature table, or one that breaks the contract.
+    UserError: no such file, no feature table, one that breaks the contract, or
+      identical features with audio that have two labels.
   """
   arrays = _read_arrays(path)
   missing = ", ".join(name for name in _REQUIRED if name not in arrays)
@@ -148,14 +174,88 @@ def load(path: str | os.PathLike) -> FeatureTable:
   }
   converted.setdefault("session", np.full(converted["label"].shape, ""))
   features = {n: converted.pop(n) for n in MODALITIES if n in converted}
+  for name in ("label", "speaker", "dialogue", "session"):
+    converted[name] = _mended(converted[name], name)
   table = FeatureTable(features, **converted)
   validate(table, path)
-  return dataclasses.replace(
+  table = dataclasses.replace(
     table,
     label=_translate(table.label, lambda one: canonical(one, f"{path}: label")),
     session=_translate(table.session, normalise_session),
     fingerprint=_fingerprints(table.features),
   )
+  return _each_once(_unified(table, path), path)
+
+
+def _mended(names: np.ndarray, name: str) -> np.ndarray:
+  """Words of pandas for what is missing are '', and its '3.0' is '3'."""
+  names = np.where(np.isin(names, list(delimited.MISSING)), "", names)
+  if name == "label" or names.ndim != 1:
+    return names
+  return np.array(spelling.without_points(names.tolist()), str)
+
+
+def _unified(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
+  """One spelling for each name; dialogues are named within a session."""
+
+  def unified(names: np.ndarray, what: str) -> np.ndarray:
+    known = spelling.unify(names.tolist(), f"{path}: {what}")
+    return np.array([known[name] for name in names.tolist()], str)
+
+  session = unified(table.session, "session")
+  dialogue = table.dialogue.copy()
+  for name in np.unique(session):
+    of_session = session == name
+    dialogue[of_session] = unified(dialogue[of_session], "dialogue")
+  return dataclasses.replace(
+    table,
+    session=session,
+    dialogue=dialogue,
+    speaker=unified(table.speaker, "speaker"),
+    corpus=unified(table.corpus, "corpus"),
+  )
+
+
+def _each_once(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
+  """Leaves out rows that are there again; two labels of one are an error.
+
+  Utterances without audio are not known to be the same, whatever they say.
+  """
+  first: dict[str, int] = {}
+  again, contradictions, places = [], [], Counter()
+  for row, name in enumerate(table.fingerprint.tolist()):
+    other = first.setdefault(name, row) if name else row
+    if table.label[other] != table.label[row]:
+      contradictions.append((other, row))
+    elif other != row and _place(table, other) == _place(table, row):
+      again.append(row)
+      continue
+    places[_place(table, row)[:-1]] += 1
+  if contradictions:
+    one, other = contradictions[0]
+    raise UserError(
+      f"{path}: {_name_row(table, one)} and {_name_row(table, other)} have "
+      f"identical features, and the labels {str(table.label[one])!r} and "
+      f"{str(table.label[other])!r} ({len(contradictions)} such in all); "
+      "correct or remove one of each two"
+    )
+  if again:
+    _LOG.warning(
+      "%s: %d rows are there twice and count once; the first: %s",
+      *(path, len(again), _name_row(table, again[0])),
+    )
+  if shared := sum(count - 1 for count in places.values()):
+    _LOG.warning(
+      "%s: %d of %d utterances have the turn of another one in their dialogue; "
+      "these are taken in their order",
+      *(path, shared, len(table)),
+    )
+  return table.take(np.delete(np.arange(len(table)), again)) if again else table
+
+
+def _place(table: FeatureTable, row: int) -> tuple:
+  names = table.session, table.dialogue, table.turn, table.speaker
+  return tuple(values[row] for values in names)
 
 
 def _fingerprints(features: dict[str, np.ndarray]) -> np.ndarray:
@@ -176,27 +276,84 @@ def _fingerprints(features: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Reads the arrays of the contract that the file has."""
+  """Reads the arrays of the contract that the file has; names the others."""
   arrays = {}
   name = "the archive"
   try:
     # Not `np.load`, which takes what is no archive for a pickle.
-    with np.lib.npyio.NpzFile(path, allow_pickle=False) as stored:
+    with zipfile.ZipFile(path) as archive:
+      entries = _entries(archive, path)
       for name in (*MODALITIES, *_WRITTEN):
-        if name in stored:
-          arrays[name] = stored[name]
+        if name in entries:
+          where = f"{path}: {name}"
+          arrays[name] = _read_array(archive, entries.pop(name), where)
   except FileNotFoundError:
     raise UserError(f"{path}: no such file; expected a feature table") from None
   except ValueError as error:
     raise UserError(
-      f"{path}: {name} is no plain array ({error}); save strings with "
+      f"{path}: {name} is no plain array ({_line(error)}); save strings with "
       ".astype(str) and features as float32"
     ) from error
-  except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-    raise UserError(
-      f"{path}: not a whole .npz file ({error}); write it again"
-    ) from error
+  except _DAMAGE as error:
+    why = files.lfs_pointer(path) or (
+      f"not a whole .npz file ({_line(error)}); write it again"
+    )
+    raise UserError(f"{path}: {why}") from error
+  if arrays and entries:
+    _LOG.warning(
+      "%s: arrays not used: %s%s",
+      *(
+        path,
+        ", ".join(list(entries)[:12]),
+        ", …" if len(entries) > 12 else "",
+      ),
+    )
   return arrays
+
+
+def _entries(
+  archive: zipfile.ZipFile, path: str | os.PathLike
+) -> dict[str, zipfile.ZipInfo]:
+  """The entries of an archive by the names of their arrays."""
+  entries: dict[str, zipfile.ZipInfo] = {}
+  for entry in archive.infolist():
+    name = spelling.key(entry.filename.removesuffix(".npy"))
+    if name in entries:
+      raise UserError(f"{path}: holds {name[:60]!r} twice; write it again")
+    entries[name] = entry
+  return entries
+
+
+def _read_array(
+  archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str
+) -> np.ndarray:
+  """Reads an array, if its file is of the size that its header says."""
+  size = entry.file_size
+  if size > _LARGE and size > _PACKED * entry.compress_size:
+    raise UserError(
+      f"{where} unpacks {entry.compress_size} bytes to {size}: no features"
+    )
+  with archive.open(entry) as file:
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+      raise ValueError(f"version {version}")
+    shape, _, dtype = _HEADERS[version](file)
+    if dtype.hasobject:
+      raise ValueError("it holds objects, which are never unpickled")
+    # Before NumPy takes that much memory.
+    expected = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size - file.tell() != expected:
+      raise UserError(
+        f"{where} holds {size - file.tell()} bytes where its shape {shape} "
+        f"takes {expected}: not a whole .npz file; write it again"
+      )
+  with archive.open(entry) as file:
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _line(error: Exception) -> str:
+  """What an error says, in one short line."""
+  return (str(error).partition("\n")[0] or type(error).__name__)[:200]
 
 
 def _strings(array: np.ndarray, has_type: str) -> np.ndarray:
@@ -218,9 +375,19 @@ def _integers(array, has_type, expected="whole numbers") -> np.ndarray:
     and np.isfinite(array).all()
     and (array == np.rint(array)).all()
   )
-  if not is_whole:
+  if not is_whole or not (np.abs(array) < _LARGEST).all():
     raise UserError(f"{has_type} {array.dtype}; expected {expected}")
   return array.astype(np.int64)
+
+
+def _turns(array: np.ndarray, has_type: str) -> np.ndarray:
+  """Brings whole numbers, which text may hold, to int64."""
+  if array.dtype.kind in "SU":
+    try:
+      return _integers(array.astype(np.float64), has_type)
+    except ValueError:
+      pass  # The error names the type that it has.
+  return _integers(array, has_type)
 
 
 def _floats(array: np.ndarray, has_type: str) -> np.ndarray:
@@ -231,7 +398,7 @@ def _floats(array: np.ndarray, has_type: str) -> np.ndarray:
     return array.astype(np.float32)
 
 
-_CONVERSIONS = {"turn": _integers, **dict.fromkeys(MODALITIES, _floats)}
+_CONVERSIONS = {"turn": _turns, **dict.fromkeys(MODALITIES, _floats)}
 
 
 def _translate(array: np.ndarray, function: Callable[[str], str]) -> np.ndarray:
@@ -242,6 +409,6 @@ def _translate(array: np.ndarray, function: Callable[[str], str]) -> np.ndarray:
 
 def _name_row(table: FeatureTable, row: int) -> str:
   return (
-    f"row {row} (dialogue {table.dialogue[row]!r}, turn {table.turn[row]}, "
-    f"speaker {table.speaker[row]!r})"
+    f"row {row} (dialogue {str(table.dialogue[row])!r}, turn "
+    f"{table.turn[row]}, speaker {str(table.speaker[row])!r})"
   )

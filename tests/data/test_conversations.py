@@ -171,7 +171,9 @@ def test_the_audit_finds_a_copy_in_two_parts(stored, config):
   features = {k: v.copy() for k, v in stored().features.items()}
   for values in features.values():
     values[-1] = values[0]
-  stored(features=features)
+  label = stored().label.copy()
+  label[-1] = label[0]
+  stored(features=features, label=label)
   config.split.labelled_sessions = ("1234",)
   with pytest.raises(UserError, match="the same recording is in the labelled"):
     conversations.audit(config)

@@ -4,6 +4,8 @@ import dataclasses
 import os
 import pickle
 import resource
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -83,7 +85,8 @@ def test_session_and_corpus_may_be_missing(tmp_path):
 
 def test_identical_rows_have_one_fingerprint(tmp_path):
   audio = np.array([[1, 2], [0, 0], [1, 2], [-0.0, 0]], np.float32)
-  table = tables.load(_write(tmp_path / "a.npz", audio=audio))
+  label = np.array(["angry", "", "ang", "neu"])
+  table = tables.load(_write(tmp_path / "a.npz", audio=audio, label=label))
   a, silent, b, none = table.fingerprint.tolist()
   assert a == b != ""
   assert silent == none == ""
@@ -227,3 +230,98 @@ def test_a_bad_table_is_not_written(tmp_path):
   with pytest.raises(UserError, match="NaN"):
     tables.save(tmp_path / "b.npz", bad)
   assert not (tmp_path / "b.npz").exists()
+
+
+def test_two_spellings_of_a_name_are_one(tmp_path, caplog):
+  path = _write(
+    tmp_path / "a.npz",
+    speaker=np.array(["Zoë", "ZOË ", "zoe\u0308", "Bo"]),
+    dialogue=np.array(["D", "d", "d", "D"]),
+    session=np.array(["x", "X", "y", "x"]),
+    turn=np.array(["0", "1.0", "0", "2"]),
+  )
+  table = tables.load(path)
+  assert table.speaker.tolist() == ["Zoë", "Zoë", "Zoë", "Bo"]
+  assert table.dialogue.tolist() == ["D", "D", "d", "D"]
+  assert table.session.tolist() == ["x", "x", "y", "x"]
+  assert table.turn.tolist() == [0, 1, 0, 2]
+  assert "'zoe\u0308' for 'Zoë'" in caplog.text
+
+
+def test_values_of_pandas(tmp_path):
+  path = _write(
+    tmp_path / "a.npz",
+    speaker=np.array(["1.0", "2.0", "1", "2"]),
+    session=np.array(["1.0", "nan", "2.0", "2.0"]),
+    label=np.array(["angry", "nan", "None", "sad"]),
+  )
+  table = tables.load(path)
+  assert table.speaker.tolist() == ["1", "2", "1", "2"]
+  assert table.session.tolist() == ["1", "", "2", "2"]
+  assert table.label.tolist() == ["angry", "", "", "sad"]
+
+
+def test_rows_that_are_there_again(tmp_path, caplog):
+  again = np.array([0, 1, 2, 0, 2])
+  doubled = {name: values[again] for name, values in _arrays().items()}
+  table = tables.load(_write(tmp_path / "a.npz", **doubled))
+  np.testing.assert_array_equal(table.features["audio"], _arrays()["audio"][:3])
+  assert (
+    "2 rows are there twice and count once; the first: row 3" in caplog.text
+  )
+  doubled["label"] = np.array(["angry", "", "exc", "sad", "exc"])
+  why = r"row 0 \(dialogue 'd'.*row 3 .*'angry' and 'sad' \(1 such in all\)"
+  with pytest.raises(UserError, match=why):
+    tables.load(_write(tmp_path / "b.npz", **doubled))
+  # Words alone may be said again.
+  table = tables.load(_write(tmp_path / "c.npz", **doubled | {"audio": None}))
+  assert len(table) == 5
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path, caplog):
+  tables.load(_write(tmp_path / "a.npz", visual=np.ones(4), names=np.ones(4)))
+  assert "a.npz: arrays not used: visual, names" in caplog.text
+
+
+def _header(shape: str, descr: str = "'<f4'") -> bytes:
+  text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}"
+  return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode()
+
+
+@pytest.mark.parametrize(
+  ("content", "why"),
+  [
+    (_header("(1000000, 1000000)"), "audio holds 0 "),
+    (_header("(-1, 4)"), "audio holds 0 bytes"),
+    (_header(f"({'9' * 300}, 1)"), "audio holds 0 bytes"),
+    (_header("(4, 2)", "'|O'"), "audio is no plain array .*objects"),
+    (_header("(" * 3000), "a.npz: "),
+    (_header("(4, 2)", "[('a', '<f4')]") + bytes(32), "audio has type"),
+    (b"\x93NUMPY\3\0" + bytes(9), "audio is no plain array"),
+    (b"\x93NUMPY\1\0\xff\xff{", "audio is no plain array"),
+    (b"", "audio is no plain array"),
+  ],
+)
+def test_headers_that_lie(tmp_path, content, why):
+  path = _write(tmp_path / "a.npz", audio=None)
+  with zipfile.ZipFile(path, "a") as archive:
+    archive.writestr("audio.npy", content)
+  with pytest.raises(UserError, match=why) as caught:
+    tables.load(path)
+  assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_all_memory(tmp_path, monkeypatch):
+  monkeypatch.setattr(tables, "_LARGE", 1 << 20)
+  path = tmp_path / "a.npz"
+  np.savez_compressed(path, **_arrays(audio=np.zeros((1, 1 << 19), "f4")))
+  with pytest.raises(UserError, match=r"audio unpacks .* bytes to 2097280: no"):
+    tables.load(path)
+
+
+def test_an_array_that_is_there_twice(tmp_path):
+  path = _write(tmp_path / "a.npz")
+  with zipfile.ZipFile(path, "a") as archive:
+    archive.writestr("Label.npy", b"")
+  with pytest.raises(UserError, match="holds 'label' twice"):
+    tables.load(path)
