@@ -13,7 +13,8 @@ from typing import BinaryIO, NamedTuple
 # Nearly 2 GiB and more stand for "unknown" where a program wrote into a pipe.
 _UNKNOWN = 0x7FFF_0000
 _MOST_CHUNKS = 1_000
-_LARGEST_PAGE = 1 << 16  # Of Ogg.
+_LARGEST_PAGE, _PAGE_HEADER = 1 << 16, 27  # Of Ogg.
+_LARGEST_TAG = 4096  # Of the first frame of an MP3 file, and more.
 
 
 class Sizes(NamedTuple):
@@ -86,15 +87,31 @@ def sizes(file: BinaryIO) -> Sizes | None:
   return _sizes(file, file_size - start, promised, place, size, start)
 
 
-def is_open_ogg(file: BinaryIO) -> bool:
-  """Whether the last page of an Ogg file is not marked as its last one."""
-  if file.read(4) != b"OggS":
-    return False
+def cut_ogg(file: BinaryIO) -> str:
+  """What an Ogg file's last page says of the pages that are missing, or ''."""
+  first = file.read(_PAGE_HEADER)
+  if first[:4] != b"OggS":
+    return ""
   size = os.fstat(file.fileno()).st_size
   file.seek(max(0, size - _LARGEST_PAGE))
   tail = file.read()
-  flags = tail.rfind(b"OggS") + 5
-  return 5 <= flags < len(tail) and not tail[flags] & 4
+  last = tail[tail.rfind(b"OggS") :][:_PAGE_HEADER]
+  if len(last) < _PAGE_HEADER or not last[5] & 4:
+    return "cut short? its last page is not marked as the end"
+  if last[14:18] != first[14:18]:  # The number of the stream.
+    return "several recordings in one file? only the first is read"
+  return ""
+
+
+def says_frames(file: BinaryIO) -> bool:
+  """Whether an MP3 file says how long it is; else that is estimated."""
+  head = file.read(10)
+  place = 0
+  if head[:3] == b"ID3" and len(head) == 10:
+    place = 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:]))
+  file.seek(place)
+  head = file.read(_LARGEST_TAG)
+  return b"Xing" in head or b"Info" in head
 
 
 def _sizes(file, there, promised, place, kind, start) -> Sizes | None:
@@ -105,7 +122,7 @@ def _sizes(file, there, promised, place, kind, start) -> Sizes | None:
   rest = there - promised
   # What follows the samples are other chunks, or a tag, unless it is most.
   if rest > promised and not _are_chunks(file, start + promised, kind):
-    return Sizes(there, promised, place, kind)
+    return Sizes(there - _last_chunk(file, kind), promised, place, kind)
   return Sizes(min(there, promised), promised, place, kind)
 
 
@@ -120,6 +137,20 @@ def _chunk(file: BinaryIO, name: bytes, kind: str) -> tuple[int, int] | None:
       return file.tell(), size
     file.seek(size + size % 2, os.SEEK_CUR)
   return None
+
+
+def _last_chunk(file: BinaryIO, kind: str) -> int:
+  """How many bytes at the end are a chunk of words about the recording."""
+  size = os.fstat(file.fileno()).st_size
+  file.seek(max(0, size - _LARGEST_PAGE))
+  tail = file.read()
+  for name in (b"LIST", b"id3 "):
+    at = tail.rfind(name)
+    if at >= 0 and len(tail) - at >= 8:
+      (content,) = struct.unpack_from(kind[0] + "I", tail, at + 4)
+      if content + 8 in (len(tail) - at, len(tail) - at - 1):
+        return len(tail) - at
+  return 0
 
 
 def _are_chunks(file: BinaryIO, start: int, kind: str) -> bool:

@@ -249,8 +249,9 @@ def _resampled(
     if not count:
       break
     read_SxC = block_SxC[:count]
-    mono = read_SxC.mean(axis=1) if channel is None else read_SxC[:, channel]
-    levels.add(read_SxC, mono)
+    with np.errstate(invalid="ignore", over="ignore"):
+      mono = read_SxC.mean(axis=1) if channel is None else read_SxC[:, channel]
+      levels.add(read_SxC, mono)
     parts.append(resampler.resample_chunk(np.ascontiguousarray(mono)))
     if levels.frames > most:
       raise UnreadableAudio(path, _too_long("a longer recording"))
@@ -289,18 +290,16 @@ def _shortfall(
     promised = seconds * size.promised / size.there
   if abs(promised - seconds) <= _TOLERANCE or not _is_known(file.frames):
     with open(path, "rb") as content:
-      if not headers.is_open_ogg(content):
-        return ""
-    return (
-      "cut short? its last page is not marked as the end; the "
-      f"{seconds:.2f} s that are there are used"
-    )
+      why = headers.cut_ogg(content)
+    return why and f"{why}; the {seconds:.2f} s that are there are used"
   if size is not None and size.unfinished:
     return (
       f"its header promises {promised:.2f} s, was it never finished? all "
       f"{seconds:.2f} s to the end of the file are used"
     )
-  if promised < seconds:
+  with open(path, "rb") as content:
+    is_said = file.format != "MP3" or headers.says_frames(content)
+  if promised < seconds or not is_said:
     return ""
   return (
     f"cut short: its header promises {promised:.2f} s, of which the "

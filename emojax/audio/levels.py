@@ -11,7 +11,8 @@ _LOUD = 1.5
 _FULL = 0.999
 _MOST_AT_FULL = 0.1  # Of all samples.
 _MOST_OFFSET = 0.25  # Of full scale.
-_CANCELLED = 0.01  # Of what the channels have, -40 dB.
+_CANCELLED = 0.05  # Of what the channels have, -26 dB.
+_FEWEST_BITS = 1 << 8  # Below that nobody can say which integers were meant.
 # By the largest number of an integer type.
 _INTEGERS = {"int16": 1 << 15, "24 bits": 1 << 23, "int32": 1 << 31}
 
@@ -53,8 +54,8 @@ class Levels:
     peak = self._peak
     if peak > _LOUDEST:
       units = [name for name, most in _INTEGERS.items() if peak <= most]
-      hint = "damaged, or not in -1 to 1?"
-      if units:
+      hint = "damaged, or not in -1 to 1? scale them"
+      if units and peak > _FEWEST_BITS:
         hint = (
           f"a float file in the range of {units[0]}? divide its samples by "
           f"{_INTEGERS[units[0]]}"

@@ -204,6 +204,9 @@ def test_what_was_never_finished_is_read_to_its_end(
   samples, said = _said(path, caplog)
   np.testing.assert_array_equal(samples, whole)
   assert "never finished? all 0.50 s to the end of the file are used" in said
+  if suffix == "wav":
+    path.write_bytes(bytes(content) + b"LIST\4\0\0\0INFO")
+    np.testing.assert_array_equal(_said(path, caplog)[0], whole)
 
 
 def test_what_follows_the_samples_is_no_sound(tmp_path, caplog):
@@ -258,7 +261,9 @@ def test_a_stream_whose_length_nobody_knew(tmp_path, caplog):
   [
     (1 << 15, r"samples up to 9830.* times full scale: .*int16.* by 32768"),
     (1 << 31, r"range of int32\? divide its samples by 2147483648"),
+    (300, r"samples up to 90 times full scale: .* not in -1 to 1\?"),
     (1e30, "samples up to 3e.29 times full scale: damaged"),
+    (1e38, "samples up to 3e.37 times full scale: damaged"),
     (3, ""),
   ],
 )
@@ -274,7 +279,7 @@ def test_samples_in_other_units(tmp_path, caplog, times, why):
 
 def test_channels_that_cancel_out(tmp_path, caplog):
   path = tmp_path / "a.wav"
-  for gain in (1.0, 0.999):
+  for gain in (1.0, 0.93):
     stereo = np.stack([_tone(16_000), -gain * _tone(16_000)], 1)
     soundfile.write(path, stereo, 16_000, "FLOAT")
     samples, said = _said(path, caplog)
@@ -314,3 +319,37 @@ def test_other_types_say_how_to_convert(tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(io.UnreadableAudio, match=why):
       io.read(tmp_path / name, 16_000)
+
+
+def test_an_ogg_file_that_ends_too_early(tmp_path, caplog):
+  path, more = tmp_path / "a.ogg", tmp_path / "b.ogg"
+  samples = np.random.default_rng(0).uniform(-0.5, 0.5, 96_000)
+  for name in (path, more):
+    soundfile.write(name, samples, 16_000)
+  content = path.read_bytes()
+  path.write_bytes(content[: len(content) * 2 // 3])
+  read, said = _said(path, caplog)
+  assert 16_000 < len(read) < 80_000
+  assert "cut short? its last page is not marked as the end" in said
+  other = bytearray(more.read_bytes())
+  place = -1
+  while (place := other.find(b"OggS", place + 1)) >= 0:
+    other[place + 14] ^= 1
+  path.write_bytes(content + other)
+  assert (
+    "several recordings in one file? only the first" in _said(path, caplog)[1]
+  )
+
+
+def test_an_mp3_whose_length_is_estimated(tmp_path, caplog):
+  path = tmp_path / "a.mp3"
+  samples = np.concatenate([np.zeros(48_000), _tone(16_000, 3.0)])
+  soundfile.write(
+    path, samples, 16_000, bitrate_mode="VARIABLE", compression_level=0.5
+  )
+  content = path.read_bytes()
+  place = content.find(content[:2], content.find(b"Xing") + 4)
+  path.write_bytes(content[place:])
+  read, said = _said(path, caplog)
+  assert len(read) == pytest.approx(96_000, abs=4_000)
+  assert not said
