@@ -2,6 +2,8 @@
 
 import os
 
+_LONGEST = 2_000  # Characters of a line.
+
 
 class UserError(Exception):
   """Something that the user can mend: a path, a label, a config field.
@@ -10,6 +12,9 @@ class UserError(Exception):
   entry points (`launch.py`, `python -m emojax`) print it without a traceback
   and exit with code 2. Everything else is a defect and keeps its traceback.
   """
+
+  def __str__(self) -> str:
+    return one_line(super().__str__())
 
 
 class Unreadable(Exception):
@@ -23,7 +28,23 @@ class Unreadable(Exception):
     self.path, self.why = self.args
 
   def __str__(self) -> str:
-    return f"{shown(self.path)}: {self.why}"
+    return one_line(f"{shown(self.path)}: {self.why}")
+
+
+def one_line(text: str) -> str:
+  """A text that quotes what is in a file, for a terminal.
+
+  What does not print (line breaks, colours of a terminal) is escaped, and of a
+  long text the middle is left out.
+  """
+  if not text.isprintable():
+    text = "".join(
+      c if c.isprintable() else c.encode("unicode_escape").decode()
+      for c in text
+    )
+  if len(text) > _LONGEST:
+    text = f"{text[: 2 * _LONGEST // 3]} … {text[-_LONGEST // 4 :]}"
+  return text
 
 
 def shown(path: str | os.PathLike) -> str:
