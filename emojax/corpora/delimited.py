@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import IO, NamedTuple
 
 from emojax import spelling
@@ -51,6 +51,7 @@ _OTHER_FILES = (
   (b"[", f"JSON: {_AS_CSV}"),
   (b"<", f"a page or XML: {_AS_CSV}"),
 )
+_TEXTS = b"[", b"{", b"<"  # With which a text may begin, too.
 _LONGEST_LINE = 1 << 20  # Characters; a file without line ends has no rows.
 _ESCAPED = re.compile("[\udc80-\udcff]")  # Bytes that are not UTF-8.
 _INVISIBLE = "\ufeff\u200b\u200e\u200f\u2060"  # Marks at the edge of a value.
@@ -95,7 +96,7 @@ def read(path: str | os.PathLike, columns: Columns) -> list[Row]:
   try:
     with open(path, "rb") as file:
       start = file.peek(64)[:64]
-      encoding = next((e for m, e in _MARKS if start.startswith(m)), None)
+      encoding = _marked(start)
       _refuse_other_files(path, start)
       with _text(file, encoding) as text:
         return parse(_lines(text, path), path, columns)
@@ -103,6 +104,26 @@ def read(path: str | os.PathLike, columns: Columns) -> list[Row]:
     raise UserError(f"{path}: damaged, no {encoding}; {_AS_CSV}") from error
   except OSError as error:
     raise UserError(f"{path}: can not be read ({error.strerror})") from error
+
+
+def decode(path: str | os.PathLike) -> str:
+  """The text of a file that is UTF-8, Latin-1, or what its mark says.
+
+  Raises:
+    UserError: it can not be read, or is no text.
+  """
+  try:
+    with open(path, "rb") as file:
+      content = file.read()
+  except OSError as error:
+    raise UserError(f"{path}: can not be read ({error.strerror})") from error
+  _refuse_other_files(path, content[:64], _TEXTS)
+  if encoding := _marked(content):
+    return content.decode(encoding, "replace")
+  try:
+    return content.decode("utf-8-sig")
+  except UnicodeDecodeError:
+    return content.decode("latin-1")
 
 
 def parse(
@@ -171,12 +192,19 @@ def _text(file: IO[bytes], encoding: str | None) -> IO[str]:
   )
 
 
-def _refuse_other_files(path: str | os.PathLike, start: bytes) -> None:
+def _marked(start: bytes) -> str | None:
+  """The encoding that a mark at the beginning names."""
+  return next((e for mark, e in _MARKS if start.startswith(mark)), None)
+
+
+def _refuse_other_files(
+  path: str | os.PathLike, start: bytes, allowed: Collection[bytes] = ()
+) -> None:
   """Refuses what is not text, by its first bytes."""
-  if start.lstrip().startswith(b"version https://git-lfs"):
-    raise UserError(f"{path}: {files.lfs_pointer(path)}")
+  if why := files.lfs_pointer(path):
+    raise UserError(f"{path}: {why}")
   for mark, why in _OTHER_FILES:
-    if start.lstrip().startswith(mark):
+    if start.lstrip().startswith(mark) and mark not in allowed:
       raise UserError(f"{path}: {why}")
 
 
@@ -225,7 +253,8 @@ def _delimiter(
   if named:
     delimiter = named[1]
   else:
-    wanted = {*columns.required, *columns.optional, *columns.known}
+    names = (*columns.required, *columns.optional, *columns.known)
+    wanted = set(map(_key, names))
     # The first of several that are as good, which is a comma.
     delimiter = max(
       _DELIMITERS,
@@ -254,7 +283,7 @@ def _records(
 def _places(header: list[str], where: str, columns: Columns) -> dict[str, int]:
   """The place in a row of each column that is read and is there."""
   keys = [_key(name) for name in header]
-  missing = [name for name in columns.required if name not in keys]
+  missing = [name for name in columns.required if _key(name) not in keys]
   if missing:
     found = ", ".join(shown(name) for name in header[:_NAMED]) or "nothing"
     more = ", …" if len(header) > _NAMED else ""
@@ -264,21 +293,21 @@ def _places(header: list[str], where: str, columns: Columns) -> dict[str, int]:
     )
   wanted = (*columns.required, *columns.optional)
   for name in wanted:
-    if keys.count(name) > 1:
+    if keys.count(_key(name)) > 1:
       raise UserError(
-        f"{where}: {keys.count(name)} columns are called {name}; remove or "
-        "rename all but one"
+        f"{where}: {keys.count(_key(name))} columns are called {name}; remove "
+        "or rename all but one"
       )
-  return {name: keys.index(name) for name in wanted if name in keys}
+  return {n: keys.index(_key(n)) for n in wanted if _key(n) in keys}
 
 
 def _warn_unused(path, header, places: Iterable[int], columns: Columns) -> None:
   """Names the columns that hold something and are not read."""
-  unused = []
+  unused, known = [], set(map(_key, columns.known))
   for place in sorted(places):
     name = _key(header[place])
     is_index = _INDEX.fullmatch(name) and place == 0
-    if not is_index and name not in columns.known:
+    if not is_index and name not in known:
       unused.append(shown(header[place]) if name else f"number {place + 1}")
   if not unused:
     return

@@ -141,6 +141,11 @@ def alike(path: pathlib.Path) -> list[str]:
   return sorted(names.get(spelling.key(path.name), ()))
 
 
+def spelt(path: pathlib.Path) -> pathlib.Path:
+  """A path as the file system spells it; itself where it leads to nothing."""
+  return _spelt(path) or path
+
+
 def _spelt(path: pathlib.Path) -> pathlib.Path | None:
   """The path as the file system spells it, if one entry alone is meant."""
   if os.path.exists(path):

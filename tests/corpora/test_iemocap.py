@@ -135,6 +135,63 @@ def test_the_text_alone(quirky):
   assert alone == [dataclasses.replace(one, path="") for one in whole]
 
 
+def test_what_programs_make_of_the_files(quirky):
+  whole = corpora.read("iemocap", quirky)
+  folder = quirky / "Session5" / "dialog"
+  path = folder / "EmoEvaluation" / "Ses05M_impro01.txt"
+  text = path.read_text("utf-8")
+  for content in (
+    text.replace("\n", "\r\n").encode(),
+    text.replace("\n", "\r").encode(),
+    text.partition("\n")[2].strip().encode("utf-8-sig"),
+    text.encode("utf-16"),
+    text.replace("\n", "\n ").encode(),
+  ):
+    path.write_bytes(content)
+    assert corpora.read("iemocap", quirky) == whole
+  transcript = folder / "transcriptions" / path.name
+  transcript.rename(transcript.with_name(path.name.upper()))
+  (folder / "EmoEvaluation").rename(folder / "emoevaluation")
+  (quirky / "Session5").rename(quirky / "SESSION5")
+  found = corpora.read("iemocap", quirky)
+  assert [u.text for u in found] == [u.text for u in whole]
+
+
+def test_transcripts_that_are_missing_are_counted(quirky, caplog):
+  corpora.read("iemocap", quirky, needs_audio=False)
+  first = "the first: Ses05M_impro01_M001"
+  assert f"no transcript for 2 of 4 utterances; {first}" in caplog.text
+
+
+def test_a_dialogue_that_is_there_again(quirky, caplog):
+  whole = corpora.read("iemocap", quirky)
+  folder = quirky / "Session5" / "dialog" / "EmoEvaluation"
+  path = folder / "Ses05M_impro01.txt"
+  copy = shutil.copy(path, folder / "Ses05M_impro01 (1).txt")
+  assert corpora.read("iemocap", quirky) == whole
+  assert "4 are there twice and count once" in caplog.text
+  with open(copy, "w", encoding="utf-8") as file:
+    file.write(path.read_text("utf-8").replace("\tfru\t", "\tsad\t"))
+  with pytest.raises(UserError, match=r"\(1\).txt, line 3: .* 'frustrated', "):
+    corpora.read("iemocap", quirky)
+
+
+@pytest.mark.parametrize(
+  ("content", "why"),
+  [
+    (b"", "no evaluated utterance, a line that begins with"),
+    (b"[1 - 2]\tSes05F" + b"_F" * 400_000, "line 1: .* is not"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+  ],
+)
+def test_files_that_are_no_evaluation(quirky, content, why):
+  folder = quirky / "Session5" / "dialog" / "EmoEvaluation"
+  (folder / "Ses05M_impro01.txt").write_bytes(content)
+  with pytest.raises(UserError, match=why) as caught:
+    corpora.read("iemocap", quirky)
+  assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize(
   ("old", "new", "why"),
   [

@@ -127,7 +127,7 @@ def test_video_only_says_how_to_convert(release):
     ("surprise", "surprize", "line 3: unknown label 'surprize'; did you mean"),
     (",Monica,", ",,", "line 3: speaker ''"),
     ("0,1,4,7", "0,one,4,7", "line 3: .*utterance 'one'"),
-    (",Monica,surprise,neutral,0,1,4,7", "", "line 3: fewer fields"),
+    (",Monica,surprise,neutral,0,1,4,7", "", "line 3: not as many fields"),
   ],
 )
 def test_damaged_annotations_name_their_line(release, old, new, why):
@@ -180,3 +180,29 @@ def test_the_real_transcripts(real_data):
   assert all(one.text for one in found)
   with pytest.raises(UserError, match="no train_splits"):
     corpora.read("meld", real_data / "meld")
+
+
+def test_what_programs_make_of_the_annotations(release, caplog):
+  path = release / "train_sent_emo.csv"
+  lines = path.read_text("utf-8").replace("0,1,4,7", "0.0,1.0,4,7")
+  header, rest = lines.split("\n", 1)
+  path.write_text(f"{header.upper()}\n{rest}\n,,,,,,,,,,\n", "utf-16")
+  (release / "train_sent_emo.csv").rename(release / "Train_sent_emo.CSV")
+  (release / "train_splits").rename(release / "Train_Splits")
+  found = corpora.read("meld", release)
+  assert [(u.dialogue, u.turn) for u in found[:2]] == [("0", 0), ("0", 1)]
+  assert found[1].path == str(release / "Train_Splits" / "dia0_utt1.wav")
+  assert found[0].text == "Oh my God, he’s lost it, train."
+  assert "not used" not in caplog.text
+
+
+def test_an_utterance_that_is_there_again(release, caplog):
+  path = release / "dev_sent_emo.csv"
+  whole = path.read_text("utf-8")
+  row = whole.split("\n")[2]
+  path.write_text(f"{whole}{row}\n", "utf-8")
+  assert len(corpora.read("meld", release)) == 9
+  assert "dev_sent_emo.csv: 1 are there twice and count once" in caplog.text
+  path.write_text(f"{whole}{row.replace('surprise', 'joy')}\n", "utf-8")
+  with pytest.raises(UserError, match=r"line 5: .* there with Emotion 'surp"):
+    corpora.read("meld", release)

@@ -5,13 +5,16 @@ Language Resources and Evaluation 42(4), 2008.
 """
 
 import dataclasses
+import logging
 import os
 import pathlib
 import re
 from collections.abc import Iterator
 
+from emojax import spelling
+from emojax.corpora import delimited
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Utterance, normalise_session
+from emojax.corpora.records import Once, Utterance, normalise_session
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -21,6 +24,11 @@ LAYOUT = (
 )
 SOURCE = "IEMOCAP is given on request: https://sail.usc.edu/iemocap"
 
+_LOG = logging.getLogger(__name__)
+
+_FOLDER = re.compile(r"session ?[0-9]")
+_DIALOGUE = re.compile(r"Ses\d\d[FM]_\w+")
+_LONGEST = 1000  # Characters of an evaluation.
 # [6.2901 - 8.2357]<TAB>Ses01F_impro01_F000<TAB>neu<TAB>[2.5, 2.5, 2.5]
 _EVALUATION = re.compile(
   r"\[(\d+\.?\d*) - \d+\.?\d*\]\t((Ses\d\d)[FM]_\w+_([FM])\w+)\t(\w+)\t\[.*\]"
@@ -63,45 +71,75 @@ def read_text(path: str) -> Iterator[Utterance]:
 
 
 def _read(path: str) -> Iterator[Utterance]:
-  root = pathlib.Path(path)
-  if (root / "IEMOCAP_full_release").is_dir():
-    root = root / "IEMOCAP_full_release"
-  for session in filter(pathlib.Path.is_dir, sorted(root.glob("Session[0-9]"))):
-    folder = session / "dialog" / "EmoEvaluation"
-    # macOS left hidden `._` files in Session5.
-    names = (path for path in folder.glob("*.txt") if path.name[0] != ".")
-    evaluations = sorted(names)
-    if not evaluations:
-      raise UserError(f"{folder}: no evaluations (*.txt); expected {LAYOUT}")
-    for evaluation in evaluations:
-      yield from _read_dialogue(session, evaluation)
+  root = walk.spelt(pathlib.Path(path, "IEMOCAP_full_release"))
+  root = root if root.is_dir() else pathlib.Path(path)
+  once, silent, count = Once(path), [], 0
+  for session in sorted(root.iterdir() if root.is_dir() else ()):
+    is_session = _FOLDER.fullmatch(spelling.key(session.name))
+    if not is_session or not session.is_dir():
+      continue
+    for evaluation in _evaluations(session):
+      for where, utterance in _read_dialogue(session, evaluation):
+        name = pathlib.Path(utterance.path).stem
+        if once.is_new(name, {"label": utterance.label}, where):
+          count += 1
+          silent += [] if utterance.text else [name]
+          yield utterance
+  once.warn()
+  if silent:
+    _LOG.warning(
+      "%s: no transcript for %d of %d utterances; the first: %s",
+      *(path, len(silent), count, silent[0]),
+    )
+
+
+def _evaluations(session: pathlib.Path) -> list[pathlib.Path]:
+  """The files of a session, of which copies come last."""
+  folder = walk.spelt(session / "dialog" / "EmoEvaluation")
+  # macOS left hidden `._` files in Session5.
+  found = [
+    path
+    for path in folder.glob("*")
+    if path.suffix.lower() == ".txt" and path.name[0] != "."
+  ]
+  if not found:
+    raise UserError(f"{folder}: no evaluations (*.txt); expected {LAYOUT}")
+  return sorted(found, key=lambda p: (not _DIALOGUE.fullmatch(p.stem), p))
 
 
 def _read_dialogue(
   session: pathlib.Path, evaluation: pathlib.Path
-) -> list[Utterance]:
+) -> list[tuple[str, Utterance]]:
   """Reads a dialogue; the turns follow the time at which they start."""
   dialogue = evaluation.stem
-  transcript = session / "dialog" / "transcriptions" / evaluation.name
+  folder = session / "dialog" / "transcriptions"
+  transcript = walk.locate(folder / evaluation.name)
   # A copy may lack the transcripts.
-  lines = _read_lines(transcript) if transcript.is_file() else ()
+  lines = _read_lines(transcript) if transcript else ()
   matches = (_TRANSCRIPT.fullmatch(line.strip()) for line in lines)
-  texts = {match[1]: match[2].strip() for match in matches if match}
-  wav = session / "sentences" / "wav" / dialogue
+  texts = {spelling.key(m[1]): m[2].strip() for m in matches if m}
+  wav = walk.spelt(session / "sentences" / "wav" / dialogue)
   turns = []
   for number, line in enumerate(_read_lines(evaluation), 1):
+    line = line.strip()
     if not line.startswith("["):  # the header, or one evaluator's opinion
       continue
     where = f"{evaluation}, line {number}"
-    match = _EVALUATION.fullmatch(line.strip())
+    match = len(line) < _LONGEST and _EVALUATION.fullmatch(line)
     if not match:
       raise UserError(
-        f"{where}: {line.strip()!r} is not [START - END], name, label and "
+        f"{where}: {line[:80]!r} is not [START - END], name, label and "
         "[V, A, D], separated by tabs; copy the file from the release again"
       )
     start, name, prefix, letter, label = match.groups()
-    turns.append((float(start), name, prefix, letter, canonical(label, where)))
-  return [
+    label = canonical(label, where)
+    turns.append((float(start), name, prefix, letter, label, where))
+  if not turns:
+    raise UserError(
+      f"{evaluation}: no evaluated utterance, a line that begins with [START - "
+      "END]; copy the file from the release again"
+    )
+  found = [
     Utterance(
       path=str(wav / f"{name}.wav"),
       label=label,
@@ -110,16 +148,13 @@ def _read_dialogue(
       dialogue=dialogue,
       turn=turn,
       session=normalise_session(prefix),
-      text=texts.get(name, ""),
+      text=texts.get(spelling.key(name), ""),
     )
-    for turn, (_, name, prefix, letter, label) in enumerate(sorted(turns))
+    for turn, (_, name, prefix, letter, label, _) in enumerate(sorted(turns))
   ]
+  return list(zip((where for *_, where in sorted(turns)), found, strict=True))
 
 
 def _read_lines(path: pathlib.Path) -> list[str]:
   # Not `splitlines`: in Latin-1 text it takes some letters for line ends.
-  content = path.read_bytes()
-  try:
-    return content.decode("utf-8").split("\n")
-  except UnicodeDecodeError:
-    return content.decode("latin-1").split("\n")
+  return re.split("\r\n?|\n", delimited.decode(path))

@@ -5,16 +5,16 @@ in Conversations", ACL 2019. The release has video; the audio is extracted
 beside it, as `SOURCE` says.
 """
 
-import csv
 import functools
 import io
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
-from emojax.corpora import recordings
+from emojax import spelling
+from emojax.corpora import delimited, recordings
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Utterance
+from emojax.corpora.records import Once, Utterance
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -38,9 +38,18 @@ _PARTS = {
   "dev": "dev_splits_complete",
   "test": "output_repeated_splits_test",
 }
-_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+_COLUMNS = delimited.Columns(
+  ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"),
+  names=("Dialogue_ID", "Utterance_ID"),
+  known=(
+    *("Sr No.", "Sentiment", "Season", "Episode", "StartTime", "EndTime"),
+    *("Old_Dialogue_ID", "Old_Utterance_ID", "DiaID_UttID"),
+  ),
+  expected="copy the file from the release again",
+)
 # The test part has some clips again under this name.
 _AGAIN = "final_videos_test"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _C1_CONTROLS = re.compile("[\x80-\x9f]")
 
 
@@ -76,16 +85,20 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
         f"once, in this folder, with {_CONVERT}"
       )
     used = set()
+    once = Once(annotations)
     for where, row in _read_rows(annotations):
-      dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
-      name = f"dia{dialogue}_utt{turn}"
+      label = canonical(row["Emotion"], where)
+      place = row["Dialogue_ID"], row["Utterance_ID"]
+      name = "dia{}_utt{}".format(*place)
+      if not once.is_new(place, row | {"Emotion": label}, where):
+        continue
       clip = audio.get(name) or audio.get(_AGAIN + name)
       if needs_audio and not clip:
         clip = clips / f"{name}.wav"
-      label = canonical(row["Emotion"], where)
-      names = row["Speaker"].strip(), dialogue, int(turn), part
+      names = row["Speaker"], place[0], int(place[1]), part
       used |= {name, _AGAIN + name}
-      yield Utterance(str(clip or ""), label, *names, row["Utterance"].strip())
+      yield Utterance(str(clip or ""), label, *names, row["Utterance"])
+    once.warn()
     rest = [clip for clip in ours if clip.stem not in used]
     walk.warn_unread(clips or root, rest, f"without a line in {annotations}")
 
@@ -94,31 +107,25 @@ read_text = functools.partial(read, needs_audio=False)
 
 
 def _nearest(paths: Iterable[pathlib.Path], name: str) -> pathlib.Path | None:
-  named = (path for path in paths if path.name == name)
+  key = spelling.key(name)
+  named = (path for path in paths if spelling.key(path.name) == key)
   return min(named, key=lambda path: (len(path.parts), path), default=None)
 
 
 def _read_rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
   """Yields the rows of an annotation file, and where each one is."""
-  again = "copy the file from the release again"
-  reader = csv.DictReader(io.StringIO(_decode(path), newline=""))
-  missing = set(_COLUMNS) - set(reader.fieldnames or [])
-  if missing:
-    raise UserError(
-      f"{path}, line 1: no column {', '.join(sorted(missing))}; {again}"
-    )
-  for row in reader:
-    where = f"{path}, line {reader.line_num}"
-    if any(row[column] is None for column in _COLUMNS):
-      raise UserError(f"{where}: fewer fields than columns; {again}")
-    dialogue, turn = row["Dialogue_ID"], row["Utterance_ID"]
-    speaker = row["Speaker"].strip()
-    if not (dialogue.isdecimal() and turn.isdecimal() and speaker):
+  lines = io.StringIO(_decode(path), newline="")
+  for where, row in delimited.parse(lines, path, _COLUMNS):
+    ids = row["Dialogue_ID"], row["Utterance_ID"]
+    if not all(_NUMBER.fullmatch(name) for name in ids) or not row["Speaker"]:
+      speaker, dialogue, turn = (value[:60] for value in (row["Speaker"], *ids))
       raise UserError(
         f"{where}: speaker {speaker!r}, dialogue {dialogue!r}, utterance "
-        f"{turn!r}; expected a name and two numbers; {again}"
+        f"{turn!r}; expected a name and two numbers; {_COLUMNS.expected}"
       )
-    yield where, row
+    # The names of clips have no zeros before their numbers.
+    numbers = {name: str(int(row[name])) for name in _COLUMNS.names}
+    yield where, row | numbers
 
 
 def _decode(path: pathlib.Path) -> str:
@@ -127,11 +134,7 @@ def _decode(path: pathlib.Path) -> str:
   The copies of the release differ, and in some the apostrophes of Windows-1252
   became control characters of Unicode.
   """
-  content = path.read_bytes()
-  try:
-    text = content.decode("utf-8-sig")
-  except UnicodeDecodeError:
-    text = content.decode("latin-1")
   return _C1_CONTROLS.sub(
-    lambda match: match[0].encode("latin-1").decode("cp1252", "replace"), text
+    lambda match: match[0].encode("latin-1").decode("cp1252", "replace"),
+    delimited.decode(path),
   )
