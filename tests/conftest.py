@@ -1,6 +1,7 @@
 """What all tests share: strict numerics, real data, an isolated cache."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -53,6 +54,16 @@ _LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """Whole studies first, all else in its order."""
   items.sort(key=lambda item: item.path.stem not in _LONGEST)
+
+
+def pytest_collection_finish() -> None:
+  """Millions of objects of all that is imported stay; no use to look again.
+
+  Tracing makes many more, each in its turn a reason to look for garbage.
+  """
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture

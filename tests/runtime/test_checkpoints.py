@@ -83,6 +83,12 @@ def check(restored, expected_round: int) -> None:
     np.testing.assert_array_equal(values, expected[name])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> None:
+  """Collections here see what is made here, not all tests before."""
+  gc.freeze()
+
+
 @pytest.fixture(scope="module")
 def two_rounds(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp("saved") / "checkpoints"
