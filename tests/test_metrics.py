@@ -42,6 +42,7 @@ def reference_confusion(outputs: dict) -> np.ndarray:
   )
 
 
+@jax.jit
 def collection(outputs: dict):
   return metrics.ClassificationMetrics.single_from_model_output(**outputs)
 

@@ -1,5 +1,7 @@
 """Filters and rooms against scipy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from emojax.audio import convolution, filters, rooms
 
 RATE = 16_000
 RNG = np.random.default_rng(0)
+APPLY = jax.jit(filters.apply)
 FREQUENCY = filters.frequencies(RATE)
 
 
@@ -23,7 +26,7 @@ def _noise(*shape):
 )
 def test_convolution_is_scipys(samples, taps):
   audio, filter_ = _noise(2, samples), _noise(2, taps)
-  got = convolution.convolve(audio, filter_)
+  got = jax.jit(convolution.convolve)(audio, filter_)
   want = signal.fftconvolve(audio, filter_, axes=1)[:, :samples]
   np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
 
@@ -32,7 +35,7 @@ def test_apply_is_firwin2_without_delay():
   audio = _noise(2, 6_000)
   audio[1, 5_000:] = 0
   gains = 1 + np.sin(FREQUENCY / 1000 + np.array([[0], [1]])) / 2
-  got = filters.apply(audio, np.array([6_000, 5_000]), jnp.asarray(gains))
+  got = APPLY(audio, np.array([6_000, 5_000]), jnp.asarray(gains))
   hann = ("general_hamming", 0.5)
   for row, of, gain in zip(got, audio, gains, strict=True):
     taps = signal.firwin2(
@@ -45,7 +48,7 @@ def test_apply_is_firwin2_without_delay():
 
 def test_band_has_butterworths_gains():
   low, high = jnp.array([300.0, 50.0]), jnp.array([3_400.0, 7_000.0])
-  got = filters.band(FREQUENCY, low, high)
+  got = jax.jit(functools.partial(filters.band, FREQUENCY))(low, high)
   for row, *edges in zip(got, low, high, strict=True):
     # An analogue filter: the digital one is warped near half the rate.
     want = np.ones(len(FREQUENCY))
@@ -57,7 +60,9 @@ def test_band_has_butterworths_gains():
 
 def test_microphone_passes_through_its_octaves():
   decibels = RNG.uniform(-6, 6, (2, len(filters.OCTAVES))).astype(np.float32)
-  got = filters.microphone(FREQUENCY, jnp.asarray(decibels))
+  got = jax.jit(functools.partial(filters.microphone, FREQUENCY))(
+    jnp.asarray(decibels)
+  )
   for row, of in zip(got, decibels, strict=True):
     octave = np.log2(np.maximum(FREQUENCY, 1))
     want = np.interp(octave, np.log2(filters.OCTAVES), of)
@@ -67,8 +72,8 @@ def test_microphone_passes_through_its_octaves():
 def test_masked_bands_are_silent_and_others_are_not():
   place, share = jnp.array([[0.5, 1.0]]), jnp.array([[0.1, 0.05]])
   audio = _noise(1, 16_000)
-  gains = filters.mask(FREQUENCY, place, share)
-  got = filters.apply(audio, np.array([16_000]), gains)
+  gains = jax.jit(functools.partial(filters.mask, FREQUENCY))(place, share)
+  got = APPLY(audio, np.array([16_000]), gains)
   _, before = signal.welch(audio[0], RATE, nperseg=2_048)
   frequency, after = signal.welch(got[0], RATE, nperseg=2_048)
   # Edges by O'Shaughnessy's scale, by hand: 45 % and 55 %, 95 % and 100 %.
@@ -86,7 +91,8 @@ def test_masked_bands_are_silent_and_others_are_not():
 def test_room_is_a_convolution_that_is_cut_at_the_end():
   audio, response = _noise(2, 6_000), _noise(2, 900)
   audio[1, 4_000:] = 0
-  got = rooms.reverberate(audio, np.array([6_000, 4_000]), response)
+  lengths = np.array([6_000, 4_000])
+  got = jax.jit(rooms.reverberate)(audio, lengths, response)
   want = signal.fftconvolve(audio, response, axes=1)[:, :6_000]
   want[1, 4_000:] = 0
   np.testing.assert_allclose(got, want, atol=1e-3)
@@ -95,7 +101,8 @@ def test_room_is_a_convolution_that_is_cut_at_the_end():
 def test_synthetic_rooms_have_what_is_asked_for():
   seconds, ratio = jnp.array([0.3, 0.6]), jnp.array([0.0, 9.0])
   keys = jax.random.split(jax.random.key(0), 2)
-  responses = np.asarray(rooms.synthesize(keys, seconds, ratio, 16_000, RATE))
+  synthesize = jax.jit(rooms.synthesize, static_argnums=(3, 4))
+  responses = np.asarray(synthesize(keys, seconds, ratio, 16_000, RATE))
   np.testing.assert_allclose((responses**2).sum(1), 1, rtol=1e-5)
   direct, tail = responses[:, 0] ** 2, (responses[:, 1:] ** 2).sum(1)
   np.testing.assert_allclose(10 * np.log10(direct / tail), ratio, atol=1e-3)

@@ -33,12 +33,17 @@ def test_segment_attention_and_its_gradients_agree_with_pytorch(rng):
     want[:, row, start:stop] = probability @ value
   (want * torch.tensor(weights)).sum().backward()
 
-  got, pullback = jax.vjp(
-    lambda query, key, value: segment_attention(query, key, value, segment),
-    *(jnp.asarray(x.detach().numpy()) for x in tensors),
-  )
+  @jax.jit
+  def ours(*arrays):
+    got, pullback = jax.vjp(
+      lambda query, key, value: segment_attention(query, key, value, segment),
+      *arrays,
+    )
+    return got, pullback(jnp.asarray(weights))
+
+  got, grads = ours(*(x.detach().numpy() for x in tensors))
   np.testing.assert_allclose(got, want.detach(), atol=1e-6)
-  for grad, tensor in zip(pullback(jnp.asarray(weights)), tensors, strict=True):
+  for grad, tensor in zip(grads, tensors, strict=True):
     np.testing.assert_allclose(grad, tensor.grad, rtol=1e-4, atol=1e-6)
 
 
@@ -49,17 +54,17 @@ def test_segment_attention_survives_large_logits(rng):
   def loss(x):
     return segment_attention(x, x, x, segment).sum()
 
-  chex.assert_tree_all_finite(jax.value_and_grad(loss)(x))
+  chex.assert_tree_all_finite(jax.jit(jax.value_and_grad(loss))(x))
 
 
 def test_dropped_attention_keeps_its_mean():
   """Dropout scales what it keeps: the mean over many draws is the whole."""
   key = jax.random.key(0)
   query, keys, values = jax.random.normal(key, (3, 1, 5, 2, 8))
-  draws = jax.vmap(
-    lambda key: attend(query, keys, values, None, None, 0.3, key)
+  draws = jax.jit(
+    jax.vmap(lambda key: attend(query, keys, values, None, None, 0.3, key))
   )(jax.random.split(key, 4000))
-  whole = attend(query, keys, values)
+  whole = jax.jit(attend)(query, keys, values)
   np.testing.assert_allclose(draws.mean(0), whole, atol=0.05)
   want = torch.nn.functional.scaled_dot_product_attention(
     *(

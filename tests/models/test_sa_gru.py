@@ -32,8 +32,9 @@ def setup():
   packing = pack([[range(10)]], 10, 10)
   params = jax.jit(model.init)(jax.random.key(1), x, packing)["params"]
   # Biases start at zero: move them, or a wrong one would not show.
+  rng = np.random.default_rng(2)
   params = jax.tree.map(
-    lambda x: x + 0.1 * jax.random.normal(jax.random.key(2), x.shape), params
+    lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params
   )
   return (
     x,

@@ -30,7 +30,7 @@ def test_the_scan_is_a_plain_loop(name):
   features = rng.normal(size=(50, 3)).astype(np.float32)
   order = rng.permutation(50)
   uniform = rng.random(50).astype(np.float32)
-  params = policy.init(jax.random.key(0), jnp.zeros((1, 6)))["params"]
+  params = jax.jit(policy.init)(jax.random.key(0), jnp.zeros((1, 6)))["params"]
   found = jax.jit(select, static_argnums=0)(
     policy, params, features, order, uniform
   )

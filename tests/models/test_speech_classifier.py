@@ -65,8 +65,9 @@ def frames(seed=0):
 def test_attention_pooling_is_pytorchs():
   x, mask = frames()
   module = AttentionPooling()
-  variables = module.init(jax.random.key(1), x, mask)
-  pooled, weights = module.apply(variables, x, mask)
+  (pooled, weights), variables = jax.jit(module.init_with_output)(
+    jax.random.key(1), x, mask
+  )
   score = torch.nn.Linear(5, 1)
   kernel = variables["params"]["score"]["kernel"]
   score.weight.data = torch.tensor(np.asarray(kernel).T)
@@ -96,10 +97,11 @@ def test_nothing_comes_in_from_behind_the_end(pooling):
   x, mask = frames()
   mask = mask.copy()
   mask[2] = False  # A clip without a frame.
-  variables = pooling.init(jax.random.key(0), x, mask)
-  pooled, _ = pooling.apply(variables, x, mask)
+  variables = jax.jit(pooling.init)(jax.random.key(0), x, mask)
+  apply = jax.jit(pooling.apply)
+  pooled, _ = apply(variables, x, mask)
   dirty = np.where(mask[..., None], x, np.nan)
-  again, _ = pooling.apply(variables, dirty, mask)
+  again, _ = apply(variables, dirty, mask)
   np.testing.assert_array_equal(pooled, again)
   np.testing.assert_array_equal(pooled[2], 0)
   gradient = jax.grad(
@@ -227,6 +229,6 @@ def test_description_survives_json(tmp_path):
   chex.assert_trees_all_equal(read, jax.device_get(params))
   assert isinstance(again.model(), SpeechClassifier)
   np.testing.assert_array_equal(
-    model.apply({"params": params}, audio, lengths)[0],
-    again.model().apply({"params": read}, audio, lengths)[0],
+    jax.jit(model.apply)({"params": params}, audio, lengths)[0],
+    jax.jit(again.model().apply)({"params": read}, audio, lengths)[0],
   )

@@ -94,7 +94,7 @@ def two_images(features):
   """A policy, and a pass over two images for each pair of actions."""
   policy = PolicyNetwork((12, 8))
   state = jnp.zeros((1, 2 * features.shape[1]))
-  params = policy.init(jax.random.key(3), state)["params"]
+  params = jax.jit(policy.init)(jax.random.key(3), state)["params"]
 
   def act(uniform):
     return select(policy, params, jnp.asarray(features), jnp.arange(2), uniform)
@@ -224,7 +224,7 @@ def test_an_update_is_a_step_for_each_whole_batch():
   """Of ten images in batches of three, one waits for another epoch."""
   policy = PolicyNetwork(())
   state = np.eye(10, dtype=np.float32)
-  params = policy.init(jax.random.key(0), state[:1])["params"]
+  params = jax.jit(policy.init)(jax.random.key(0), state[:1])["params"]
   selection = Selection(
     jnp.ones(10, bool), jnp.full(10, 0.5), jnp.asarray(state)
   )
@@ -266,7 +266,7 @@ def test_a_bandit_is_solved():
     )
     return new, selection.probability_N
 
-  params = policy.init(jax.random.key(1), jnp.zeros((1, 8)))["params"]
+  params = jax.jit(policy.init)(jax.random.key(1), jnp.zeros((1, 8)))["params"]
   start = Policy(params, tx.init(params))
   keys = jax.random.split(jax.random.key(2), 60)
   _, probability = jax.jit(lambda: jax.lax.scan(epoch, start, keys))()
