@@ -28,7 +28,7 @@ class Unreadable(Exception):
     self.path, self.why = self.args
 
   def __str__(self) -> str:
-    return one_line(f"{shown(self.path)}: {self.why}")
+    return one_line(f"{self.path}: {self.why}")
 
 
 def one_line(text: str) -> str:
@@ -45,9 +45,3 @@ def one_line(text: str) -> str:
   if len(text) > _LONGEST:
     text = f"{text[: 2 * _LONGEST // 3]} … {text[-_LONGEST // 4 :]}"
   return text
-
-
-def shown(path: str | os.PathLike) -> str:
-  """A path for a message of one line, also where it holds a line break."""
-  path = os.fspath(path)
-  return path if "\n" not in path and "\r" not in path else repr(path)

@@ -16,7 +16,7 @@ import soxr
 
 from emojax.audio import headers
 from emojax.audio.levels import Levels
-from emojax.errors import Unreadable, shown
+from emojax.errors import Unreadable, one_line
 from emojax.runtime.files import lfs_pointer
 
 FULL_SCALE = 32_768  # The int16 sample value that stands for 1.
@@ -74,7 +74,7 @@ def read(
   """Gives the samples of `decode`, float32 [S]; warns of what is odd."""
   samples, notes = decode(path, sample_rate, start, end)
   for note in notes:
-    _LOG.warning("%s: %s", shown(path), note)
+    _LOG.warning("%s: %s", one_line(str(path)), note)
   return samples
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from emojax.audio import io
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError, shown
+from emojax.errors import UserError, one_line
 from emojax.runtime import walk
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def warn(notes: Iterable[tuple[str, str]]) -> None:
   """Says what is odd about recordings that are used: their paths, and what."""
   notes = list(notes)
   for path, note in notes[:_NAMED]:
-    _LOG.warning("%s: %s", shown(path), note)
+    _LOG.warning("%s: %s", one_line(str(path)), note)
   if len(notes) > _NAMED:
     more = len(notes) - _NAMED
     _LOG.warning("%d more such warnings of other recordings", more)

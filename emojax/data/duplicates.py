@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError, shown
+from emojax.errors import UserError, one_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,6 +69,6 @@ def check(
 
 def _where(one: Utterance) -> str:
   if (one.start, one.end) == (0, None):
-    return shown(one.path)
+    return one_line(one.path)
   last = "its end" if one.end is None else f"{one.end:g} s"
-  return f"{shown(one.path)} from {one.start:g} s to {last}"
+  return f"{one_line(one.path)} from {one.start:g} s to {last}"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from emojax import spelling
-from emojax.errors import shown
+from emojax.errors import one_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,7 +100,9 @@ def warn_unread(
   )
   counts = [f"{count} {kind}" for kind, count in kinds.most_common(_KINDS)]
   named = ", ".join(
-    shown(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    one_line(
+      str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    )
     for path in others[:_NAMED]
   )
   count = "1 file" if len(others) == 1 else f"{len(others)} files"
@@ -108,7 +110,7 @@ def warn_unread(
   more = ", …" if len(others) > _NAMED or len(kinds) > _KINDS else ""
   _LOG.warning(
     "%s: %s %s %s not read: %s (%s%s)",
-    *(shown(folder), count, why, were, ", ".join(counts), named, more),
+    *(one_line(str(folder)), count, why, were, ", ".join(counts), named, more),
   )
 
 

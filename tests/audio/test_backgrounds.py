@@ -96,6 +96,17 @@ def test_damaged_recordings_are_named(tmp_path):
     Backgrounds(tmp_path)
   with pytest.raises(UserError, match=r"damaged\.wav"):
     load_responses(tmp_path, RATE, 100)
+  # A rate of 1 Hz would take all memory.
+  _write(path, np.full(RATE, 0.1))
+  content = bytearray(path.read_bytes())
+  content[24:28] = b"\1\0\0\0"
+  path.write_bytes(content)
+  for read in (Backgrounds, lambda folder: load_responses(folder, RATE, 100)):
+    with pytest.raises(UserError, match="header says 1 samples a second"):
+      read(tmp_path)
+  soundfile.write(path, np.full(RATE, 3e4), RATE, subtype="FLOAT")
+  with pytest.raises(UserError, match=r"range of int16.*backgrounds"):
+    Backgrounds(tmp_path)
 
 
 def test_responses_begin_with_the_direct_sound(tmp_path):

@@ -101,6 +101,18 @@ def test_the_format_as_it_is_shipped(quirky):
   ]
 
 
+def test_recordings_without_an_evaluation_are_counted(quirky, caplog):
+  wav = quirky / "Session5" / "sentences" / "wav"
+  (wav / "Ses05M_impro01" / "Ses05M_impro01_F009.wav").touch()
+  (wav / "Ses05F_impro02").mkdir()
+  (wav / "Ses05F_impro02" / "Ses05F_impro02_M000.wav").touch()
+  assert len(corpora.read("iemocap", quirky)) == 4
+  assert any(
+    f"{wav}: 2 files without an evaluation were not read: 2 .wav" in message
+    for message in caplog.messages
+  )
+
+
 def test_the_folder_above_the_release(quirky, tmp_path):
   release = tmp_path / "above" / "IEMOCAP_full_release"
   release.mkdir(parents=True)

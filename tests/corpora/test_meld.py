@@ -110,6 +110,29 @@ def test_missing_and_doubled_clips(release):
   assert again.path == str(clips / "final_videos_testdia0_utt1.wav")
 
 
+def test_folders_behind_links_and_clips_that_nobody_annotated(
+  release, tmp_path, caplog
+):
+  here = tmp_path / "here"
+  here.mkdir()
+  for name in ("train_splits", "train_sent_emo.csv"):
+    (here / name).symlink_to(release / name)
+  (release / "disk").mkdir()
+  for name in ("dev", "test"):
+    for one in (FOLDERS[name], f"{name}_sent_emo.csv"):
+      (release / one).rename(release / "disk" / one)
+  (here / "rest").symlink_to(release / "disk")
+  (release / "train_splits" / "dia9_utt9.wav").touch()
+  found = corpora.read("meld", here)
+  assert len(found) == 9
+  assert found[0].path == str(here / "train_splits" / "dia0_utt0.wav")
+  assert any(
+    "train_splits: 1 file without a line in" in message
+    and message.endswith("was not read: 1 .wav (dia9_utt9.wav)")
+    for message in caplog.messages
+  )
+
+
 def test_video_only_says_how_to_convert(release):
   clips = release / "dev_splits_complete"
   for clip in clips.glob("*.wav"):
