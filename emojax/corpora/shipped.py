@@ -4,7 +4,7 @@ import importlib
 import os
 import pathlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import ml_collections
@@ -12,6 +12,7 @@ import ml_collections
 from emojax import checks
 from emojax.corpora import downloads, records
 from emojax.errors import UserError
+from emojax.runtime import archives
 from emojax.runtime.files import cache_folder
 
 
@@ -73,7 +74,7 @@ class Readers:
       raise UserError(f"{path}: an empty folder; {expected}")
     found = _unified(read(path), path)
     if not found:
-      why = f"no {self._what} of this corpus found"
+      why = archives.packed(path) or f"no {self._what} of this corpus found"
       raise UserError(f"{path}: {why}; {expected}")
     return found
 
@@ -147,26 +148,3 @@ def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
       "quotes one that holds a comma"
     )
   return names, paths
-
-
-def find_root(
-  path: pathlib.Path,
-  roots: Iterable[pathlib.Path],
-  table: str | pathlib.PurePath,
-  folders: Sequence[str | pathlib.PurePath],
-  expected: str,
-) -> pathlib.Path:
-  """The first of `roots` that holds a table; it must hold folders, too.
-
-  The errors quote `path`, the user's, and `expected`.
-
-  Raises:
-    UserError: one of them is missing.
-  """
-  root = next((root for root in roots if (root / table).is_file()), None)
-  if root is None:
-    raise UserError(f"{path}: no {table}; {expected}")
-  missing = [str(name) for name in folders if not (root / name).is_dir()]
-  if missing:
-    raise UserError(f"{root}: no folder {', '.join(missing)}; {expected}")
-  return root

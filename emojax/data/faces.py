@@ -2,12 +2,11 @@
 
 import collections
 import dataclasses
-import functools
 import hashlib
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
@@ -24,10 +23,15 @@ from emojax.runtime.progress import progress
 
 _LOG = logging.getLogger(__name__)
 # Part of the name: raise it with any change of what is written.
-_VERSION = 2
+_VERSION = 3
 _AHEAD = 512  # Images decoded before they are written.
 # Where annotators have voted, an image of which fewer agree is contested.
 _AGREED = 0.8
+# Grey levels between the darkest and the brightest pixel, of 255. Where there
+# are fewer, nobody sees a face; FER2013 has a dozen such images.
+_CONTRAST = 8
+_OWN = "image_folder"
+_NAMED = 3  # Images that a warning names.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,27 +86,42 @@ def prepare(
 
   What is there is known by the records, the size and the times of the files:
   whatever changes is decoded anew. An image that cannot be used is named in a
-  warning and skipped, each time; images that are in several parts are counted
-  in one more.
+  warning and skipped, each time. Others count images that are there several
+  times, that show nothing, and files of which one frame of several is used.
 
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
-      `max_skipped` or nothing else, a full disk, damaged files in the folder.
+      `max_skipped` or nothing else, one image of a user's own with two labels,
+      a full disk, damaged files in the folder.
   """
   records = _records(data)
+  stamps = _stamps(records)
+  _check_present(records, stamps, data.max_skipped)
   form = (tuple(data.image_size), data.channels)
-  name = f"{data.corpus.replace(',', '-')}-{_fingerprint(records, *form)}"
+  name = (
+    f"{data.corpus.replace(',', '-')}-{_fingerprint(records, stamps, *form)}"
+  )
   skips = recordings.Skips(data.max_skipped, len(records), "images")
   found = store.open_or_create(
     pathlib.Path(folder, name),
     lambda writer: _decode_all(writer, records, *form, skips),
   )
   arrays = dict(found.arrays)
+  flat, framed = arrays.pop("flat"), arrays.pop("framed")
   errors = [UnreadableImage(*error) for error in arrays.pop("skipped").tolist()]
   for error in errors[len(skips.found) :]:  # Found by an earlier run.
     skips.add(error)
   table = FaceTable(images=found.values, **arrays)
-  _warn_of_duplicates(data.corpus, table)
+  for marked, what in (
+    (flat, "are of one colour, show nothing and are used"),
+    (framed, "have several frames, of which the first is used"),
+  ):
+    if names := table.name[marked].tolist():
+      _LOG.warning(
+        "%s: %d images %s; first: %s",
+        *(data.corpus, len(names), what, ", ".join(names[:_NAMED])),
+      )
+  _check_doubles(data.corpus, table, flat)
   return table
 
 
@@ -146,31 +165,69 @@ def split(table: FaceTable, class_N: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def duplicates(table: FaceTable) -> list[np.ndarray]:
-  """The rows, int64, of each image that is in more than one part.
+  """The rows, int64, of each image that is there several times.
 
   It is the same pixel for pixel. Images are in the order of their first rows.
   """
   groups = collections.defaultdict(list)
   for row, digest in enumerate(table.digest.tolist()):
     groups[digest].append(row)
-  return [
-    np.array(rows)
-    for rows in groups.values()
-    if len(set(table.part[rows].tolist())) > 1
-  ]
+  return [np.array(rows) for rows in groups.values() if len(rows) > 1]
 
 
-def _warn_of_duplicates(corpus: str, table: FaceTable) -> None:
+def _check_doubles(corpus: str, table: FaceTable, flat_N: np.ndarray) -> None:
+  """Says what is in two parts, twice in one, or has two labels.
+
+  Raises:
+    UserError: two labels of an image in a user's own folders; published corpora
+      are used as they are.
+  """
   groups = duplicates(table)
-  if not groups:
-    return
+  across, within, labelled = [], [], []
+  for rows in groups:
+    is_across = len(set(table.part[rows].tolist())) > 1
+    (across if is_across else within).append(rows)
+    names = set(table.label[rows].tolist()) - {""}
+    if len(names) > 1 and not flat_N[rows[0]]:
+      labelled.append(rows)
+  for found, what in (
+    (across, "in more than one part"),
+    (within, "several times in one part"),
+    (labelled, "there with different labels"),
+  ):
+    if found:
+      _LOG.warning(
+        "%s: %d images are %s, pixel for pixel; first: %s",
+        *(corpus, len(found), what, _places(table, found[0])),
+      )
+  if labelled and corpus == _OWN:
+    raise UserError(
+      f"{corpus}: {len(labelled)} images have different labels, pixel for "
+      f"pixel; first: {_places(table, labelled[0])}; remove all but one of each"
+    )
+
+
+def _places(table: FaceTable, rows: np.ndarray) -> str:
+  """Such as 'a.png (happy, train), b.png (sad, test)'."""
   places = [
-    f"{table.name[row]} ({PARTS[table.part[row]]})" for row in groups[0]
+    f"{table.name[row]} ({table.label[row] or 'no label'}, "
+    f"{PARTS[table.part[row]]})"
+    for row in rows[:_NAMED]
   ]
-  _LOG.warning(
-    "%s: %d images are in more than one part, pixel for pixel; first: %s",
-    *(corpus, len(groups), ", ".join(places)),
-  )
+  return ", ".join(places) + (", …" if len(rows) > _NAMED else "")
+
+
+def _check_present(
+  records: Sequence[Face], stamps: Mapping[str, str], most: int
+) -> None:
+  """Says early where more images are missing than may be skipped."""
+  missing = [face.path for face in records if not stamps[face.path]]
+  if len(missing) > most:
+    raise UserError(
+      f"{len(missing)} of {len(records)} images are not there, more than "
+      f"config.data.max_skipped = {most}; the first: {missing[0]}; unpack or "
+      "copy them to this folder"
+    )
 
 
 def _records(data: ml_collections.ConfigDict) -> list[Face]:
@@ -187,22 +244,28 @@ def _records(data: ml_collections.ConfigDict) -> list[Face]:
 
 
 def _fingerprint(
-  records: Sequence[Face], size: tuple[int, int], channels: int
+  records: Sequence[Face],
+  stamps: Mapping[str, str],
+  size: tuple[int, int],
+  channels: int,
 ) -> str:
   """A short name for records and for the state of the files they are in."""
   digest = hashlib.sha256(repr((_VERSION, *size, channels)).encode())
-  stamp = functools.cache(_stamp)  # A table holds many faces.
   for face in records:
-    digest.update(f"{face!r}{stamp(face.path)}".encode())
+    digest.update(f"{face!r}{stamps[face.path]}".encode())
   return digest.hexdigest()[:16]
 
 
-def _stamp(path: str) -> str:
-  try:
-    state = os.stat(path)
-  except OSError:  # `images.load` says why.
-    return "missing"
-  return f"{state.st_size} {state.st_mtime_ns}"
+def _stamps(records: Sequence[Face]) -> dict[str, str]:
+  """The state of each file; '' of one that is missing."""
+  stamps = {}
+  for path in {face.path for face in records}:  # A table holds many faces.
+    try:
+      state = os.stat(path)
+      stamps[path] = f"{state.st_size} {state.st_mtime_ns}"
+    except (OSError, ValueError):  # `images.load` says why.
+      stamps[path] = ""
+  return stamps
 
 
 def _decode_all(
@@ -215,22 +278,27 @@ def _decode_all(
   """Writes the images that can be used; what is known of them beside that."""
   usable: list[Face] = []
   digests: list[str] = []
+  flat: list[bool] = []
+  framed: list[bool] = []
 
-  def load(face: Face) -> np.ndarray | UnreadableImage:
+  def load(face: Face) -> tuple[np.ndarray, bool] | UnreadableImage:
     try:
-      return images.load(face, size, channels)
+      return images.load(face, size, channels), images.has_more_frames(face)
     except UnreadableImage as error:
       return error
 
   # Pillow decodes outside the interpreter's lock: threads suffice.
   decoded = recordings.ahead(load, records, _AHEAD)
   decoded = progress(decoded, len(records), "decode faces", "image")
-  for face, image in zip(records, decoded, strict=True):
-    if isinstance(image, UnreadableImage):
-      skips.add(image)
+  for face, found in zip(records, decoded, strict=True):
+    if isinstance(found, UnreadableImage):
+      skips.add(found)
     else:
+      image, has_more = found
       usable.append(face)
       digests.append(hashlib.sha256(image.tobytes()).hexdigest())
+      flat.append(int(image.max()) - int(image.min()) < _CONTRAST)
+      framed.append(has_more)
       writer.append(image[None])
   if not usable:
     raise UserError(f"no image is usable; first: {skips.found[0]}")
@@ -241,5 +309,7 @@ def _decode_all(
     "label": np.array([face.label for face in usable], str),
     "name": np.array([face.name for face in usable], str),
     "digest": np.array(digests, str),
+    "flat": np.array(flat, bool),
+    "framed": np.array(framed, bool),
     "skipped": np.array(skipped, str).reshape(-1, 2),
   }

@@ -1,12 +1,46 @@
 """Unpacking what others have packed: nothing leaves the folder."""
 
+import gzip
+import os
 import pathlib
 import shutil
 import tarfile
 import zipfile
+import zlib
 
 from emojax.errors import UserError
 from emojax.runtime.progress import progress
+
+_GZIP, _TAR, _TAR_AT = b"\x1f\x8b", b"ustar", 257
+_KINDS = (
+  (b"PK\x03\x04", "a zip archive", "unzip"),
+  (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x"),
+  (b"Rar!\x1a\x07", "a RAR archive", "unrar x"),
+  (b"BZh", "packed by bzip2", "tar -xf or bunzip2"),
+  (b"\xfd7zXZ", "packed by xz", "tar -xf or unxz"),
+)
+
+
+def packed(path: str | os.PathLike) -> str:
+  """What a file is that has to be unpacked, and how; '' of any other."""
+  try:
+    with open(path, "rb") as file:
+      start = file.read(512)
+    if start.startswith(_GZIP):
+      with gzip.open(path) as file:
+        inside = file.read(512)
+      if inside[_TAR_AT:].startswith(_TAR):
+        return "a tar archive packed by gzip: unpack it with tar -xzf"
+  except (OSError, EOFError, zlib.error):
+    return ""
+  if start[_TAR_AT:].startswith(_TAR):
+    return "a tar archive: unpack it with tar -xf"
+  if start.startswith(_GZIP):
+    return "packed by gzip: unpack it with gunzip, after adding .gz to its name"
+  for mark, kind, command in _KINDS:
+    if start.startswith(mark):
+      return f"{kind}: unpack it with {command}"
+  return ""
 
 
 def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:

@@ -164,3 +164,26 @@ def _names(folder: str, changed: int) -> dict[str, list[str]]:
   for name in os.listdir(folder):
     names.setdefault(spelling.key(name), []).append(name)
   return names
+
+
+def folders(path: str | os.PathLike, depth: int) -> Iterator[pathlib.Path]:
+  """Yields a folder and those up to `depth` levels below, the nearest first.
+
+  As in `find`, links are followed, each real folder comes once, and hidden ones
+  are left out.
+  """
+  level, seen = [pathlib.Path(path)], set()
+  for _ in range(depth + 1):
+    below = []
+    for folder in level:
+      try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+          continue
+        seen.add((status.st_dev, status.st_ino))
+        names = sorted(e.name for e in os.scandir(folder) if e.is_dir())
+      except OSError:
+        continue
+      yield folder
+      below += [folder / name for name in names if not name.startswith(".")]
+    level = below

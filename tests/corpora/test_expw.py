@@ -93,3 +93,24 @@ def test_a_missing_folder_is_named(tmp_path):
   (tmp_path / "data" / "image" / "origin").rmdir()
   with pytest.raises(UserError, match=r"no folder image/origin.*cuhk"):
     faces.read("expw", tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("table", "folder"),
+  [
+    ("label.lst", "origin"),
+    ("label/label.lst", "image/origin/origin"),
+    ("expw/data/label/label.lst", "expw/data/image/origin"),
+    ("lists/Label.lst", "pictures/Origin"),
+  ],
+)
+def test_where_the_list_and_the_images_may_be(tmp_path, table, folder):
+  (tmp_path / table).parent.mkdir(parents=True, exist_ok=True)
+  (tmp_path / table).write_text("\ufeffB.jpg 0 1 2 3 4 5 3\n", "utf-8")
+  (tmp_path / folder).mkdir(parents=True)
+  (tmp_path / folder / "b.JPG").touch()
+  for path in tmp_path, tmp_path / table:
+    if path != tmp_path and "pictures" in folder:
+      continue  # Nothing says where they are.
+    (face,) = faces.read("expw", path)
+    assert face.path == str(tmp_path / folder / "b.JPG")

@@ -1,5 +1,7 @@
 """Decoding faces: colour, size, boxes, and files that are no faces."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -126,3 +128,70 @@ def test_sixteen_bits_are_not_guessed_at(tmp_path):
   face = _face(tmp_path / "a.png", deep)
   with pytest.raises(images.UnreadableImage, match="expected 8 bits"):
     images.load(face, (8, 8), 1)
+
+
+@pytest.mark.parametrize(
+  "suffix", ["tif", "jfif", "jpe", "gif", "pgm", "ppm", "tga", "jp2"]
+)
+def test_types_of_still_images(tmp_path, pixels, suffix):
+  path = tmp_path / f"a.{suffix}"
+  assert path.suffix in images.SUFFIXES
+  colours = pixels if suffix != "pgm" else pixels[..., 0]
+  Image.fromarray(colours).save(path)
+  with Image.open(path) as file:
+    expected = np.asarray(file.convert("RGB"))
+  assert np.abs(expected.mean() - colours.mean()) < 3
+  loaded = images.load(_face(path), (20, 30), 3)
+  np.testing.assert_array_equal(loaded, expected)
+
+
+def test_what_starts_a_program_is_no_image(tmp_path):
+  """Pillow has Ghostscript read EPS, whatever the file is called."""
+  assert not {".eps", ".ps", ".wmf", ".pdf", ".mpg"} & images.SUFFIXES
+  path = tmp_path / "a.jpg"
+  Image.new("L", (20, 20)).save(path, "EPS")
+  with pytest.raises(images.UnreadableImage, match="not an image"):
+    images.load(_face(path), (20, 20), 1)
+
+
+def test_what_is_transparent_is_white(tmp_path, pixels):
+  rgba = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+  face = _face(tmp_path / "a.png", rgba)
+  np.testing.assert_array_equal(images.load(face, (20, 30), 3), pixels)
+  rgba[:5, :, 3] = 0
+  loaded = images.load(_face(tmp_path / "b.png", rgba), (20, 30), 3)
+  assert (loaded[:5] == 255).all()
+  np.testing.assert_array_equal(loaded[5:], pixels[5:])
+  palette = Image.fromarray(np.eye(20, dtype=np.uint8), "P")
+  palette.putpalette([9, 9, 9, 60, 60, 60])
+  palette.save(tmp_path / "c.png", transparency=0)
+  loaded = images.load(_face(tmp_path / "c.png"), (20, 20), 1)[..., 0]
+  np.testing.assert_array_equal(loaded, np.where(np.eye(20), 60, 255))
+
+
+def test_inks_are_colours(tmp_path):
+  Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "a.tif")
+  loaded = images.load(_face(tmp_path / "a.tif"), (20, 20), 3)
+  np.testing.assert_array_equal(loaded, np.full((20, 20, 3), (255, 0, 0)))
+
+
+def test_more_files_that_are_no_image(tmp_path, monkeypatch):
+  lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+  (tmp_path / "lfs.png").write_bytes(lfs)
+  Image.new("L", (1, 1)).save(tmp_path / "point.png")
+  Image.fromarray(np.ones((9, 9), np.float32)).save(tmp_path / "float.tif")
+  Image.new("L", (99, 99)).save(tmp_path / "bomb.png")
+  os.mkfifo(tmp_path / "pipe.png")
+  (tmp_path / "folder.png").mkdir()
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)  # A warning of Pillow's.
+  for name, why in {
+    "lfs.png": "Git LFS pointer",
+    "point.png": "1x1 pixels, too few",
+    "float.tif": "expected 8 bits",
+    "bomb.png": r"not readable as an image \(Image size \(9801 pixels\)",
+    "pipe.png": "not a file",
+    "folder.png": "not a file",
+    "a\0b.png": "no such file",
+  }.items():
+    with pytest.raises(images.UnreadableImage, match=why):
+      images.load(_face(tmp_path / name), (48, 48), 1)

@@ -76,8 +76,13 @@ def test_missing_folders_are_named(tmp_path):
   ("row", "why"),
   [
     ("Test,a.png,0,9,0,1,0,0,0,0,0,0", "line 2: unknown Usage 'Test'"),
-    ("Training,a.png,0,9,0,1", "line 2: votes '0 9 0 1 .*are not 10 numbers"),
-    ("Training,a.png,0,x,0,1,0,0,0,0,0,0", "line 2: votes"),
+    ("Training,a.png,0,9,0,1", "line 2: not as many fields"),
+    ("Training,a.png,0,x,0,1,0,0,0,0,0,0", "line 2: happiness 'x' is no whole"),
+    ("Training,a.png,0,9,0,-1,0,0,0,0,0,0", "line 2: -1 to 9 votes"),
+    (
+      f"Training,a.png,0,{10**12},0,0,0,0,0,0,0,0",
+      "line 2: 0 to 1000000000000",
+    ),
   ],
 )
 def test_rows_that_are_not_of_ferplus(tmp_path, row, why):
@@ -107,3 +112,38 @@ def test_the_real_sample(real_data):
   assert 0.05 < np.mean(~labelled) < 0.2
   image = images.load(found[0], (48, 48), 1)
   assert image.std() > 10
+
+
+def test_other_forms_of_the_release(tmp_path, caplog):
+  """The repository's own, with `data` below the table; spreadsheets."""
+  row = "Training;fer0000000.png;0;9.0;0;1;0;0;0;0;0;0;x"
+  again = "training;fer0000001.png;0;9;0;0;0;0;0;0;0;0;"
+  (tmp_path / "fer2013new.csv").write_text(
+    f"\ufeff{HEADER},note\n{row}\n;;\n{again}\n{again}\n".replace(",", ";")
+    .replace(";;\n", ";" * 12 + "\n")
+    .replace("\n", "\r\n"),
+    encoding="utf-8",
+  )
+  for folder in ("FER2013Train", "fer2013valid", "FER2013Test"):
+    (tmp_path / "data" / folder).mkdir(parents=True)
+  train = tmp_path / "data" / "FER2013Train"
+  (train / "FER0000000.PNG").touch()
+  (train / "fer0000009.png").touch()
+  first, second = faces.read("ferplus", tmp_path)
+  assert first.path == str(train / "FER0000000.PNG")
+  assert first.votes == (0, 9, 0, 1, 0, 0, 0, 0, 0, 0)
+  assert second.path == str(train / "fer0000001.png")
+  said = "\n".join(caplog.messages)
+  assert "columns not used: note" in said
+  assert "2 images do not have 10 votes; first: fer0000001" in said
+  assert "1 file that the list does not name was not read" in said
+  assert "1 images are there twice, and count once" in said
+
+
+def test_one_image_with_two_majorities(tmp_path):
+  rows = [
+    "Training,a.png,0,9,0,1,0,0,0,0,0,0",
+    "Training,a.png,9,0,0,1,0,0,0,0,0,0",
+  ]
+  with pytest.raises(UserError, match="a is there twice, as happy and as neut"):
+    faces.read("ferplus", _corpus(tmp_path, *rows))

@@ -151,16 +151,75 @@ def test_a_damaged_store_says_so(corpus, tmp_path):
 
 def test_the_same_image_in_two_parts(corpus, tmp_path, caplog):
   mine = tmp_path / "mine"
-  # In two parts, and with another label; within one part, it is no matter.
-  _save(mine / "test" / "happy" / "0.png", corpus["train/sad/2.png"])
+  _save(mine / "test" / "sad" / "0.png", corpus["train/sad/2.png"])
   _save(mine / "train" / "happy" / "0.png", corpus["train/happy/1.png"])
   table = _prepare(tmp_path)
-  (rows,) = faces.duplicates(table)
-  assert table.name[rows].tolist() == ["train/sad/2.png", "test/happy/0.png"]
+  within, across = faces.duplicates(table)
+  assert table.name[within].tolist() == [
+    "train/happy/0.png",
+    "train/happy/1.png",
+  ]
+  assert table.name[across].tolist() == ["train/sad/2.png", "test/sad/0.png"]
   assert caplog.messages == [
     "image_folder: 1 images are in more than one part, pixel for pixel; "
-    "first: train/sad/2.png (train), test/happy/0.png (test)"
+    "first: train/sad/2.png (sad, train), test/sad/0.png (sad, test)",
+    "image_folder: 1 images are several times in one part, pixel for pixel; "
+    "first: train/happy/0.png (happy, train), train/happy/1.png (happy, train)",
   ]
+
+
+def test_one_image_with_two_labels(corpus, tmp_path, monkeypatch, caplog):
+  """An error in a user's own folders; a published corpus stays as it is."""
+  mine = tmp_path / "mine"
+  _save(mine / "train" / "happy" / "0.png", corpus["test/sad/0.png"])
+  for _ in range(2):
+    with pytest.raises(UserError, match="1 images have different labels") as e:
+      _prepare(tmp_path)
+    assert "train/happy/0.png (happy, train), test/sad/0.png (sad, " in str(e)
+  monkeypatch.setitem(registry._READERS._registered, "published", image_folder)
+  caplog.clear()
+  assert len(_prepare(tmp_path, corpus="published")) == 16
+  assert "1 images are there with different labels" in caplog.text
+
+
+def test_images_that_show_nothing_are_counted(corpus, tmp_path, caplog):
+  """And are no contradiction, whatever their labels; each time."""
+  for name in NAMES[0], NAMES[5]:
+    _save(tmp_path / "mine" / name, np.full((12, 10), 3, np.uint8))
+  for _ in range(2):
+    caplog.clear()
+    assert len(_prepare(tmp_path)) == 16
+    assert caplog.messages[0] == (
+      "image_folder: 2 images are of one colour, show nothing and are used; "
+      f"first: {NAMES[0]}, {NAMES[5]}"
+    )
+
+
+def test_of_several_frames_the_first(corpus, tmp_path, caplog):
+  frames = [Image.new("L", (10, 12), 255 * i) for i in range(2)]
+  frames[0].paste(90, (0, 0, 5, 5))
+  path = tmp_path / "mine" / "train" / "happy" / "9.gif"
+  frames[0].save(path, save_all=True, append_images=frames[1:])
+  for _ in range(2):
+    caplog.clear()
+    table = _prepare(tmp_path)
+    assert table.images[4, ..., 0].max() == 90
+    assert caplog.messages == [
+      "image_folder: 1 images have several frames, of which the first is used; "
+      "first: train/happy/9.gif"
+    ]
+
+
+def test_images_that_are_not_there_are_said_at_once(tmp_path):
+  """Not decoded up to the limit, one by one."""
+  (tmp_path / "label").mkdir()
+  (tmp_path / "image" / "origin").mkdir(parents=True)
+  lines = [f"{i}.jpg 0 0 0 9 9 1 3" for i in range(30)]
+  (tmp_path / "label" / "label.lst").write_text("\n".join(lines))
+  data = _config(tmp_path, corpus="expw", max_skipped=10)
+  with pytest.raises(UserError, match="30 of 30 images are not there") as error:
+    faces.prepare(data, tmp_path / "data")
+  assert str(tmp_path / "image" / "origin" / "0.jpg") in str(error.value)
 
 
 def test_no_image_in_two_parts(corpus, tmp_path, caplog):
@@ -194,6 +253,7 @@ def test_faces_without_a_majority_are_counted(real_data, tmp_path, caplog):
   data = _config(real_data / "ferplus", corpus="ferplus", image_size=(48, 48))
   table = faces.prepare(data, tmp_path)
   assert table.votes.shape == (1600, 10)
+  assert not caplog.messages  # No real face shows nothing.
   _, index = labels.parse_classes(
     "angry,disgust,fearful,happy,sad,surprised,neutral"
   )

@@ -6,19 +6,17 @@ where each of them is.
 """
 
 import dataclasses
-import os
-import pathlib
 from collections.abc import Iterator
 
-from emojax.corpora import shipped
+from emojax.corpora import layout
 from emojax.corpora.faces.fer2013 import EMOTIONS
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Face, draw
 from emojax.errors import UserError
 
-_LIST = pathlib.PurePath("label", "label.lst")
-_IMAGES = pathlib.PurePath("image", "origin")
-LAYOUT = f"data/{_LIST} and the images in data/{_IMAGES}"
+_LIST = "label.lst"
+_IMAGES = ("image/origin", "origin")
+LAYOUT = f"data/label/{_LIST} and the images in data/{_IMAGES[0]}"
 SOURCE = (
   "ExpW comes by form: "
   "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html"
@@ -39,18 +37,15 @@ def read(path: str) -> Iterator[Face]:
     UserError: the list or the folder of images is missing, or a line of the
       list is not one of ExpW.
   """
-  root = pathlib.Path(path)
-  root = shipped.find_root(
-    *(root, (root, root / "data"), _LIST, [_IMAGES]),
-    f"expected {LAYOUT}; {SOURCE}",
-  )
-  table, folder = root / _LIST, str(root / _IMAGES)
+  table = next(iter(layout.files(path, (_LIST,))), None)
+  if table is None:
+    raise layout.not_found(path, f"label/{_LIST}", f"{LAYOUT}; {SOURCE}")
+  folder = layout.folder(table, path, _IMAGES)
+  if folder is None:
+    raise layout.not_found(path, f"folder {_IMAGES[0]}", f"{LAYOUT}; {SOURCE}")
+  images = layout.Names(folder)
   faces = [
-    _read_line(line, folder, f"{table}, line {number}")
-    for number, line in enumerate(
-      table.read_text(encoding="utf-8").splitlines(), 1
-    )
-    if line.strip()
+    _read_line(line, images, where) for where, line in layout.lines(table)
   ]
   drawn = draw(len(faces), _SHARE, _SHARE)
   for part, rows in zip(("validation", "test"), drawn, strict=True):
@@ -59,15 +54,15 @@ def read(path: str) -> Iterator[Face]:
   yield from faces
 
 
-def _read_line(line: str, folder: str, where: str) -> Face:
+def _read_line(line: str, images: layout.Names, where: str) -> Face:
   # From the right, for an image whose name holds a blank.
-  image, *fields = line.strip().rsplit(maxsplit=7)
+  image, *fields = line.rsplit(maxsplit=7)
   try:
     face, top, left, right, bottom = map(int, fields[:5])
     confidence, code = float(fields[5]), int(fields[6])
   except (ValueError, IndexError) as error:
     raise UserError(
-      f"{where}: {line.strip()!r} does not have {_FIELDS}; copy the file from "
+      f"{where}: {line[:200]!r} does not have {_FIELDS}; copy the file from "
       "the release again"
     ) from error
   if not 0 <= code < len(EMOTIONS):
@@ -76,7 +71,7 @@ def _read_line(line: str, folder: str, where: str) -> Face:
       f"{', '.join(EMOTIONS)}"
     )
   return Face(
-    path=os.path.join(folder, image),
+    path=images.path(image),
     label=canonical(EMOTIONS[code], where),
     part="train",
     name=f"{image} {face}",

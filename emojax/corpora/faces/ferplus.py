@@ -5,15 +5,18 @@ Crowd-Sourced Label Distribution", ICMI 2016. The label is their majority vote,
 as in the code they published (`_process_data` in its `src/ferplus.py`).
 """
 
-import csv
+import logging
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from emojax.corpora import shipped
+from emojax import spelling
+from emojax.corpora import delimited, layout
 from emojax.corpora.faces import fer2013
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import PARTS, Face
 from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 _TABLE = "fer2013new.csv"
 _FOLDERS = dict(
@@ -31,6 +34,13 @@ VOTES = (
   *("contempt", "unknown", "NF"),
 )
 _EMOTIONS = VOTES[:8]
+_ANNOTATORS = 10
+_MOST_VOTES = 1000  # Whoever collects more has other than FERPlus.
+_USAGES = {spelling.key(name): part for name, part in fer2013.USAGES.items()}
+_COLUMNS = delimited.Columns(
+  tuple(map(spelling.key, ("Usage", "Image name", *VOTES))),
+  expected=f"copy the file from the release again; {SOURCE}",
+)
 _SIZE = (48, 48)
 
 
@@ -44,25 +54,35 @@ def read(path: str) -> Iterator[Face]:
     UserError: a missing table, folder or column, or a line that is not one of
       FERPlus.
   """
-  # The repository keeps the table beside its folder `data`.
-  tables = sorted(pathlib.Path(path).rglob(_TABLE), key=lambda t: len(t.parts))
-  root = shipped.find_root(
-    *(path, [table.parent for table in tables], _TABLE, _FOLDERS.values()),
-    f"expected {LAYOUT}; {SOURCE}",
-  )
-  table = root / _TABLE
-  with open(table, encoding="utf-8-sig", newline="") as file:
-    rows = csv.DictReader(file)
-    columns = ("Usage", "Image name", *VOTES)
-    missing = [name for name in columns if name not in (rows.fieldnames or ())]
-    if missing:
-      raise UserError(
-        f"{table}, line 1: no column {', '.join(missing)}; copy the file from "
-        f"the release again; {SOURCE}"
-      )
-    for row in rows:
-      if row["Image name"]:
-        yield _read_row(row, root, f"{table}, line {rows.line_num}")
+  table = next(iter(layout.files(path, (_TABLE,))), None)
+  if table is None:
+    raise layout.not_found(path, _TABLE, f"{LAYOUT}; {SOURCE}")
+  rows = delimited.read(table, _COLUMNS)
+  folders = {
+    # The repository keeps them in its folder `data`, below the table.
+    part: layout.folder(table, path, (name, f"data/{name}"))
+    for part, name in _FOLDERS.items()
+  }
+  missing = [_FOLDERS[part] for part in PARTS if folders[part] is None]
+  if missing:
+    raise layout.not_found(
+      path, f"folder {', '.join(missing)}", f"{LAYOUT}; {SOURCE}"
+    )
+  images = {part: layout.Names(folder) for part, folder in folders.items()}
+  faces = [
+    _read_row(row.values, images, row.where)
+    for row in rows
+    if row.values["image name"]
+  ]
+  odd = [face.name for face in faces if sum(face.votes) != _ANNOTATORS]
+  if odd:
+    _LOG.warning(
+      "%s: %d images do not have %d votes; first: %s",
+      *(table, len(odd), _ANNOTATORS, odd[0]),
+    )
+  for part, folder in folders.items():
+    layout.warn_unlisted(folder, [face for face in faces if face.part == part])
+  yield from layout.each_once(table, faces)
 
 
 def majority(votes: Sequence[int]) -> str:
@@ -80,23 +100,27 @@ def majority(votes: Sequence[int]) -> str:
   return canonical(winner, "FERPlus")
 
 
-def _read_row(row: Mapping[str, str], root: pathlib.Path, where: str) -> Face:
-  usage, name = row["Usage"], row["Image name"].strip()
-  if usage not in fer2013.USAGES:
+def _read_row(
+  row: Mapping[str, str], images: Mapping[str, layout.Names], where: str
+) -> Face:
+  usage, name = spelling.key(row["usage"]), row["image name"]
+  if usage not in _USAGES:
     raise UserError(
-      f"{where}: unknown Usage {usage!r}; FERPlus has "
+      f"{where}: unknown Usage {row['usage']!r}; FERPlus has "
       f"{', '.join(fer2013.USAGES)}"
     )
-  counts = [(row[column] or "").strip() for column in VOTES]
-  if not all(count.isdecimal() for count in counts):
+  votes = tuple(
+    delimited.whole(row[spelling.key(column)], where, column)
+    for column in VOTES
+  )
+  if not all(0 <= count <= _MOST_VOTES for count in votes):
     raise UserError(
-      f"{where}: votes {' '.join(counts)!r} are not {len(VOTES)} numbers; copy "
-      "the file from the release again"
+      f"{where}: {min(votes)} to {max(votes)} votes; there are {_ANNOTATORS} "
+      "annotators; copy the file from the release again"
     )
-  votes = tuple(map(int, counts))
-  part = fer2013.USAGES[usage]
+  part = _USAGES[usage]
   return Face(
-    path=str(root / _FOLDERS[part] / name),
+    path=images[part].path(name),
     label=majority(votes),
     part=part,
     name=pathlib.PurePath(name).stem,

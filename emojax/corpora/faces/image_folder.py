@@ -1,46 +1,93 @@
 """Your own faces: `PART/LABEL/IMAGE`, such as `train/happy/anna.png`."""
 
+import dataclasses
+import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from emojax import spelling
+from emojax.corpora import layout
 from emojax.corpora.images import SUFFIXES
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import PARTS, Face
+from emojax.corpora.records import PARTS, Face, draw
 from emojax.errors import UserError
+from emojax.runtime import archives, walk
+
+_LOG = logging.getLogger(__name__)
 
 LAYOUT = f"train/happy/anna.png and so on, in {', '.join(PARTS)}"
 SOURCE = f"the images are yours, of the types {' '.join(sorted(SUFFIXES))}"
+
+_SHARE = 0.2  # Of the training images, for validation.
 
 
 def read(path: str) -> Iterator[Face]:
   """Yields the images part by part, sorted by label and name.
 
-  Hidden files and files that are no images are left out.
+  They may lie deeper, such as in `train/happy/anna/1.png`. Without a folder
+  `validation` that part is drawn from the training images, always the same.
+  Hidden files are left out; others that are no images are counted.
 
   Raises:
-    UserError: a part is missing, a folder is not named after one of
-      `records.PARTS`, or one below after a label that nobody knows.
+    UserError: no folder for training or none for test, a folder of images that
+      is not named after one of `records.PARTS`, or one below after a label that
+      nobody knows.
   """
   root = pathlib.Path(path)
   if not root.is_dir():
-    raise UserError(f"{root}: not a folder; expected {LAYOUT}")
-  folders = _folders(root)
-  unknown = [folder.name for folder in folders if folder.name not in PARTS]
-  if unknown:
-    raise UserError(
-      f"{root}: folder {', '.join(unknown)} is no part; expected {LAYOUT}; "
-      "rename or remove it"
+    why = archives.packed(root) or "not a folder"
+    raise UserError(f"{root}: {why}; expected {LAYOUT}")
+  root = layout.find_parts(root) or root
+  yield from with_validation(root, images(root))
+
+
+def images(root: pathlib.Path) -> list[Face]:
+  """The images of a folder of parts, in these; see `read`."""
+  placed = layout.placed(root, LAYOUT)
+  unlabelled = [one.path for one in placed if not one.label]
+  walk.warn_unread(root, unlabelled, "outside of the folders of labels")
+  labelled = [one for one in placed if one.label]
+  spelling.unify((one.label for one in labelled), f"{root}: label")
+  return [
+    Face(
+      path=str(one.path),
+      label=canonical(one.label, str(_label_folder(root, one))),
+      part=one.part,
+      name=one.path.relative_to(root).as_posix(),
     )
-  for part in PARTS:
-    if not (root / part).is_dir():
-      raise UserError(f"{root}: no folder {part}; expected {LAYOUT}")
-    for folder in _folders(root / part):
-      label = canonical(folder.name, str(folder))
-      for image in sorted(folder.iterdir()):
-        if image.suffix.lower() in SUFFIXES and not image.name.startswith("."):
-          name = str(image.relative_to(root))
-          yield Face(path=str(image), label=label, part=part, name=name)
+    for one in labelled
+  ]
 
 
-def _folders(root: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(f for f in root.glob("[!.]*") if f.is_dir())
+def _label_folder(root: pathlib.Path, one: layout.Placed) -> pathlib.Path:
+  return root.joinpath(*one.path.relative_to(root).parts[:2])
+
+
+def with_validation(root: pathlib.Path, faces: Sequence[Face]) -> list[Face]:
+  """Draws a fifth of the training part for validation, if there is none.
+
+  Raises:
+    UserError: there is no training or no test part.
+  """
+  parts = {face.part for face in faces}
+  for part in ("train", "test"):
+    if faces and part not in parts:
+      raise UserError(
+        f"{root}: no image in a folder {part}; expected {LAYOUT}; rename one "
+        "to it (where there is no validation, a fifth of train is drawn for it)"
+      )
+  if "validation" in parts or not faces:
+    return list(faces)
+  train = [row for row, face in enumerate(faces) if face.part == "train"]
+  (drawn,) = draw(len(train), _SHARE)
+  rows = {train[index] for index in drawn}
+  _LOG.warning(
+    "%s: no folder validation: %d of %d images of train are drawn for it at "
+    "random, always the same",
+    *(root, len(rows), len(train)),
+  )
+  drawn = [
+    dataclasses.replace(face, part="validation") if row in rows else face
+    for row, face in enumerate(faces)
+  ]
+  return sorted(drawn, key=lambda face: PARTS.index(face.part))

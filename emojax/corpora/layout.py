@@ -1,0 +1,232 @@
+"""Where the tables and images of a corpus are, as people unpack them.
+
+Archives nest what is in them by a folder or two, and users name the folder
+above, the one below or the table itself.
+"""
+
+import itertools
+import logging
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from emojax import spelling
+from emojax.corpora.images import SUFFIXES
+from emojax.corpora.records import PARTS, Face
+from emojax.errors import UserError
+from emojax.runtime import archives, walk
+
+_LOG = logging.getLogger(__name__)
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".001", ".rar")
+_LONGEST_LINE = 1 << 20  # Characters.
+_DEPTH = 3  # Folders between the one that is given and what is looked for.
+_SPELLINGS = {
+  **{part: part for part in PARTS},
+  "training": "train",
+  "testing": "test",
+  **dict.fromkeys(("val", "valid", "dev"), "validation"),
+}
+
+
+class Placed(NamedTuple):
+  """An image, and the folders that it is in."""
+
+  part: str  # One of `records.PARTS`.
+  label: str  # The folder in the part's; '' of an image beside those.
+  path: pathlib.Path
+
+
+def files(path: str | os.PathLike, names: Sequence[str]) -> list[pathlib.Path]:
+  """The files of some names in any spelling, the nearest first.
+
+  They are in a folder, or up to three levels below it. A file has any name.
+  """
+  if os.path.isfile(path):
+    return [pathlib.Path(path)]
+  found = (
+    walk.locate(folder / name)
+    for folder in walk.folders(path, _DEPTH)
+    for name in names
+  )
+  return list(dict.fromkeys(file for file in found if file))
+
+
+def folder(
+  table: pathlib.Path, path: str | os.PathLike, names: Sequence[str]
+) -> pathlib.Path | None:
+  """The folder that belongs to a table, by one of its names, in any spelling.
+
+  `names` such as 'image/origin' are looked for beside the table and one and two
+  levels above it, then the last part of each anywhere in `path`.
+  """
+  beside = (
+    walk.spelt(base / name)
+    for base in list(table.parents)[:3]
+    for name in names
+  )
+  found = next((one for one in beside if os.path.isdir(one)), None)
+  if found is None and os.path.isdir(path):
+    wanted = [spelling.key(pathlib.PurePath(name).name) for name in names]
+    below = [
+      one
+      for one in walk.folders(path, _DEPTH)
+      if spelling.key(one.name) in wanted
+    ]
+    found = below[0] if below else None
+  return found and _unnested(found)
+
+
+def _unnested(found: pathlib.Path) -> pathlib.Path:
+  """`aligned` of `aligned/aligned`, as some programs unpack an archive."""
+  twin = found / found.name
+  if twin.is_dir() and not any(entry.is_file() for entry in os.scandir(found)):
+    return twin
+  return found
+
+
+def not_found(path: str | os.PathLike, what: str, expected: str) -> UserError:
+  """The error about what is not in a folder, or is still in an archive."""
+  packed = [
+    file.name
+    for one in walk.folders(path, 1)
+    for file in sorted(one.iterdir())
+    if file.suffix.lower() in _ARCHIVES and file.is_file()
+  ]
+  unpack = f"; unpack {', '.join(packed[:3])} first" if packed else ""
+  return UserError(f"{path}: no {what}{unpack}; expected {expected}")
+
+
+class Names:
+  """The files of one folder, listed once, by the names that lists give them."""
+
+  def __init__(self, folder: pathlib.Path):
+    """Lists a folder."""
+    self._folder = folder
+    self._there = set(os.listdir(folder))
+    self._by_key: dict[str, list[str]] = {}
+
+  def path(self, name: str) -> str:
+    """The path that a name means, in any spelling; its own if none is there."""
+    if name in self._there:
+      return os.path.join(self._folder, name)
+    if "/" in name or "\\" in name:
+      path = self._folder / name
+      return str(walk.locate(path) or path)
+    if not self._by_key:
+      for one in self._there:
+        self._by_key.setdefault(spelling.key(one), []).append(one)
+    found = self._by_key.get(spelling.key(name), ())
+    return os.path.join(self._folder, found[0] if len(found) == 1 else name)
+
+
+def lines(table: pathlib.Path) -> Iterator[tuple[str, str]]:
+  """Yields 'TABLE, line 3' and the line, without blanks around it, if any.
+
+  Raises:
+    UserError: it is not UTF-8, is packed, or has lines of a million characters.
+  """
+  try:
+    with open(table, encoding="utf-8-sig") as file:
+      for number in itertools.count(1):
+        line = file.readline(_LONGEST_LINE)
+        if not line:
+          return
+        if len(line) == _LONGEST_LINE:
+          raise UserError(
+            f"{table}, line {number}: too long; no list of images"
+          )
+        if line.strip():
+          yield f"{table}, line {number}", line.strip()
+  except UnicodeDecodeError as error:
+    why = archives.packed(table) or "not UTF-8; save it as such"
+    raise UserError(f"{table}: {why}") from error
+
+
+def each_once(where: pathlib.Path, faces: Sequence[Face]) -> list[Face]:
+  """The faces of different names; how many came again is said.
+
+  Raises:
+    UserError: one came again with another label or in another part.
+  """
+  first: dict[str, Face] = {}
+  for face in faces:
+    known = first.setdefault(face.name, face)
+    for one, other in (known.label, face.label), (known.part, face.part):
+      if one != other:
+        raise UserError(
+          f"{where}: {face.name} is there twice, as {one or 'nothing'} and as "
+          f"{other or 'nothing'}; remove one of the two"
+        )
+  if len(first) < len(faces):
+    _LOG.warning(
+      "%s: %d images are there twice, and count once",
+      *(where, len(faces) - len(first)),
+    )
+  return list(first.values())
+
+
+def warn_unlisted(folder: pathlib.Path, faces: Sequence[Face]) -> None:
+  """Counts images of a folder that are no face of a list."""
+  listed = {face.path for face in faces}
+  others = [
+    path
+    for path in walk.find(folder, SUFFIXES).paths
+    if str(path) not in listed
+  ]
+  walk.warn_unread(folder, others, "that the list does not name")
+
+
+def part_of(name: str) -> str:
+  """The part that a folder is named after, or ''."""
+  return _SPELLINGS.get(spelling.key(name), "")
+
+
+def find_parts(path: str | os.PathLike) -> pathlib.Path | None:
+  """The folder, at most three levels below, that holds one for training."""
+  for one in walk.folders(path, _DEPTH + 1):
+    if part_of(one.name) == "train" and one != pathlib.Path(path):
+      return one.parent
+  return None
+
+
+def placed(root: pathlib.Path, expected: str) -> list[Placed]:
+  """All images of `PART/LABEL/…`: by part, then sorted by path.
+
+  Warnings count what is not read, and name folders of labels without an image.
+
+  Raises:
+    UserError: there are images in a folder that is no part.
+  """
+  found = walk.find(root, SUFFIXES)
+  walk.warn_unread(root, found.others)
+  ours, outside = [], []
+  for path in found.paths:
+    folders = path.relative_to(root).parts[:-1]
+    if not folders:
+      outside.append(path)
+    elif not part_of(folders[0]):
+      raise UserError(
+        f"{root}: folder {folders[0]} is no part; expected {expected}; rename "
+        "or remove it, and put folders of labels into those of parts"
+      )
+    else:
+      label = folders[1] if len(folders) > 1 else ""
+      ours.append(Placed(part_of(folders[0]), label, path))
+  walk.warn_unread(root, outside, "outside of the parts")
+  _warn_of_empty(root, ours)
+  return sorted(ours, key=lambda one: PARTS.index(one.part))
+
+
+def _warn_of_empty(root: pathlib.Path, ours: Sequence[Placed]) -> None:
+  filled = {one.path.relative_to(root).parts[:2] for one in ours}
+  empty = [
+    "/".join(parts)
+    for one in walk.folders(root, 2)
+    if len(parts := one.relative_to(root).parts) == 2
+    and part_of(parts[0])
+    and parts not in filled
+  ]
+  if empty:
+    _LOG.warning("%s: no image in %s", root, ", ".join(empty))
