@@ -6,6 +6,7 @@ videoSpeakers, videoLabels, videoText, videoAudio, videoVisual, videoSentence
 is here; see `plain_pickle` for the rest.
 """
 
+import logging
 import os
 import pathlib
 import re
@@ -19,6 +20,10 @@ from emojax.data import table as tables
 from emojax.errors import UserError
 from emojax.weights import plain_pickle
 
+_LOG = logging.getLogger(__name__)
+
+# Numbers for each byte of a pickle, of which one row can stand for many.
+_UNFOLDED = 64
 _FIELDS = (
   *("videoIDs", "videoSpeakers", "videoLabels", "videoText", "videoAudio"),
   *("videoVisual", "videoSentence", "trainVid", "testVid"),
@@ -58,9 +63,13 @@ def import_pickle(
   for name in _FIELDS[:5]:  # the others are not used
     if not isinstance(videos[name], dict):
       raise UserError(f"{source}: {name} is no dictionary of dialogues")
-  rows = []
+  _warn_unused(videos, source)
+  rows, limit = [], os.path.getsize(source)
   for dialogue in videos["videoIDs"]:
     rows += _read_dialogue(videos, dialogue, source)
+    # Each takes bytes of its own, unless one list stands for many.
+    if len(rows) > limit:
+      raise UserError(f"{source}: more utterances than bytes; no such pickle")
   if not rows:
     raise UserError(f"{source}: no utterance in videoIDs")
   features = {
@@ -73,6 +82,18 @@ def import_pickle(
   tables.validate(table, source)
   tables.save(target, table)
   return table
+
+
+def _warn_unused(videos: dict, source: str | os.PathLike) -> None:
+  """Names the dialogues that videoIDs does not list."""
+  for name in _FIELDS[1:5]:
+    unused = [str(key) for key in videos[name] if key not in videos["videoIDs"]]
+    if unused:
+      _LOG.warning(
+        "%s: %s has %d dialogues that videoIDs lacks, which are not used: %s%s",
+        *(source, name, len(unused), ", ".join(unused[:3])),
+        ", …" if len(unused) > 3 else "",
+      )
 
 
 def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
@@ -110,12 +131,20 @@ def _read_dialogue(videos: dict, dialogue: str, source) -> list[tuple]:
 def _stack(videos: dict, field: str, source) -> np.ndarray:
   """Puts the features of all dialogues below each other: float32 [U, D]."""
   matrices = []
+  left = _UNFOLDED * os.path.getsize(source)
   for dialogue in videos["videoIDs"]:
     rows = _of_dialogue(videos, field, dialogue, source)
+    left -= sum(map(_size, rows))
+    if left < 0:
+      raise UserError(
+        f"{source}: {field} unfolds to more numbers than the file can hold"
+      )
     try:
+      if any(not _is_flat(row) for row in rows):
+        raise TypeError("rows in rows")
       with np.errstate(over="ignore"):  # infinite then, and refused as such
         matrix = np.asarray(rows, np.float32)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
       raise UserError(
         f"{source}: {field} of {dialogue} has rows of different lengths, or "
         "something else than numbers"
@@ -128,6 +157,17 @@ def _stack(videos: dict, field: str, source) -> np.ndarray:
       )
     matrices.append(matrix)
   return np.concatenate(matrices)
+
+
+def _size(row: object) -> int:
+  return getattr(row, "size", len(row) if isinstance(row, list | tuple) else 1)
+
+
+def _is_flat(row: object) -> bool:
+  """Whether a row is no list of lists, which can be large in few bytes."""
+  if not isinstance(row, list | tuple):
+    return True
+  return set(map(type, row)) <= {int, float, bool}
 
 
 def _of_dialogue(videos: dict, field: str, dialogue: str, source) -> Sequence:

@@ -225,9 +225,14 @@ def _each_once(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
   again, contradictions, places = [], [], Counter()
   for row, name in enumerate(table.fingerprint.tolist()):
     other = first.setdefault(name, row) if name else row
-    if table.label[other] != table.label[row]:
+    labels = {str(table.label[other]), str(table.label[row])}
+    if len(labels - {""}) > 1:  # Without a label one contradicts nothing.
       contradictions.append((other, row))
-    elif other != row and _place(table, other) == _place(table, row):
+    elif (
+      other != row
+      and len(labels) == 1
+      and _place(table, other) == _place(table, row)
+    ):
       again.append(row)
       continue
     places[_place(table, row)[:-1]] += 1

@@ -6,6 +6,7 @@ values, no download. `bert`: the mean token of a BERT or RoBERTa encoder.
 """
 
 import hashlib
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ import numpy as np
 from emojax.audio import io
 from emojax.data.store import Vectors
 from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 HASHED_WORDS = 1024
 NAMES = ("hashing", "bert", "elmo")
@@ -43,6 +46,7 @@ def extract(
   Raises:
     UserError: no encoder where one is needed, or one that does not load.
   """
+  _warn_silent(texts)
   if name == "hashing":
     return hashed_words(texts)
   if not encoder:
@@ -80,6 +84,15 @@ def extract(
         vectors[pending[row]] = vector
         kept.put(digests[pending[row]], vector)
   return np.stack([vectors[text] for text in texts])
+
+
+def _warn_silent(texts: Sequence[str]) -> None:
+  if silent := sum(not text for text in texts):
+    _LOG.warning(
+      "config.data.text_features: no text for %d of %d utterances; their "
+      "features are those of no words",
+      *(silent, len(texts)),
+    )
 
 
 def hashed_words(texts: Sequence[str]) -> np.ndarray:

@@ -146,6 +146,42 @@ def test_a_missing_modality_is_left_out(tmp_path):
   assert set(table.features) == {"text"}
 
 
+def test_dialogues_that_are_not_listed_are_named(tmp_path, caplog):
+  content = _content()
+  for field in content[1:5]:
+    field["Ses02F_impro09"] = next(iter(field.values()))
+  source = _write(tmp_path / "a.pkl", content)
+  assert len(import_table.import_pickle(source, tmp_path / "a.npz")) == 5
+  assert "videoText has 1 dialogues that videoIDs lacks" in caplog.text
+  assert "not used: Ses02F_impro09" in caplog.text
+
+
+def test_a_few_bytes_that_stand_for_many_numbers(tmp_path):
+  row = [0] * 2000
+  rows = {d: [row] * n for d, n in DIALOGUES.items()}
+  source = _write(tmp_path / "a.pkl", _content(videoAudio=rows), 4)
+  import_table.import_pickle(source, tmp_path / "a.npz")
+  nested = {d: [[row] * 2] * n for d, n in DIALOGUES.items()}
+  source = _write(tmp_path / "a.pkl", _content(videoAudio=nested), 4)
+  with pytest.raises(UserError, match="something else than numbers"):
+    import_table.import_pickle(source, tmp_path / "a.npz")
+  many = [f"Ses01F_{i}" for i in range(100)]
+  fields = {
+    "videoIDs": dict.fromkeys(many, tuple(range(200))),
+    "videoSpeakers": dict.fromkeys(many, ("F",) * 200),
+    "videoLabels": dict.fromkeys(many, (0,) * 200),
+    "videoText": {},
+    "videoAudio": dict.fromkeys(many, (row,) * 200),
+  }
+  source = _write(tmp_path / "b.pkl", _content(**fields), 4)
+  with pytest.raises(UserError, match="more utterances than bytes"):
+    import_table.import_pickle(source, tmp_path / "b.npz")
+  few = {name: dict(list(d.items())[:3]) for name, d in fields.items()}
+  source = _write(tmp_path / "c.pkl", _content(**few), 4)
+  with pytest.raises(UserError, match="unfolds to more numbers than"):
+    import_table.import_pickle(source, tmp_path / "c.npz")
+
+
 class _Call:
   def __init__(self, function, *arguments):
     self._call = function, arguments
