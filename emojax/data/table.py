@@ -370,7 +370,22 @@ def _strings(array: np.ndarray, has_type: str) -> np.ndarray:
       array = np.strings.decode(array, "latin-1")
   elif array.dtype.kind != "U":
     array = _integers(array, has_type, "strings").astype(str)
+  elif not _is_text(array):
+    raise UserError(
+      f"{has_type} {array.dtype} and holds no text; write it again"
+    )
   return np.strings.strip(array)
+
+
+def _is_text(array: np.ndarray) -> bool:
+  """Whether all of it is Unicode: damaged bytes can crash Python's strings."""
+  if not array.size or not array.dtype.itemsize:
+    return True
+  codes = np.frombuffer(array.tobytes(), np.uint32)
+  if not array.dtype.isnative:
+    codes = codes.byteswap()
+  is_surrogate = (codes >= 0xD800) & (codes < 0xE000)
+  return bool((codes <= 0x10FFFF).all() and not is_surrogate.any())
 
 
 def _integers(array, has_type, expected="whole numbers") -> np.ndarray:
@@ -387,7 +402,7 @@ def _integers(array, has_type, expected="whole numbers") -> np.ndarray:
 
 def _turns(array: np.ndarray, has_type: str) -> np.ndarray:
   """Brings whole numbers, which text may hold, to int64."""
-  if array.dtype.kind in "SU":
+  if array.dtype.kind in "SU" and (array.dtype.kind == "S" or _is_text(array)):
     try:
       return _integers(array.astype(np.float64), has_type)
     except ValueError:

@@ -288,6 +288,16 @@ def _header(shape: str, descr: str = "'<f4'") -> bytes:
   return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode()
 
 
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800])
+@pytest.mark.parametrize("name", ["label", "speaker", "turn"])
+def test_characters_that_there_are_not(tmp_path, name, code):
+  damaged = np.full(4, code, "<u4").view("<U1")
+  for array in (damaged, damaged.byteswap().view(">U1")):
+    path = _write(tmp_path / "a.npz", **{name: array})
+    with pytest.raises(UserError, match=f"{name} has type"):
+      tables.load(path)
+
+
 @pytest.mark.parametrize(
   ("content", "why"),
   [
