@@ -41,6 +41,10 @@ _MEDIA = (
   ".qta .ra .ram .rm .rmvb .shn .sph .spx .tak .tta .vob .vox .webm .weba "
   ".wma .wmv .wv"
 )
+# Notes and lists of recordings, of which there is no sound to be made.
+_NO_SOUND = frozenset(
+  [".kar", ".m3u", ".m3u8", ".mid", ".midi", ".pls", ".rmi", ".ts", ".xspf"]
+)
 _CONVERT = "convert it, for example with ffmpeg -i FILE FILE.wav"
 # How the files begin that are most often found under another name.
 _MAGIC = (
@@ -332,6 +336,8 @@ def is_media(path: str | os.PathLike) -> bool:
   kind, _ = mimetypes.guess_type(f"x{path.suffix.lower()}", strict=False)
   is_known = kind is not None and kind.startswith(("audio/", "video/"))
   suffix = path.suffix.lower()
+  if suffix in _NO_SOUND:
+    return False
   return is_known or suffix in _MEDIA.split() or suffix in SUFFIXES
 
 

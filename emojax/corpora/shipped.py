@@ -138,7 +138,8 @@ def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
       f"config.data.corpus = {data.corpus!r}: name each corpus once"
     )
   if len(names) == 1:
-    return names, [data.path]
+    quoted = data.path.startswith('"') and checks.names(data.path)
+    return names, quoted if quoted and len(quoted) == 1 else [data.path]
   text = data.path.strip() or "," * (len(names) - 1)
   paths = checks.names(text)
   if len(paths) != len(names):

@@ -84,8 +84,9 @@ def test_a_study_of_several_corpora(readers, tmp_path):
   folder = tmp_path / "a, b"
   folder.mkdir()
   (folder / "file").touch()
-  data = _data(corpus="ravdess_like", path=str(folder))
-  assert readers.read_all(data) == [("ravdess_like", [HELLO])]
+  for path in (str(folder), f'"{folder}"'):
+    data = _data(corpus="ravdess_like", path=path)
+    assert readers.read_all(data) == [("ravdess_like", [HELLO])]
   data = _data(corpus="one,ravdess_like", path=f',"{folder}"')
   assert readers.read_all(data)[1] == ("ravdess_like", [HELLO])
 
