@@ -102,7 +102,7 @@ def decode(
   with opened(path) as (file, size):
     wanted = _seek(path, file, start, end)
     samples, levels = _resampled(path, file, wanted, sample_rate)
-    why = levels.implausible() or levels.silent()
+    why = levels.implausible() or levels.silent(file.subtype)
     if why:
       raise UnreadableAudio(path, why)
     missing = _shortfall(path, file, size, start, levels.frames)

@@ -4,6 +4,8 @@ import numpy as np
 
 # -80 dB of full scale: three steps of 16-bit samples, less than any microphone.
 _SILENCE = 1e-4
+# Two steps of 8-bit samples: what dither makes of silence.
+_STEPS = dict.fromkeys(("PCM_U8", "PCM_S8"), 2 / 128)
 # Beyond this it is no loud recording but one in other units. A float file may
 # be louder than full scale by a little, and MP3 and Vorbis are.
 _LOUDEST = 4.0
@@ -63,9 +65,10 @@ class Levels:
       return f"samples up to {peak:.6g} times full scale: {hint}"
     return ""
 
-  def silent(self) -> str:
-    """That nothing is heard, or ''."""
-    if (self._high - self._low).max() < 2 * _SILENCE:
+  def silent(self, subtype: str) -> str:
+    """That nothing is heard, or ''; `subtype` is that of the file's samples."""
+    loudest = (self._high - self._low).max()
+    if loudest < 2 * _SILENCE or loudest <= _STEPS.get(subtype, 0):
       quiet = f" (its samples are at most {self._peak:.1g} of full scale)"
       constant = (self._high == self._low).all()
       return f"silent from beginning to end{'' if constant else quiet}"

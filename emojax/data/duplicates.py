@@ -52,7 +52,7 @@ def check(
     )
   if pairs:
     _LOG.warning(
-      "%s: %d recordings are there with two labels: %s",
+      "%s: recordings that are there with two labels: %d, such as %s",
       *(corpus, len(contrary), "; ".join(pairs)),
     )
   copies = sum(len(found) - 1 for found in again)
@@ -61,9 +61,9 @@ def check(
       " = ".join(map(_where, found[:2])) for found in again[:_NAMED]
     )
     _LOG.warning(
-      "%s: %d of %d recordings are copies of others, and each counts: %s%s",
+      "%s: recordings that are copies of others, and count each: %d of %d, "
+      "such as %s",
       *(corpus, copies, len(utterances), named),
-      ", …" if len(again) > _NAMED else "",
     )
 
 

@@ -57,6 +57,9 @@ def test_unusable_recordings_say_why(tmp_path):
   none, silent = tmp_path / "none.wav", tmp_path / "silent.wav"
   soundfile.write(none, np.zeros(0), 16_000)
   soundfile.write(silent, np.zeros(1600), 16_000)
+  dithered = tmp_path / "dithered.wav"
+  steps = np.random.default_rng(0).integers(-1, 2, 1600) / 128
+  soundfile.write(dithered, steps, 16_000, "PCM_U8")
   broken, offset = tmp_path / "broken.wav", tmp_path / "offset.wav"
   soundfile.write(broken, np.array([0.1, np.nan, 0.2]), 16_000, "FLOAT")
   soundfile.write(offset, np.full(1600, 0.25), 16_000)
@@ -67,6 +70,7 @@ def test_unusable_recordings_say_why(tmp_path):
     none: "zero length",
     silent: "silent",
     offset: "silent",
+    dithered: "silent",
     broken: "NaN",
     tmp_path / "missing.wav": "no such file",
     tmp_path: "a folder",

@@ -27,17 +27,20 @@ def test_one_recording_with_two_labels():
 def test_of_a_shipped_corpus_it_is_said(caplog):
   duplicates.check("ravdess", _clips("happy", "sad"), ["x", "x"], CLASSES)
   first, second = caplog.messages
-  assert first.startswith("ravdess: 1 recordings are there with two labels: 0")
+  assert first == (
+    "ravdess: recordings that are there with two labels: 1, such as 0.wav is "
+    "happy and 1.wav, the same recording, sad"
+  )
   assert second == (
-    "ravdess: 1 of 2 recordings are copies of others, and each counts: 0.wav = "
-    "1.wav"
+    "ravdess: recordings that are copies of others, and count each: 1 of 2, "
+    "such as 0.wav = 1.wav"
   )
 
 
 @pytest.mark.parametrize("labels", [("happy", "excited"), ("sad", "")])
 def test_what_does_not_differ(caplog, labels):
   duplicates.check("manifest", _clips(*labels), ["x", "x"], CLASSES)
-  assert "1 of 2 recordings are copies of others" in caplog.text
+  assert "and count each: 1 of 2, such" in caplog.text
   caplog.clear()
   duplicates.check("manifest", _clips(*labels), ["x", "y"], CLASSES)
   duplicates.check("manifest", _clips(*labels), ["", ""], CLASSES)
