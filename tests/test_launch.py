@@ -18,20 +18,17 @@ import pytest
 
 from emojax import summary
 from emojax.data import table as tables
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[1]
-LAUNCH = (sys.executable, "launch.py")
 NUM_EPOCHS = 4
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> dict[str, str]:
-  """One cache for all processes; programs that are quick to compile."""
-  return os.environ | {
-    "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
+  """One cache for all processes."""
+  cache = str(tmp_path_factory.mktemp("cache"))
+  return os.environ | {"XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +57,20 @@ def arguments(tmp_path_factory, make_table) -> list[str]:
   ]
 
 
-def start(command, environment, log) -> subprocess.Popen:
-  return subprocess.Popen(
-    command, cwd=ROOT, env=environment, stdout=log, stderr=log
-  )
-
-
 def finish(command, environment) -> subprocess.CompletedProcess:
+  """Starts Python, in earnest."""
   return subprocess.run(
-    command, cwd=ROOT, env=environment, capture_output=True, text=True
+    [sys.executable, *command],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
   )
 
 
 def train(arguments, workdir, environment) -> pathlib.Path:
-  command = [*LAUNCH, *arguments, f"--workdir={workdir}"]
-  done = finish(command, environment)
+  arguments = [*arguments, f"--workdir={workdir}"]
+  done = processes.run("launch", arguments, environment)
   assert done.returncode == 0, done.stderr
   return workdir
 
@@ -82,8 +78,7 @@ def train(arguments, workdir, environment) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, environment, arguments):
   """A run that was killed again and again, and then left alone."""
-  folder = tmp_path_factory.mktemp("killed")
-  workdir, log = folder / "run", folder / "log"
+  workdir = tmp_path_factory.mktemp("killed") / "run"
   moments = {
     "in the second rung of the search": (
       lambda: (workdir / "search" / "rung-2" / "checkpoints" / "1").exists()
@@ -93,18 +88,18 @@ def killed(tmp_path_factory, environment, arguments):
       lambda: (workdir / "learning_curves.png").exists()
     ),
   }
-  command = [*LAUNCH, *arguments, f"--workdir={workdir}"]
+  command = [*arguments, f"--workdir={workdir}"]
   for moment, has_come in moments.items():
-    with open(log, "w", encoding="utf-8") as file:
-      process = start(command, environment, file)
+    with processes.Process("launch", command, environment) as process:
       end = time.monotonic() + 300
       while not has_come():
-        assert process.poll() is None, f"{moment}: {log.read_text()}"
-        assert time.monotonic() < end, f"{moment}: {log.read_text()}"
+        assert process.returncode is None, f"{moment}: {process.printed()}"
+        assert time.monotonic() < end, f"{moment}: {process.printed()}"
         time.sleep(0.02)
       time.sleep(0.5)
       process.kill()
-      assert process.wait() == -9, f"{moment}: {log.read_text()}"
+      _, told = process.communicate()
+      assert process.returncode == -9, f"{moment}: {told}"
     assert not (workdir / "summary.json").exists()
   return train(arguments, workdir, environment)
 
@@ -160,7 +155,7 @@ def test_eight_devices_agree_with_one(
 ):
   """The six runs of the study, of which two run twice, on eight."""
   command = [
-    *(sys.executable, "-c", _SPREAD_OVER_EIGHT),
+    *("-c", _SPREAD_OVER_EIGHT),
     *(a for a in arguments if "stabilised" not in a and "epochs" not in a),
     "--config.stabilised.enabled=False",
     "--config.num_epochs=1",
@@ -205,7 +200,7 @@ def test_nothing_imports_pytorch_or_tensorflow(
   """
   assert importlib.util.find_spec("torch")
   command = [
-    *(sys.executable, "-c", _IMPORT_EVERYTHING, "report"),
+    *("-c", _IMPORT_EVERYTHING, "report"),
     *(str(uninterrupted), f"--output={tmp_path / 'report'}"),
   ]
   done = finish(command, environment)
@@ -221,25 +216,22 @@ def is_refused(done, what) -> None:
   assert what in line
 
 
-def test_a_wrong_path_leaves_nothing_behind(tmp_path, environment, arguments):
+def test_a_wrong_path_leaves_nothing_behind(tmp_path, environment):
   (tmp_path / "empty").mkdir()
-  command = [
-    *LAUNCH,
+  wrong = [
     "--config=configs/dann.py:ravdess",
     f"--config.data.path={tmp_path / 'empty'}",
     f"--workdir={tmp_path / 'run'}",
   ]
-  is_refused(finish(command, environment), f"{tmp_path / 'empty'}: an empty")
+  done = processes.run("launch", wrong, environment)
+  is_refused(done, f"{tmp_path / 'empty'}: an empty")
   assert os.listdir(tmp_path) == ["empty"]
 
 
 def test_the_folder_of_another_config(uninterrupted, environment, arguments):
-  command = [
-    *(*LAUNCH, *arguments),
-    *("--config.seed=1", f"--workdir={uninterrupted}"),
-  ]
+  others = [*arguments, "--config.seed=1", f"--workdir={uninterrupted}"]
   before = {p: p.stat().st_mtime_ns for p in uninterrupted.rglob("*")}
-  done = finish(command, environment)
+  done = processes.run("launch", others, environment)
   is_refused(done, "config.seed is 0 there and 1 here")
   assert before == {p: p.stat().st_mtime_ns for p in uninterrupted.rglob("*")}
 
@@ -256,7 +248,7 @@ def test_a_pickle_that_runs_code(tmp_path, environment):
   evil = str(tmp_path / "it ran")
   (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil(evil)))
   files = [str(tmp_path / name) for name in ("evil.pkl", "out.npz")]
-  command = [sys.executable, "-m", "emojax", "import-table", *files]
+  command = ["-m", "emojax", "import-table", *files]
   is_refused(finish(command, environment), "refused, nothing of it was run")
   assert os.listdir(tmp_path) == ["evil.pkl"]
 
@@ -269,11 +261,11 @@ def test_an_audit_of_a_recording_in_two_parts(
     values[-1] = values[0]
   tables.save(tmp_path / "table.npz", dataclasses.replace(table))
   command = [
-    *(sys.executable, "-m", "emojax", "audit"),
+    "audit",
     "--config=configs/dann.py:table2",
     "--config.data.corpus=table",
     f"--config.data.path={tmp_path / 'table.npz'}",
   ]
-  done = finish(command, environment)
+  done = processes.run("emojax.__main__", command, environment)
   is_refused(done, "the same recording is in the labelled part (row 0")
   assert os.listdir(tmp_path) == ["table.npz"]

@@ -11,8 +11,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -22,13 +20,13 @@ import ml_collections
 import numpy as np
 import pytest
 
-from emojax import cli, loop, runs
+from emojax import loop, runs
 from emojax import summary as summaries
 from emojax.errors import UserError
 from emojax.runs import Run
 from emojax.summary import Row, Summary, System
+from tests import processes
 
-ROOT = pathlib.Path(__file__).parents[1]
 NUM_ROUNDS = 4
 RUNS = runs.grid(["few", "many"], ["walk"], 2)
 
@@ -389,19 +387,12 @@ def test_a_disk_without_locks(tmp_path, monkeypatch, caplog, uninterrupted):
 @pytest.fixture
 def start(cache):
   """Starts such a study in a process of its own."""
-  with contextlib.ExitStack() as processes:
+  with contextlib.ExitStack() as begun:
 
     def begin(workdir, seconds=0.0, summary_seconds=0.0, ballast=1):
       numbers = map(str, (seconds, summary_seconds, ballast))
-      process = subprocess.Popen(
-        [sys.executable, __file__, str(workdir), *numbers],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-      )
-      processes.enter_context(process)
-      processes.callback(process.kill)
-      return process
+      process = processes.Process(main, [str(workdir), *numbers])
+      return begun.enter_context(process)
 
     yield begin
 
@@ -409,7 +400,7 @@ def start(cache):
 def wait_for(has_come, process, seconds=120) -> None:
   end = time.monotonic() + seconds
   while not has_come():
-    assert process.poll() is None, process.stderr.read()
+    assert process.returncode is None, process.printed()
     assert time.monotonic() < end, "it does not come"
     time.sleep(0.01)
 
@@ -490,7 +481,3 @@ def test_a_process_on_a_full_disk(small_disk, start):
 def main(arguments: list[str]) -> None:
   _, workdir, *numbers, ballast = arguments
   complete(workdir, Walks(*map(float, numbers), int(ballast)))
-
-
-if __name__ == "__main__":
-  sys.exit(cli.run(main, sys.argv))
