@@ -156,14 +156,18 @@ def _last_chunk(file: BinaryIO, kind: str) -> int:
 def _are_chunks(file: BinaryIO, start: int, kind: str) -> bool:
   """Whether the file goes on with whole chunks to its end."""
   end = os.fstat(file.fileno()).st_size
-  place, kind = start + start % 2, kind[0] + "I"
+  # Some programs leave out the byte that makes a size even: both are tried.
+  waiting = [start, start + start % 2]
   for _ in range(_MOST_CHUNKS):
-    if place + 8 > end:
+    if not waiting:
       break
+    place = waiting.pop()
+    if end - 8 < place <= end + 1:
+      return place > start + 1
     file.seek(place)
-    head = file.read(8)
-    (size,) = struct.unpack(kind, head[4:])
-    if not (head[:4].isascii() and head[:4].decode("ascii").isprintable()):
-      return False
-    place += 8 + size + size % 2
-  return start < place <= end + 1
+    name, size = file.read(4), file.read(4)
+    if len(size) == 4 and all(32 <= byte < 127 for byte in name):
+      (content,) = struct.unpack(kind[0] + "I", size)
+      after = place + 8 + content
+      waiting += [after, after + content % 2]
+  return False

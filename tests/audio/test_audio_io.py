@@ -222,6 +222,15 @@ def test_what_follows_the_samples_is_no_sound(tmp_path, caplog):
     path.write_bytes(content + more)
     samples, said = _said(path, caplog)
     assert (len(samples), said) == (8_000, "")
+  # Neither where the byte that makes a size even is not there.
+  soundfile.write(path, _tone(16_000)[:7_999], 16_000, "PCM_U8")
+  content = bytearray(path.read_bytes())
+  place = content.find(b"data")
+  struct.pack_into("<I", content, place + 4, 7_999)
+  more = b"id3 " + struct.pack("<I", 9_001) + bytes(9_001) + chunk
+  path.write_bytes(content[: place + 8 + 7_999] + more)
+  samples, said = _said(path, caplog)
+  assert (len(samples), said) == (7_999, "")
   # An empty recording with a chunk behind it stays one.
   _header(path, {40: bytes(4)})
   path.write_bytes(path.read_bytes()[:44] + chunk)
