@@ -44,6 +44,8 @@ _DAMAGED = (
   Image.DecompressionBombError,
 )
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+# Such as of damaged EXIF beside whole pixels; not in pages for a corpus.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnreadableImage(Unreadable):

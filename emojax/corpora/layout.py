@@ -35,6 +35,8 @@ class Placed(NamedTuple):
 
   part: str  # One of `records.PARTS`.
   label: str  # The folder in the part's; '' of an image beside those.
+  folder: str  # Of the label, in the root, such as 'train/happy'.
+  name: str  # In the root, such as 'train/happy/anna/1.png'.
   path: pathlib.Path
 
 
@@ -202,31 +204,33 @@ def placed(root: pathlib.Path, expected: str) -> list[Placed]:
   found = walk.find(root, SUFFIXES)
   walk.warn_unread(root, found.others)
   ours, outside = [], []
+  start = len((root / "x").as_posix()) - 1  # Also of '.' and '/'.
   for path in found.paths:
-    folders = path.relative_to(root).parts[:-1]
+    name = path.as_posix()[start:]
+    folders = name.split("/")[:-1]
     if not folders:
       outside.append(path)
-    elif not part_of(folders[0]):
+    elif not (part := part_of(folders[0])):
       raise UserError(
         f"{root}: folder {folders[0]} is no part; expected {expected}; rename "
         "or remove it, and put folders of labels into those of parts"
       )
     else:
       label = folders[1] if len(folders) > 1 else ""
-      ours.append(Placed(part_of(folders[0]), label, path))
+      ours.append(Placed(part, label, "/".join(folders[:2]), name, path))
   walk.warn_unread(root, outside, "outside of the parts")
   _warn_of_empty(root, ours)
   return sorted(ours, key=lambda one: PARTS.index(one.part))
 
 
 def _warn_of_empty(root: pathlib.Path, ours: Sequence[Placed]) -> None:
-  filled = {one.path.relative_to(root).parts[:2] for one in ours}
+  filled = {one.folder for one in ours}
   empty = [
     "/".join(parts)
     for one in walk.folders(root, 2)
     if len(parts := one.relative_to(root).parts) == 2
     and part_of(parts[0])
-    and parts not in filled
+    and "/".join(parts) not in filled
   ]
   if empty:
     _LOG.warning("%s: no image in %s", root, ", ".join(empty))

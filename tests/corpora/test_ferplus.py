@@ -76,6 +76,7 @@ def test_missing_folders_are_named(tmp_path):
   ("row", "why"),
   [
     ("Test,a.png,0,9,0,1,0,0,0,0,0,0", "line 2: unknown Usage 'Test'"),
+    ("Training,.,0,9,0,1,0,0,0,0,0,0", "line 2: '.' is no name of an image"),
     ("Training,a.png,0,9,0,1", "line 2: not as many fields"),
     ("Training,a.png,0,x,0,1,0,0,0,0,0,0", "line 2: happiness 'x' is no whole"),
     ("Training,a.png,0,9,0,-1,0,0,0,0,0,0", "line 2: -1 to 9 votes"),

@@ -98,6 +98,15 @@ def test_what_is_not_read_is_said(tmp_path, caplog):
   ]
 
 
+@pytest.mark.parametrize("path", [".", "../mine", "mine/.."])
+def test_relative_paths(tmp_path, monkeypatch, path):
+  root = _touch(tmp_path / "mine", "train/sad/a.png", "test/sad/b.png")
+  (root / "mine").mkdir()
+  monkeypatch.chdir(root)
+  found = faces.read("image_folder", path)
+  assert [face.name for face in found] == ["train/sad/a.png", "test/sad/b.png"]
+
+
 def test_a_validation_part_is_drawn(tmp_path, caplog):
   names = [
     f"Training/{label}/{i}.png" for label in ("happy", "sad") for i in range(10)

@@ -109,6 +109,8 @@ def _read_row(
       f"{where}: unknown Usage {row['usage']!r}; FERPlus has "
       f"{', '.join(fer2013.USAGES)}"
     )
+  if not pathlib.PurePath(name).stem:
+    raise UserError(f"{where}: {name!r} is no name of an image")
   votes = tuple(
     delimited.whole(row[spelling.key(column)], where, column)
     for column in VOTES

@@ -48,19 +48,14 @@ def images(root: pathlib.Path) -> list[Face]:
   walk.warn_unread(root, unlabelled, "outside of the folders of labels")
   labelled = [one for one in placed if one.label]
   spelling.unify((one.label for one in labelled), f"{root}: label")
+  labels = {
+    folder: canonical(label, str(root / folder))
+    for label, folder in dict.fromkeys((o.label, o.folder) for o in labelled)
+  }
   return [
-    Face(
-      path=str(one.path),
-      label=canonical(one.label, str(_label_folder(root, one))),
-      part=one.part,
-      name=one.path.relative_to(root).as_posix(),
-    )
+    Face(str(one.path), labels[one.folder], one.part, one.name)
     for one in labelled
   ]
-
-
-def _label_folder(root: pathlib.Path, one: layout.Placed) -> pathlib.Path:
-  return root.joinpath(*one.path.relative_to(root).parts[:2])
 
 
 def with_validation(root: pathlib.Path, faces: Sequence[Face]) -> list[Face]:

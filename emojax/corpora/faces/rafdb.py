@@ -132,7 +132,8 @@ def _folder_label(name: str, image: pathlib.Path) -> str:
 def _read_kaggle(root: pathlib.Path, path: str) -> list[Face]:
   listed = _listed(path)
   faces, unnamed = [], []
-  for part, label, image in layout.placed(root, LAYOUT):
+  for one in layout.placed(root, LAYOUT):
+    part, label, image = one.part, one.label, one.path
     code, where = listed.pop((part, spelling.key(image.name)), ("", ""))
     label = label or code
     if not label:
