@@ -14,8 +14,8 @@ from typing import NamedTuple
 from emojax import spelling
 from emojax.corpora.images import SUFFIXES
 from emojax.corpora.records import PARTS, Face
-from emojax.errors import UserError
-from emojax.runtime import archives, walk
+from emojax.errors import UserError, one_line
+from emojax.runtime import archives, files, walk
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,19 +40,27 @@ class Placed(NamedTuple):
   path: pathlib.Path
 
 
-def files(path: str | os.PathLike, names: Sequence[str]) -> list[pathlib.Path]:
-  """The files of some names in any spelling, the nearest first.
+def table(path: str | os.PathLike, names: Sequence[str]) -> pathlib.Path | None:
+  """The nearest file of some names, in any spelling; None if there is none.
 
-  They are in a folder, or up to three levels below it. A file has any name.
+  It is in a folder, or up to three levels below it. A file is itself, whatever
+  its name.
+
+  Raises:
+    UserError: there is only one that is packed, or a pointer to it.
   """
-  if os.path.isfile(path):
-    return [pathlib.Path(path)]
-  found = (
-    walk.locate(folder / name)
-    for folder in walk.folders(path, _DEPTH)
-    for name in names
-  )
-  return list(dict.fromkeys(file for file in found if file))
+  found = [pathlib.Path(path)]
+  if not os.path.isfile(path):
+    found = [
+      file
+      for folder in walk.folders(path, _DEPTH)
+      for name in names
+      if (file := walk.locate(folder / name))
+    ]
+  why = [archives.packed(file) or files.lfs_pointer(file) for file in found]
+  if all(why) and found:
+    raise UserError(f"{found[0]}: {why[0]}")
+  return found[why.index("")] if found else None
 
 
 def folder(
@@ -83,9 +91,10 @@ def folder(
 def _unnested(found: pathlib.Path) -> pathlib.Path:
   """`aligned` of `aligned/aligned`, as some programs unpack an archive."""
   twin = found / found.name
-  if twin.is_dir() and not any(entry.is_file() for entry in os.scandir(found)):
-    return twin
-  return found
+  if not twin.is_dir():
+    return found
+  with os.scandir(found) as entries:
+    return found if any(entry.is_file() for entry in entries) else twin
 
 
 def not_found(path: str | os.PathLike, what: str, expected: str) -> UserError:
@@ -104,9 +113,14 @@ class Names:
   """The files of one folder, listed once, by the names that lists give them."""
 
   def __init__(self, folder: pathlib.Path):
-    """Lists a folder."""
+    """Lists a folder; a `UserError` says that it is closed."""
     self._folder = folder
-    self._there = set(os.listdir(folder))
+    try:
+      self._there = set(os.listdir(folder))
+    except OSError as error:
+      raise UserError(
+        f"{folder}: can not be read ({error.strerror})"
+      ) from error
     self._by_key: dict[str, list[str]] = {}
 
   def path(self, name: str) -> str:
@@ -127,7 +141,7 @@ def lines(table: pathlib.Path) -> Iterator[tuple[str, str]]:
   """Yields 'TABLE, line 3' and the line, without blanks around it, if any.
 
   Raises:
-    UserError: it is not UTF-8, is packed, or has lines of a million characters.
+    UserError: it is closed or not UTF-8, or has lines of a million characters.
   """
   try:
     with open(table, encoding="utf-8-sig") as file:
@@ -142,8 +156,9 @@ def lines(table: pathlib.Path) -> Iterator[tuple[str, str]]:
         if line.strip():
           yield f"{table}, line {number}", line.strip()
   except UnicodeDecodeError as error:
-    why = archives.packed(table) or "not UTF-8; save it as such"
-    raise UserError(f"{table}: {why}") from error
+    raise UserError(f"{table}: not UTF-8; save it as such") from error
+  except OSError as error:
+    raise UserError(f"{table}: can not be read ({error.strerror})") from error
 
 
 def each_once(where: pathlib.Path, faces: Sequence[Face]) -> list[Face]:
@@ -233,4 +248,4 @@ def _warn_of_empty(root: pathlib.Path, ours: Sequence[Placed]) -> None:
     and "/".join(parts) not in filled
   ]
   if empty:
-    _LOG.warning("%s: no image in %s", root, ", ".join(empty))
+    _LOG.warning("%s: no image in %s", root, one_line(", ".join(empty)))

@@ -17,7 +17,7 @@ from emojax.corpora.labels import UNLABELLED
 from emojax.corpora.records import PARTS, Face
 from emojax.data import store
 from emojax.data.noise import NoisyDataset, Part
-from emojax.errors import UserError
+from emojax.errors import UserError, one_line
 from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 
@@ -119,7 +119,7 @@ def prepare(
     if names := table.name[marked].tolist():
       _LOG.warning(
         "%s: %d images %s; first: %s",
-        *(data.corpus, len(names), what, ", ".join(names[:_NAMED])),
+        *(data.corpus, len(names), what, one_line(", ".join(names[:_NAMED]))),
       )
   _check_doubles(data.corpus, table, flat)
   return table
@@ -214,7 +214,7 @@ def _places(table: FaceTable, rows: np.ndarray) -> str:
     f"{PARTS[table.part[row]]})"
     for row in rows[:_NAMED]
   ]
-  return ", ".join(places) + (", …" if len(rows) > _NAMED else "")
+  return one_line(", ".join(places)) + (", …" if len(rows) > _NAMED else "")
 
 
 def _check_present(

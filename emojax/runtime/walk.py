@@ -69,12 +69,19 @@ def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     for entry in entries:
       if entry.name.startswith("."):
         continue
-      if not entry.is_dir():
+      if not _is_folder(entry):
         yield path / entry.name
       elif entry.is_symlink():
         linked.append(path / entry.name)
       else:
         waiting.append(path / entry.name)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+  try:
+    return entry.is_dir()
+  except OSError:  # A link to itself.
+    return False
 
 
 def warn_unread(
@@ -181,7 +188,7 @@ def folders(path: str | os.PathLike, depth: int) -> Iterator[pathlib.Path]:
         if (status.st_dev, status.st_ino) in seen:
           continue
         seen.add((status.st_dev, status.st_ino))
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir())
+        names = sorted(e.name for e in os.scandir(folder) if _is_folder(e))
       except OSError:
         continue
       yield folder

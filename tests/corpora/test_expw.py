@@ -88,6 +88,20 @@ def test_lines_that_are_not_of_expw(tmp_path, line, why):
     faces.read("expw", _corpus(tmp_path, lines))
 
 
+def test_a_list_that_is_a_pointer_or_packed(tmp_path):
+  folder = _corpus(tmp_path, [])
+  table = folder / "data" / "label" / "label.lst"
+  for content, why in (
+    (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    (b"PK\x03\x04", "a zip archive: unpack it with unzip"),
+    (b"a.jpg 0 1 2 3 4 5 3 \xe9", "not UTF-8"),
+  ):
+    table.write_bytes(content)
+    for path in folder, table:
+      with pytest.raises(UserError, match=f"label.lst: {why}"):
+        faces.read("expw", path)
+
+
 def test_a_missing_folder_is_named(tmp_path):
   _corpus(tmp_path, ["a.jpg 0 10 20 60 80 33.5 0"])
   (tmp_path / "data" / "image" / "origin").rmdir()

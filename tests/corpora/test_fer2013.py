@@ -121,6 +121,20 @@ def test_lines_that_are_not_of_fer2013(tmp_path, row, why):
   assert "\n" not in str(caught.value)
 
 
+def test_a_table_in_utf_16(tmp_path):
+  table = tmp_path / "fer2013.csv"
+  table.write_text("emotion,pixels,Usage\n0,0 0,Training\n", "utf-16")
+  with pytest.raises(UserError, match="it is not UTF-8: save it as such"):
+    faces.read("fer2013", table)
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+  header = "emotion,pixels,Usage,usage"
+  table = _write(tmp_path / "fer2013.csv", ["0,0,Training,x"], header)
+  with pytest.raises(UserError, match="line 1: several columns Usage; rename"):
+    faces.read("fer2013", table)
+
+
 def test_a_table_of_something_else(tmp_path):
   table = _write(tmp_path / "test.csv", ["0 0"], header="pixels")
   with pytest.raises(UserError, match=r"no column emotion, Usage.*kaggle"):
@@ -162,9 +176,9 @@ def test_tables_of_spreadsheets(tmp_path, delimiter, caplog):
 @pytest.mark.parametrize(
   ("pack", "mode", "why"),
   [
-    (tarfile.open, "w", "a tar archive: unpack it with tar -xf;"),
-    (tarfile.open, "w:gz", "a tar archive packed by gzip: .* tar -xzf;"),
-    (zipfile.ZipFile, "w", "a zip archive: unpack it with unzip;"),
+    (tarfile.open, "w", "csv: a tar archive: unpack it with tar -xf"),
+    (tarfile.open, "w:gz", "a tar archive packed by gzip: .* tar -xzf"),
+    (zipfile.ZipFile, "w", "a zip archive: unpack it with unzip"),
     (gzip.open, "wb", "packed by gzip: unpack it with gunzip"),
   ],
 )

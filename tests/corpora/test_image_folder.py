@@ -75,6 +75,7 @@ def test_what_is_not_read_is_said(tmp_path, caplog):
   (tmp_path / "train" / "happy" / "gone.png").symlink_to("nowhere")
   os.mkfifo(tmp_path / "train" / "happy" / "pipe.png")
   (tmp_path / "train" / "happy" / "again").symlink_to(tmp_path / "train")
+  (tmp_path / "train" / "happy" / "self").symlink_to("self")
   found = faces.read("image_folder", tmp_path)
   assert [(face.name, face.label) for face in found] == [
     ("train/Happy /b.gif", "happy"),
@@ -87,8 +88,8 @@ def test_what_is_not_read_is_said(tmp_path, caplog):
   assert [face.part for face in found[4:]] == ["validation", "test"]
   assert [message.partition(": ")[2] for message in caplog.messages] == [
     "1 file of other types was not read: 1 .heic (train/happy/c.heic)",
-    "1 file of another kind (link to nothing, pipe, closed folder) was not "
-    "read: 1 .png (train/happy/pipe.png)",
+    "2 files of another kind (link to nothing, pipe, closed folder) were not "
+    "read: 1 .png, 1 no type (train/happy/pipe.png, train/happy/self)",
     "1 file outside of the parts was not read: 1 .png (outside.png)",
     "no image in train/contempt",
     "1 file outside of the folders of labels was not read: 1 .png "

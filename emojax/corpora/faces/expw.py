@@ -37,7 +37,7 @@ def read(path: str) -> Iterator[Face]:
     UserError: the list or the folder of images is missing, or a line of the
       list is not one of ExpW.
   """
-  table = next(iter(layout.files(path, (_LIST,))), None)
+  table = layout.table(path, (_LIST,))
   if table is None:
     raise layout.not_found(path, f"label/{_LIST}", f"{LAYOUT}; {SOURCE}")
   folder = layout.folder(table, path, _IMAGES)

@@ -17,8 +17,7 @@ from emojax.corpora import layout
 from emojax.corpora.faces import image_folder
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Face
-from emojax.errors import UserError
-from emojax.runtime import archives
+from emojax.errors import UserError, one_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,15 +75,12 @@ def read(path: str) -> Iterator[Face]:
     UserError: no such table, a column missing, or a line that is not one of
       FER2013; a folder that contradicts the name of an image in it.
   """
-  tables = layout.files(path, _TABLES)
-  table = next((t for t in tables if not archives.packed(t)), None)
+  table = layout.table(path, _TABLES)
   if table is not None:
     yield from _read_table(table)
-  elif tables:
-    raise UserError(f"{tables[0]}: {archives.packed(tables[0])}; {SOURCE}")
   elif layout.find_parts(path):
     yield from _read_folders(path)
-  elif layout.files(path, _OF_THE_CONTEST):
+  elif layout.table(path, _OF_THE_CONTEST):
     raise UserError(f"{path}: no {' or '.join(_TABLES)}; {_PARTIAL}; {SOURCE}")
   else:
     raise layout.not_found(path, " or ".join(_TABLES), f"{LAYOUT}; {SOURCE}")
@@ -112,7 +108,7 @@ def _read_folders(path: str) -> list[Face]:
 
 
 def _read_table(table: pathlib.Path) -> Iterator[Face]:
-  with open(table, "rb") as file:
+  with _opened(table) as file:
     header = _line(file, table, 1)
     form = _form(table, header)
     start, row, number = len(header), 0, 1
@@ -122,6 +118,13 @@ def _read_table(table: pathlib.Path) -> Iterator[Face]:
         yield _read_row(line, form, start, row, f"{table}, line {number}")
         row += 1
       start += len(line)
+
+
+def _opened(table: pathlib.Path) -> io.BufferedReader:
+  try:
+    return open(table, "rb")
+  except OSError as error:
+    raise UserError(f"{table}: can not be read ({error.strerror})") from error
 
 
 def _line(file: io.BufferedReader, table: pathlib.Path, number: int) -> bytes:
@@ -145,16 +148,24 @@ def _form(table: pathlib.Path, header: bytes) -> _Form:
     key=lambda split: sum(spelling.key(name) in wanted for name in split[1]),
   )
   keys = [spelling.key(name) for name in names]
-  missing = [n for n in _COLUMNS if keys.count(spelling.key(n)) != 1]
+  missing = [name for name in _COLUMNS if spelling.key(name) not in keys]
   if missing:
     why = f"{_PARTIAL}; " if table.name.lower() in _OF_THE_CONTEST else ""
+    if b"\0" in header:
+      why = "it is not UTF-8: save it as such; "
     raise UserError(
-      f"{table}, line 1: no column {', '.join(missing)} (or several); {why}"
+      f"{table}, line 1: no column {', '.join(missing)}; {why}"
       f"expected {LAYOUT}; {SOURCE}"
+    )
+  doubled = [name for name in _COLUMNS if keys.count(spelling.key(name)) > 1]
+  if doubled:
+    raise UserError(
+      f"{table}, line 1: several columns {', '.join(doubled)}; rename all "
+      "but one"
     )
   unused = [n for n in names if n and spelling.key(n) not in wanted]
   if unused:
-    _LOG.warning("%s: columns not used: %s", table, ", ".join(unused))
+    _LOG.warning("%s: columns not used: %s", table, one_line(", ".join(unused)))
   places = [keys.index(name) for name in wanted]
   return _Form(table, delimiter, len(names), places)
 

@@ -54,7 +54,7 @@ def read(path: str) -> Iterator[Face]:
     UserError: a missing table, folder or column, or a line that is not one of
       FERPlus.
   """
-  table = next(iter(layout.files(path, (_TABLE,))), None)
+  table = layout.table(path, (_TABLE,))
   if table is None:
     raise layout.not_found(path, _TABLE, f"{LAYOUT}; {SOURCE}")
   rows = delimited.read(table, _COLUMNS)

@@ -64,7 +64,7 @@ def read(path: str) -> Iterator[Face]:
     UserError: the list or the folder of aligned images is missing, a line of
       the list is not one of RAF-DB, or folder and list contradict each other.
   """
-  table = next(iter(layout.files(path, _LISTS)), None)
+  table = layout.table(path, _LISTS)
   if table is not None:
     faces = _read_list(table, path)
   elif root := layout.find_parts(path):
@@ -155,16 +155,16 @@ def _listed(path: str) -> dict[tuple[str, str], tuple[str, str]]:
   """Codes of labels, and where they are said, by part and name of the image."""
   found = {}
   for part, name in _OF_KAGGLE.items():
-    for table in layout.files(path, (name,))[:1]:
-      for where, values in delimited.read(table, _COLUMNS):
-        code = str(delimited.whole(values["label"], where, "label"))
-        image = pathlib.PurePosixPath(values["image"].replace("\\", "/")).name
-        known = found.setdefault((part, spelling.key(image)), (code, where))
-        if known[0] != code:
-          raise UserError(
-            f"{where}: {image} has label {code}, but {known[0]} in "
-            f"{known[1]}; remove one of the two"
-          )
+    table = layout.table(path, (name,))
+    for where, values in delimited.read(table, _COLUMNS) if table else ():
+      code = str(delimited.whole(values["label"], where, "label"))
+      image = pathlib.PurePosixPath(values["image"].replace("\\", "/")).name
+      known = found.setdefault((part, spelling.key(image)), (code, where))
+      if known[0] != code:
+        raise UserError(
+          f"{where}: {image} has label {code}, but {known[0]} in {known[1]}; "
+          "remove one of the two"
+        )
   return found
 
 
