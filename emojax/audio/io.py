@@ -103,6 +103,8 @@ def decode(
     wanted = _seek(path, file, start, end)
     samples, levels = _resampled(path, file, wanted, sample_rate)
     why = levels.implausible() or levels.silent(file.subtype)
+    if not why and not len(samples):  # Of a few samples at a high rate.
+      why = "a recording of zero length"
     if why:
       raise UnreadableAudio(path, why)
     missing = _shortfall(path, file, size, start, levels.frames)
@@ -327,6 +329,8 @@ def _explain(path: str | os.PathLike, error: Exception) -> str:
   if suffix not in SUFFIXES and is_media(path):
     return f"not readable as audio; of type {suffix}: {_CONVERT}"
   why = getattr(error, "error_string", str(error)).replace("\n", " ")
+  if "format" in why and is_media(path):
+    return f"not readable as audio ({why}); {_CONVERT}"
   return f"not readable as audio ({why})"
 
 

@@ -60,6 +60,8 @@ def test_unusable_recordings_say_why(tmp_path):
   dithered = tmp_path / "dithered.wav"
   steps = np.random.default_rng(0).integers(-1, 2, 1600) / 128
   soundfile.write(dithered, steps, 16_000, "PCM_U8")
+  few = tmp_path / "few.wav"
+  soundfile.write(few, np.array([0.0, 0.3, 0.1]), 768_000)
   broken, offset = tmp_path / "broken.wav", tmp_path / "offset.wav"
   soundfile.write(broken, np.array([0.1, np.nan, 0.2]), 16_000, "FLOAT")
   soundfile.write(offset, np.full(1600, 0.25), 16_000)
@@ -71,6 +73,7 @@ def test_unusable_recordings_say_why(tmp_path):
     silent: "silent",
     offset: "silent",
     dithered: "silent",
+    few: "zero length",
     broken: "NaN",
     tmp_path / "missing.wav": "no such file",
     tmp_path: "a folder",
