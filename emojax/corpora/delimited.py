@@ -138,7 +138,7 @@ def parse(
   filled: set[int] = set()
   for line, row in _records(reader, skipped, path):
     cells = [_strip(cell) for cell in row]
-    if not any(cells):
+    if not any(cells) or cells == header:  # As where tables are joined.
       continue
     where = f"{path}, line {line}"
     if header is None:

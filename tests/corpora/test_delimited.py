@@ -38,6 +38,7 @@ def _read(tmp_path, content, encoding="utf-8"):
     (TABLE.replace("\n", "\n\n,\n"), "utf-8"),
     (TABLE.replace("\n", ",,\n"), "utf-8"),
     ("\n,\n" + TABLE, "utf-8"),
+    (TABLE.replace("Bo", "name,number\nBo"), "utf-8"),  # two tables, joined
   ],
 )
 def test_what_programs_make_of_a_table(tmp_path, content, encoding, caplog):

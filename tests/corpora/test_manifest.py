@@ -73,6 +73,10 @@ def test_turns_follow_the_rows(write):
     ("path,label,speaker\na.wav,sad\n", "line 2: not as many fields"),
     ("path,label,speaker\na.wav,sad,A,B\n", "line 2: not as many fields"),
     ("path,label,speaker,turn\na.wav,sad,A,one\n", "line 2: turn 'one'"),
+    (
+      "path,label,speaker,dialogue,turn\na.wav,sad,A,d,1\nb.wav,sad,A,d,\n",
+      "line 3: of dialogue 'd' some rows have a turn and some have none",
+    ),
   ],
 )
 def test_bad_rows_name_their_line(write, text, why):
@@ -140,11 +144,11 @@ def test_a_missing_recording_says_how_many_others_are(write):
 def test_whole_floats_and_missing_values(write):
   path = write(
     "path,label,speaker,dialogue,turn,session\n"
-    "a.wav,sad,1.0,7.0,3.0,5.0\nb.wav,nan,2,7,nan,5\nc.wav,sad,2.0,nan,,\n"
+    "a.wav,sad,1.0,7.0,3.0,5.0\nb.wav,nan,2,7,4.0,5\nc.wav,sad,2.0,nan,,\n"
   )
   a, b, c = corpora.read("manifest", path)
   assert (a.speaker, a.dialogue, a.turn, a.session) == ("1", "7", 3, "5")
-  assert (b.speaker, b.dialogue, b.turn, b.session) == ("2", "7", 1, "5")
+  assert (b.speaker, b.dialogue, b.turn, b.session) == ("2", "7", 4, "5")
   assert (b.label, c.dialogue, c.session) == ("", "c.wav (line 4)", "")
 
 

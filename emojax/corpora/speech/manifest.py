@@ -4,7 +4,6 @@ import functools
 import os
 import pathlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from emojax import spelling
@@ -54,7 +53,7 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
     )
     for name in ("speaker", "session", "dialogue")
   }
-  rows_of: Counter[tuple[str, str]] = Counter()
+  turns_of: dict[tuple[str, str], list[bool]] = {}
   once = Once(manifest)
   for where, values in rows:
     values |= {name: of[values.get(name, "")] for name, of in known.items()}
@@ -63,7 +62,7 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
     segment = _segment(values, where)
     facts = {n: value for n, value in values.items() if n not in _PLACE}
     if once.is_new(_identity(found, values, segment), facts, where):
-      yield _utterance(values, found, segment, where, rows_of)
+      yield _utterance(values, found, segment, where, turns_of)
   once.warn()
 
 
@@ -148,18 +147,24 @@ def _utterance(
   found: pathlib.Path | None,
   segment: tuple[float, float | None],
   where: str,
-  rows_of: Counter,
+  turns_of: dict[tuple[str, str], list[bool]],
 ) -> Utterance:
-  """Checks one row; `rows_of` says how many a dialogue has had."""
+  """Checks one row; `turns_of` says which of a dialogue have had a turn."""
   if not values["speaker"]:
     raise UserError(f"{where}: no speaker; each recording needs one")
   line = where.rpartition(", ")[2]
   dialogue = values["dialogue"] or f"{values.get('path', '')} ({line})"
   session = normalise_session(values["session"])
-  turn = rows_of[session, dialogue]
-  if values.get("turn"):
+  had = turns_of.setdefault((session, dialogue), [])
+  turn, has_turn = len(had), bool(values.get("turn"))
+  if had and had[0] != has_turn:
+    raise UserError(
+      f"{where}: of dialogue {dialogue[:60]!r} some rows have a turn and some "
+      "have none; give it in all of them or in none"
+    )
+  if has_turn:
     turn = delimited.whole(values["turn"], where, "turn")
-  rows_of[session, dialogue] += 1
+  had.append(has_turn)
   return Utterance(
     path=str(found or ""),
     label=values["label"],
