@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from emojax import spelling
+from emojax.corpora.labels import canonical
 from emojax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -108,9 +109,13 @@ class Once:
 def unify(found: Sequence[Utterance], where: str) -> list[Utterance]:
   """Gives each speaker, session and dialogue one spelling, the first one met.
 
-  `where` is the corpus, for the warnings: of other spellings, and of turns that
-  several utterances of a dialogue have.
+  Labels are the common ones. `where` is the corpus, for the warnings: of other
+  spellings, and of turns that several utterances of a dialogue have.
+
+  Raises:
+    UserError: nobody knows a label.
   """
+  common = {one.label: canonical(one.label, where) for one in found}
   speakers = spelling.unify((u.speaker for u in found), f"{where}: speaker")
   sessions = spelling.unify((u.session for u in found), f"{where}: session")
   names: dict[str, dict[str, None]] = {}
@@ -123,11 +128,14 @@ def unify(found: Sequence[Utterance], where: str) -> list[Utterance]:
   unified = []
   for one in found:
     session = sessions[one.session]
-    who = speakers[one.speaker], dialogues[session][one.dialogue], session
-    if who != (one.speaker, one.dialogue, one.session):
-      new = dict(zip(("speaker", "dialogue", "session"), who, strict=True))
-      one = dataclasses.replace(one, **new)
-    unified.append(one)
+    new = {
+      "label": common[one.label],
+      "speaker": speakers[one.speaker],
+      "dialogue": dialogues[session][one.dialogue],
+      "session": session,
+    }
+    is_new = any(getattr(one, name) != value for name, value in new.items())
+    unified.append(dataclasses.replace(one, **new) if is_new else one)
   turns = {(one.session, one.dialogue, one.turn) for one in unified}
   if len(turns) < len(unified):
     _LOG.warning(

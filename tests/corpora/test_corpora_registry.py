@@ -92,11 +92,11 @@ def test_a_study_of_several_corpora(readers, tmp_path):
 
 
 def test_no_reader_can_forget_that_spellings_are_one(readers, caplog):
-  other = Utterance("b.wav", "sad", "a ", "D", 0, "1", "hello")
+  other = Utterance("b.wav", "Sad ", "a ", "D", 0, "1", "hello")
   readers.register("three", _reader(HELLO, other))
   first, second = readers.read("three", "")
   assert first == HELLO
-  assert (second.speaker, second.dialogue) == ("A", "d")
+  assert (second.label, second.speaker, second.dialogue) == ("sad", "A", "d")
   assert "three: speaker: taken as one" in caplog.text
   assert "three: 1 of 2 utterances have the turn of another" in caplog.text
 
