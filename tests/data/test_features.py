@@ -1,5 +1,6 @@
 """Extraction: parity with openSMILE, the cache, bad files, interruptions."""
 
+import dataclasses
 import multiprocessing
 import os
 import pathlib
@@ -18,6 +19,7 @@ import pytest
 import soundfile
 
 from configs import common
+from emojax.audio import io
 from emojax.corpora import speech as corpora
 from emojax.corpora.records import Utterance
 from emojax.data import features
@@ -214,6 +216,29 @@ def test_text_alone_reads_no_audio(tmp_path):
   alone = features.annotations(utterances, list("abc"), data, tmp_path)
   assert alone.fingerprint.tolist() == table.fingerprint.tolist()
   assert alone.corpus.tolist() == ["a", "b", "c"]
+
+
+def test_identical_recordings_are_known_by_their_samples(tmp_path, caplog):
+  samples = (20_000 * _clip(0)).astype(np.int16)
+  for name in ("a.wav", "b.flac"):
+    soundfile.write(tmp_path / name, samples, 16_000, subtype="PCM_16")
+  utterances = [
+    Utterance(str(tmp_path / name), "sad", "S", name, start=start)
+    for name in ("a.wav", "b.flac")
+    for start in (0.0, 0.1)
+  ]
+  data = common.data()
+  data.audio_features = "eGeMAPSv02"
+  for _ in range(2):
+    table = features.annotations(utterances, ["c"] * 4, data, tmp_path)
+    whole, part, same_whole, same_part = table.fingerprint.tolist()
+    assert (whole, part) == (same_whole, same_part)
+    assert whole == io.fingerprint(samples)
+    assert part == io.fingerprint(samples[1600:])
+  assert "and count each: 2 of 4, such as" in caplog.text
+  utterances[2] = dataclasses.replace(utterances[2], label="happy")
+  with pytest.raises(UserError, match=r"a\.wav is sad and .*b\.flac, the same"):
+    features.annotations(utterances, ["manifest"] * 4, data, tmp_path)
 
 
 @pytest.mark.parametrize(
