@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -36,6 +37,14 @@ SAMPLE_RATE = 16_000
 _VERSION = 2  # Of what is read of a recording.
 AUDIO_FEATURES = {"ComParE_2016": 6373, "eGeMAPSv02": 88}
 NOTHING = "none"
+
+
+class Extracted(NamedTuple):
+  """The features of a recording, its `_content`, and what is odd about it."""
+
+  vector: np.ndarray
+  content: np.ndarray
+  notes: list[str]
 
 
 def extract(
@@ -128,9 +137,7 @@ def _fingerprints(
   cache_dir: str | os.PathLike,
 ) -> list[str]:
   """`io.fingerprint` of each utterance, '' of what cannot be read; kept."""
-  kept = Vectors(
-    pathlib.Path(cache_dir, f"fingerprints-{_VERSION}-{SAMPLE_RATE}Hz")
-  )
+  kept = _contents(cache_dir)
   of_digest = {digest: kept.get(digest) for digest in digests if digest}
   jobs = {
     digest: one
@@ -155,14 +162,26 @@ def _fingerprints(
   return [texts.get(digest, "") for digest in digests]
 
 
+def _contents(cache_dir: str | os.PathLike) -> Vectors:
+  """Where the `_content` of each recording is kept."""
+  return Vectors(
+    pathlib.Path(cache_dir, f"fingerprints-{_VERSION}-{SAMPLE_RATE}Hz")
+  )
+
+
+def _content(samples: np.ndarray) -> np.ndarray:
+  """The bytes of a fingerprint as float32, which `Vectors` keeps."""
+  content = bytes.fromhex(io.fingerprint(io.to_int16(samples)))
+  return np.frombuffer(content, np.uint8).astype(np.float32)
+
+
 def _fingerprint(one: Utterance) -> tuple[np.ndarray, list[str]]:
-  """The bytes of a fingerprint as float32, which `Vectors` keeps; notes."""
+  """The `_content` of a recording, empty if it cannot be read; notes."""
   try:
     samples, notes = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
   except io.UnreadableAudio:
     return np.zeros(0, np.float32), []
-  content = bytes.fromhex(io.fingerprint(io.to_int16(samples)))
-  return np.frombuffer(content, np.uint8).astype(np.float32), notes
+  return _content(samples), notes
 
 
 def functionals(samples: np.ndarray, audio_features: str) -> np.ndarray:
@@ -213,8 +232,10 @@ def _audio_matrix(
       vectors[digest] = vector
   missing = [digest for digest in rows_of if digest not in vectors]
   jobs = {digest: utterances[rows_of[digest][0]] for digest in missing}
+  contents, notes = _contents(cache_dir), []
   if jobs:
     kept.make()
+    contents.make()
   # Closed, so that an error stops the workers.
   with contextlib.closing(_run(jobs, name, data.num_workers)) as done:
     for digest, found in done:
@@ -222,8 +243,11 @@ def _audio_matrix(
         for row in rows_of[digest]:
           skips.add(io.UnreadableAudio(paths[row], found))
       else:
-        vectors[digest] = found
-        kept.put(digest, found)
+        vectors[digest] = found.vector
+        contents.put(digest, found.content)
+        kept.put(digest, found.vector)
+        notes += [(jobs[digest].path, note) for note in found.notes]
+  recordings.warn(notes)
   usable = [row for row, digest in enumerate(digests) if digest in vectors]
   if not usable:
     raise UserError(f"no recording is usable; first: {skips.found[0]}")
@@ -232,7 +256,7 @@ def _audio_matrix(
 
 def _run(
   jobs: Mapping[str, Utterance], audio_features: str, num_workers: int
-) -> Iterator[tuple[str, np.ndarray | str]]:
+) -> Iterator[tuple[str, Extracted | str]]:
   """Yields the features of recordings, by digest, or why there are none.
 
   There are `num_workers` processes; 0: one a core.
@@ -287,10 +311,10 @@ def _start_worker() -> None:
   threading.Thread(target=follow_parent, daemon=True).start()
 
 
-def _work(one: Utterance, audio_features: str) -> np.ndarray | str:
+def _work(one: Utterance, audio_features: str) -> Extracted | str:
   """Gives the features of a recording, or why it has none."""
   try:
-    samples, _ = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
+    samples, notes = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
   except io.UnreadableAudio as error:
     return error.why
   vector = functionals(samples, audio_features)
@@ -300,4 +324,4 @@ def _work(one: Utterance, audio_features: str) -> np.ndarray | str:
       f"openSMILE has {finite} of {len(vector)} values for "
       f"{len(samples) / SAMPLE_RATE:.2f} s"
     )
-  return vector
+  return Extracted(vector, _content(samples), notes)
