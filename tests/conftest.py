@@ -57,13 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-  """Millions of objects of all that is imported stay; no use to look again.
-
-  Tracing makes many more, each in its turn a reason to look for garbage.
-  """
+  """Millions of objects of all that is imported stay: no use to look again."""
   gc.collect()
   gc.freeze()
-  gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture
