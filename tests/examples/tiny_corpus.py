@@ -7,9 +7,8 @@ The config file registers the reader, so that every command that takes the
 config knows the corpus.
 """
 
-import pathlib
-
 from configs import speech
+from emojax.corpora import recordings
 from emojax.corpora import speech as corpora
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Utterance
@@ -24,7 +23,7 @@ class Tiny:
   @staticmethod
   def read(path):
     """Yields the clips by name."""
-    for clip in sorted(pathlib.Path(path).glob("*.wav")):
+    for clip in recordings.find(path):
       speaker, emotion, _ = clip.stem.split("_")
       yield Utterance(
         path=str(clip),
