@@ -1,7 +1,10 @@
 """Recordings that augmentation adds: backgrounds, and responses of rooms."""
 
+import logging
 import os
 import pathlib
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 import soxr
@@ -11,7 +14,12 @@ from emojax.audio.levels import Levels
 from emojax.errors import UserError
 from emojax.runtime import walk
 
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+
 _SAMPLE_RATE = 16_000
+_BLOCK = 1 << 16  # Samples of each channel, read at once.
 _HELD_SECONDS = 1800.0  # 115 MB.
 _KINDS = ("music", "noise", "speech")  # MUSAN's: Snyder et al. 2015.
 _SOURCE = (
@@ -30,9 +38,9 @@ class Backgrounds:
   """
 
   def __init__(self, folder: str | os.PathLike):
-    """Reads headers at least.
+    """Reads headers at least; what can not be used is named and skipped.
 
-    Raises a UserError where the folder is missing, without audio, or damaged.
+    Raises a UserError where the folder is missing, or nothing in it is audio.
     """
     folder = pathlib.Path(folder).expanduser()
     parts = [folder / kind for kind in _KINDS if (folder / kind).is_dir()]
@@ -49,10 +57,21 @@ class Backgrounds:
         f"libsndfile reads, in MUSAN's folders or not; {_SOURCE}"
       )
     everything = [path for paths in self._kinds for path in paths]
-    total = sum(_seconds(path) for path in everything)
+    seconds, unusable = _each(io.seconds, everything)
     self._held = {}
-    if total <= _HELD_SECONDS:
-      self._held = {path: _read(path, 0, -1) for path in everything}
+    if sum(seconds.values()) <= _HELD_SECONDS:
+      self._held, more = _each(lambda path: _read(path, 0, -1), seconds)
+      unusable |= more
+    for error in unusable.values():
+      _LOG.warning("skipped %s", error)
+    kinds = ([p for p in paths if p not in unusable] for paths in self._kinds)
+    self._kinds = [paths for paths in kinds if paths]
+    if not self._kinds:
+      first = next(iter(unusable.values()))
+      raise UserError(
+        f"none of {len(everything)} backgrounds can be used; the first: "
+        f"{first}; remove it from the backgrounds"
+      )
 
   def excerpt(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
     """Draws a random part of a random recording: float32 [num_samples], 16 kHz.
@@ -68,7 +87,10 @@ class Backgrounds:
       start = int(share * (max(len(samples) - num_samples, 0) + 1))
       samples = samples[start : start + num_samples]
     else:
-      samples = _read(path, share, num_samples)
+      try:
+        samples = _read(path, share, num_samples)
+      except io.UnreadableAudio as error:
+        raise UserError(f"{error}; remove it from the backgrounds") from error
     return np.resize(samples, num_samples)
 
 
@@ -108,38 +130,40 @@ def _find(folder: pathlib.Path) -> list[str]:
   return [str(path) for path in found.paths]
 
 
-def _seconds(path: str) -> float:
-  try:
-    return io.seconds(path)
-  except io.UnreadableAudio as error:
-    raise _damaged(error) from error
+def _each(
+  function: Callable[[str], T], paths: Iterable[str]
+) -> tuple[dict[str, T], dict[str, io.UnreadableAudio]]:
+  """What a function gives of each recording, and why not of some."""
+  found, unusable = {}, {}
+  for path in paths:
+    try:
+      found[path] = function(path)
+    except io.UnreadableAudio as error:
+      unusable[path] = error
+  return found, unusable
 
 
 def _read(path: str, share: float, num_samples: int) -> np.ndarray:
   """Reads `num_samples` at 16 kHz, from a share of what may be left out on.
 
-  -1 is all of it.
+  -1 is all of it. May raise UnreadableAudio.
   """
-  levels = Levels()
-  try:
-    with io.opened(path) as (file, _):
-      rate = file.samplerate
-      wanted = file.frames
-      if num_samples >= 0:
-        wanted = -(-num_samples * rate // _SAMPLE_RATE)
+  levels, parts = Levels(), []
+  with io.opened(path) as (file, _):
+    rate, wanted = file.samplerate, file.frames
+    if num_samples >= 0:
+      wanted = -(-num_samples * rate // _SAMPLE_RATE)
+      if io.is_known(file.frames):
         file.seek(int(share * (max(file.frames - wanted, 0) + 1)))
-        wanted = min(wanted, file.frames)
-      samples_SxC = file.read(wanted, dtype="float32", always_2d=True)
-  except io.UnreadableAudio as error:
-    raise _damaged(error) from error
-  samples = samples_SxC.mean(axis=1)
-  if len(samples):
-    levels.add(samples_SxC, samples)
+    # In blocks, as a header may promise more than any machine holds.
+    while levels.frames < wanted:
+      size = min(wanted - levels.frames, _BLOCK)
+      block_SxC = file.read(size, dtype="float32", always_2d=True)
+      if not len(block_SxC):
+        break
+      parts.append(block_SxC.mean(axis=1))
+      levels.add(block_SxC, parts[-1])
   why = levels.implausible()
   if why:
-    raise _damaged(io.UnreadableAudio(path, why))
-  return soxr.resample(samples, rate, _SAMPLE_RATE)
-
-
-def _damaged(error: io.UnreadableAudio) -> UserError:
-  return UserError(f"{error}; remove it from the backgrounds")
+    raise io.UnreadableAudio(path, why)
+  return soxr.resample(np.concatenate(parts), rate, _SAMPLE_RATE)

@@ -122,7 +122,7 @@ def decode(
 def seconds(path: str | os.PathLike) -> float:
   """How long a recording is by its header; 0 where that does not say it."""
   with opened(path) as (file, _):
-    return file.frames / file.samplerate if _is_known(file.frames) else 0.0
+    return file.frames / file.samplerate if is_known(file.frames) else 0.0
 
 
 @contextlib.contextmanager
@@ -192,7 +192,7 @@ def _check_header(path: str | os.PathLike, file: soundfile.SoundFile) -> None:
       f"most {_MOST_CHANNELS}",
     )
   hours = file.frames / file.samplerate / 3600
-  if _is_known(file.frames) and hours > _LONGEST:
+  if is_known(file.frames) and hours > _LONGEST:
     raise UnreadableAudio(path, _too_long(f"its header says {hours:.0f} hours"))
 
 
@@ -200,8 +200,8 @@ def _too_long(what: str) -> str:
   return f"{what}: at most {_LONGEST} hours are read; cut it"
 
 
-def _is_known(frames: int) -> bool:
-  """Of a stream libsndfile gives the largest number."""
+def is_known(frames: int) -> bool:
+  """Whether a header says the length: else libsndfile's is the largest."""
   return frames < 1 << 62
 
 
@@ -291,10 +291,10 @@ def _shortfall(
 ) -> str:
   """What the header promises where that is not what is there, or ''."""
   seconds = start + frames / file.samplerate
-  promised = file.frames / file.samplerate if _is_known(file.frames) else 0
+  promised = file.frames / file.samplerate if is_known(file.frames) else 0
   if size is not None and size.promised is not None and size.there:
     promised = seconds * size.promised / size.there
-  if abs(promised - seconds) <= _TOLERANCE or not _is_known(file.frames):
+  if abs(promised - seconds) <= _TOLERANCE or not is_known(file.frames):
     with open(path, "rb") as content:
       why = headers.cut_ogg(content)
     return why and f"{why}; the {seconds:.2f} s that are there are used"

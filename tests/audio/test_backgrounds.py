@@ -89,7 +89,7 @@ def test_folders_without_audio_say_where_to_get_some(tmp_path):
     load_responses(tmp_path, RATE, 100)
 
 
-def test_damaged_recordings_are_named(tmp_path):
+def test_damaged_recordings_are_named(tmp_path, caplog):
   path = tmp_path / "damaged.wav"
   path.write_bytes(b"RIFF and nothing else")
   with pytest.raises(UserError, match=r"damaged\.wav.*remove it"):
@@ -107,6 +107,20 @@ def test_damaged_recordings_are_named(tmp_path):
   soundfile.write(path, np.full(RATE, 3e4), RATE, subtype="FLOAT")
   with pytest.raises(UserError, match=r"range of int16.*backgrounds"):
     Backgrounds(tmp_path)
+  # With a good one beside it, it is named and left out.
+  _write(tmp_path / "noise.wav", np.full(RATE, 0.1))
+  excerpt = Backgrounds(tmp_path).excerpt(np.random.default_rng(0), 9)
+  np.testing.assert_allclose(excerpt, 0.1, atol=1e-3)
+  assert any("skipped" in m and "damaged.wav" in m for m in caplog.messages)
+  # A stream whose header does not say how long it is.
+  soundfile.write(tmp_path / "noise.flac", np.full(RATE, 0.1), RATE)
+  content = bytearray((tmp_path / "noise.flac").read_bytes())
+  content[21] &= 0xF0
+  content[22:26] = bytes(4)
+  (tmp_path / "noise.flac").write_bytes(content)
+  (tmp_path / "noise.wav").unlink()
+  excerpt = Backgrounds(tmp_path).excerpt(np.random.default_rng(0), RATE)
+  np.testing.assert_allclose(excerpt, 0.1, atol=1e-2)
 
 
 def test_responses_begin_with_the_direct_sound(tmp_path):
