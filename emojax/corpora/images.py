@@ -114,7 +114,10 @@ def _open(face: Face) -> Image.Image:
     raise UnreadableImage(face.path, why)
   if face.size and face.size != (image.height, image.width):
     found, shipped = f"{image.height}x{image.width}", "{}x{}".format(*face.size)
-    why = f"{found} pixels where the corpus has {shipped}"
+    why = (
+      f"{found} pixels where the corpus has {shipped}; "
+      "config.data.corpus=image_folder takes any"
+    )
     raise UnreadableImage(face.path, why)
   return image
 

@@ -91,7 +91,7 @@ def folder(
 def _unnested(found: pathlib.Path) -> pathlib.Path:
   """`aligned` of `aligned/aligned`, as some programs unpack an archive."""
   twin = found / found.name
-  if not twin.is_dir():
+  if not os.path.isdir(twin):
     return found
   with os.scandir(found) as entries:
     return found if any(entry.is_file() for entry in entries) else twin
@@ -103,7 +103,7 @@ def not_found(path: str | os.PathLike, what: str, expected: str) -> UserError:
     file.name
     for one in walk.folders(path, 1)
     for file in sorted(one.iterdir())
-    if file.suffix.lower() in _ARCHIVES and file.is_file()
+    if file.suffix.lower() in _ARCHIVES and os.path.isfile(file)
   ]
   unpack = f"; unpack {', '.join(packed[:3])} first" if packed else ""
   return UserError(f"{path}: no {what}{unpack}; expected {expected}")

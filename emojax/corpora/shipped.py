@@ -70,8 +70,11 @@ class Readers:
       raise UserError(f"config.data.path is not set; {expected}")
     if not os.path.exists(path):
       raise UserError(f"{path}: no such file or folder; {expected}")
-    if os.path.isdir(path) and not os.listdir(path):
-      raise UserError(f"{path}: an empty folder; {expected}")
+    try:
+      if os.path.isdir(path) and not os.listdir(path):
+        raise UserError(f"{path}: an empty folder; {expected}")
+    except OSError as error:
+      raise UserError(f"{path}: can not be read ({error.strerror})") from error
     found = _unified(read(path), path)
     if not found:
       why = archives.packed(path) or f"no {self._what} of this corpus found"

@@ -48,7 +48,10 @@ def find(folder: str | os.PathLike, suffixes: Collection[str]) -> Found:
 
 def _may_be_read(path: pathlib.Path) -> bool:
   """A file, or one that should be there; to open a pipe would wait."""
-  return path.is_file() or (path.is_symlink() and not path.exists())
+  # Not `path.is_file()`, which raises in a folder that may not be entered.
+  return os.path.isfile(path) or (
+    os.path.islink(path) and not os.path.exists(path)
+  )
 
 
 def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -93,8 +96,8 @@ def warn_unread(
 
   `why` follows their number: 'FOLDER: 6 files of other types were not read: …'.
   """
-  files = [path for path in others if path.is_file()]
-  rest = [path for path in others if not path.is_file()]
+  files = [path for path in others if os.path.isfile(path)]
+  rest = [path for path in others if not os.path.isfile(path)]
   if files and rest:
     warn_unread(folder, files, why)
     others = rest

@@ -1,5 +1,6 @@
 """Finding a reader of faces by name, and the errors that all readers share."""
 
+import os
 import types
 
 import pytest
@@ -38,6 +39,19 @@ def test_what_is_missing_and_where_it_comes_from(tmp_path, name):
       faces.read(name, path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_closed_folder(tmp_path, monkeypatch):
+  listdir = os.listdir
+
+  def closed(path):
+    if path == str(tmp_path):
+      raise PermissionError(13, "Permission denied", path)
+    return listdir(path)
+
+  monkeypatch.setattr(os, "listdir", closed)
+  with pytest.raises(UserError, match=r"can not be read \(Permission denied"):
+    faces.read("fer2013", str(tmp_path))
 
 
 def test_a_corpus_without_any_face(tmp_path):
