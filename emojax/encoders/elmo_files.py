@@ -1,7 +1,6 @@
 """ELMo's published files: options in JSON, weights in HDF5."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -13,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from emojax.errors import UserError
+from emojax.runtime import files
+from emojax.weights import json_files
 
 _ORIGIN = (
   "put there elmo_2x4096_512_2048cnn_2xhighway_options.json and "
@@ -20,7 +21,11 @@ _ORIGIN = (
   "https://allenai.org/allennlp/software/elmo"
 )
 # What h5py raises where the bytes make no sense, by where they are.
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError)
+_DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError)
+_MOST = 2**15  # Of any size: eight times what is published.
+_MOST_FILTERS = 64
+_MOST_LAYERS = 64
+_MOST_PACKED = 32  # Values in memory to bytes of the file, if compressed.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +55,17 @@ class Config:
 
 
 def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
-  what = f"a whole number, at least {least}"
-  return what, lambda x: type(x) is int and x >= least
+  what = f"a whole number, at least {least} and at most {_MOST}"
+  return what, lambda x: type(x) is int and least <= x <= _MOST
 
 
 def _are_filters(value: Any) -> bool:
   def is_filter(pair):
     is_pair = isinstance(pair, list) and [type(x) for x in pair] == [int, int]
-    return is_pair and min(pair) >= 1
+    return is_pair and min(pair) >= 1 and max(pair) <= _MOST
 
-  return isinstance(value, list) and value != [] and all(map(is_filter, value))
+  is_list = isinstance(value, list) and 0 < len(value) <= _MOST_FILTERS
+  return is_list and all(map(is_filter, value))
 
 
 _BOUND = (
@@ -104,10 +110,7 @@ def find(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
 
 def read_options(path: pathlib.Path) -> Config:
   """Reads what shapes the network; the rest belongs to its training."""
-  try:
-    options = json.loads(path.read_bytes())
-  except ValueError as error:  # Of JSON, or of its encoding.
-    raise UserError(f"{path}: not JSON ({error}); {_ORIGIN}") from error
+  options = json_files.read(path, _ORIGIN)
   values = {}
   for name, (what, is_valid) in _OPTIONS.items():
     value = options
@@ -116,8 +119,10 @@ def read_options(path: pathlib.Path) -> Config:
         raise UserError(f"{path}: no field {name}; {_ORIGIN}")
       value = value[key]
     if not is_valid(value):
-      raise UserError(f"{path}: {name} = {value!r}: must be {what}")
+      raise UserError(f"{path}: {name} = {value!r:.200}: must be {what}")
     values[name.partition(".")[2].replace(".", "_")] = value
+  if max(values["n_layers"], values["n_highway"]) > _MOST_LAYERS:
+    raise UserError(f"{path}: more than {_MOST_LAYERS} layers; {_ORIGIN}")
   del values["n_characters"]
   values["filters"] = tuple((width, size) for width, size in values["filters"])
   config = Config(**values)
@@ -144,14 +149,18 @@ def read_weights(
     with h5py.File(path, "r") as file:
       file.visititems(keep)
       _compare(path, found, shapes)
-      return {
+      arrays = {
         name: jnp.asarray(item[()].astype(np.float32, copy=False))
         for name, item in found.items()
       }
   except _DAMAGED as error:
-    raise UserError(
-      f"{path}: damaged, or not HDF5 ({error}); {_ORIGIN}"
-    ) from error
+    reason = " ".join(str(error).split())[:200]
+    why = f"damaged, or not HDF5 ({reason}); {_ORIGIN}"
+    raise UserError(f"{path}: {files.instead(path) or why}") from error
+  wrong = [name for name, x in arrays.items() if not jnp.isfinite(x).all()]
+  if wrong:
+    raise UserError(f"{path}: no numbers in {', '.join(wrong)}; {_ORIGIN}")
+  return arrays
 
 
 def _compare(
@@ -167,6 +176,10 @@ def _compare(
       faults.append(f"{name} is {item.shape}, must be {shape}")
     elif item.dtype.kind != "f":
       faults.append(f"{name} is {item.dtype}, must be float")
+    elif item.is_virtual or item.external:
+      faults.append(f"{name} is in another file")
+    elif item.nbytes > _MOST_PACKED * item.id.get_storage_size():
+      faults.append(f"{name} is empty")
   if faults:
     raise UserError(
       f"{path}: not the weights of the options beside it: {'; '.join(faults)}"

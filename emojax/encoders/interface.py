@@ -21,9 +21,13 @@ from emojax.audio.settings import SAMPLE_RATE
 from emojax.encoders import transformer_config
 from emojax.errors import UserError
 from emojax.runtime import files
-from emojax.weights import checkpoints, hub
+from emojax.weights import hub, json_files
 
-_CONFIGS = ("config.json", "preprocessor_config.json")
+_CONFIGS = (
+  "config.json",
+  "preprocessor_config.json",
+  "processor_config.json",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +186,7 @@ def find(name: str, revision: str = "") -> Source:
   if name in _SOURCES:
     return _SOURCES[name]
   folder = hub.folder(name, revision or None, _CONFIGS)
-  fields = checkpoints.read_config(folder)
+  fields = json_files.read_config(folder)
   source = str(folder / "config.json")
   kind = transformer_config.family(fields, source, "speech", _KINDS)
   encoder = _KINDS[kind].read(folder, fields)

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import operator
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import jax
@@ -20,104 +20,13 @@ from flax import linen as nn
 from emojax.encoders.interface import Encoder
 from emojax.encoders.speech_config import FAMILIES, SpeechConfig
 from emojax.encoders.speech_model import CTC, SpeechEncoder
+from emojax.encoders.speech_preprocessor import Preprocessor
 from emojax.errors import UserError
-from emojax.weights import checkpoints, hub
+from emojax.weights import checkpoints, hub, json_files
 
 _log = logging.getLogger(__name__)
 
-# Parts of a checkpoint that only its pretraining or its fine-tuning needs.
-_HEADS = (
-  r"(lm_head|quantizer|project_hid|project_q|projector|classifier)\.",
-  r"(tdnn|objective)\.",
-  r"(layer_weights|masked_spec_embed)$",
-  r"feature_extractor\.(weight|bias)$",  # The x-vector's, which has no prefix.
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessor:
-  """What a checkpoint expects of its input: `preprocessor_config.json`.
-
-  Attributes:
-    do_normalize: whether each clip gets zero mean and unit variance.
-    return_attention_mask: whether the encoder hides the padding.
-    min_samples: the shortest clip of which the encoder makes a frame.
-  """
-
-  sampling_rate: int
-  do_normalize: bool
-  return_attention_mask: bool
-  min_samples: int
-
-  @classmethod
-  def read(cls, folder: pathlib.Path, config: SpeechConfig) -> Self:
-    """Reads a checkpoint's file, or takes what its kind was trained with."""
-    if (folder / "preprocessor_config.json").exists():
-      fields = checkpoints.read_config(folder, "preprocessor_config.json")
-    else:
-      fields = {"return_attention_mask": config.feat_extract_norm == "layer"}
-      _log.warning(
-        "%s has no preprocessor_config.json: clips of 16 kHz are normalised, "
-        "padding is %s",
-        folder,
-        "hidden" if fields["return_attention_mask"] else "zeros",
-      )
-    return cls(
-      sampling_rate=int(fields.get("sampling_rate", 16_000)),
-      do_normalize=bool(fields.get("do_normalize", True)),
-      return_attention_mask=bool(fields.get("return_attention_mask", False)),
-      min_samples=config.min_samples,
-    )
-
-  def __call__(
-    self,
-    clips: Sequence[np.ndarray],
-    sample_rate: int,
-    num_samples: int | None = None,
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes a batch of clips [S], as long as the longest or `num_samples`.
-
-    Returns:
-      audio_BxS, float32, zeros after the end of a clip, and lengths_B, int32.
-
-    Raises:
-      UserError: no clip, another sample rate, a clip with more than one
-        channel, too short, too long or with samples that are no numbers.
-    """
-    if sample_rate != self.sampling_rate:
-      raise UserError(
-        f"clips of {sample_rate} Hz: the encoder takes {self.sampling_rate} "
-        "Hz; resample them (`emojax.audio.io.read` does)"
-      )
-    if not len(clips):
-      raise UserError("an empty batch: give at least one clip")
-    clips = [np.asarray(clip, np.float32) for clip in clips]
-    lengths_B = np.array([clip.shape[-1] for clip in clips], np.int32)
-    longest = lengths_B.max() if num_samples is None else num_samples
-    audio_BxS = np.zeros((len(clips), longest), np.float32)
-    for index, clip in enumerate(clips):
-      self._check(index, clip, longest)
-      if self.do_normalize:
-        # As in PyTorch; each clip by its own samples, with or without a mask.
-        clip = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-7)
-      audio_BxS[index, : len(clip)] = clip
-    return audio_BxS, lengths_B
-
-  def _check(self, index: int, clip: np.ndarray, longest: int) -> None:
-    samples, fault = clip.shape[-1], ""
-    if clip.ndim != 1:
-      fault = f"the shape {clip.shape}: give one channel, [S]"
-    elif samples < self.min_samples:
-      fault = (
-        f"{samples} samples, less than the {self.min_samples} of one frame; "
-        "leave it out or pad it"
-      )
-    elif samples > longest:
-      fault = f"{samples} samples, more than the batch's {longest}"
-    elif not np.isfinite(clip).all():
-      fault = "samples that are NaN or infinite"
-    if fault:
-      raise UserError(f"clip {index} has {fault}")
+_DRAWN = "masked_spec_embed"  # What only training needs, within the encoder.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +81,8 @@ def load(
   folder, config, preprocess = _open(name, revision)
   model = SpeechEncoder(config, preprocess.return_attention_mask, dtype, remat)
   tensors = checkpoints.open_tensors(folder)
-  params = _encoder_params(model, tensors, folder)
+  family = f"{config.model_type}."
+  params = _load(model, tensors, folder, family)
   return Pretrained(config, model, params, preprocess)
 
 
@@ -184,55 +94,65 @@ def load_ctc(
   Raises:
     UserError: as `load`; or there is no CTC head, or no tokenizer.
   """
-  # Imported where it is needed: it takes seconds.
-  from transformers import Wav2Vec2CTCTokenizer
-
   folder, config, preprocess = _open(name, revision)
   tensors = checkpoints.open_tensors(folder)
-  if "lm_head.weight" not in tensors:
+  if not any(f".{name}".endswith(".lm_head.weight") for name in tensors):
     raise UserError(
       f"{folder}: an encoder without a CTC head (lm_head); choose a checkpoint "
       "fine-tuned for transcription"
     )
-  if not (folder / "vocab.json").exists():
+  if not (folder / "vocab.json").is_file():
     raise UserError(f"{folder}: no vocab.json, which the transcript needs")
-  arguments = (config, preprocess.return_attention_mask, dtype)
-  encoder, model = SpeechEncoder(*arguments), CTC(*arguments)
-  head = {"lm_head": _shapes(model)["lm_head"]}
-  params = checkpoints.load_params(
-    tensors, head, source=str(folder), ignored=(r"(?!lm_head\.)",)
-  )
-  params[config.model_type] = _encoder_params(encoder, tensors, folder)
-  tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
-  return Transcriber(config, model, params, preprocess, tokenizer)
+  model = CTC(config, preprocess.return_attention_mask, dtype)
+  params = _load(model, tensors, folder, within=f"{config.model_type}.")
+  return Transcriber(config, model, params, preprocess, _tokenizer(folder))
+
+
+def _tokenizer(folder: pathlib.Path):
+  # Imported where it is needed: it takes seconds.
+  from transformers import Wav2Vec2CTCTokenizer
+
+  json_files.read(folder / "vocab.json")
+  try:
+    return Wav2Vec2CTCTokenizer.from_pretrained(folder, local_files_only=True)
+  # Of what is wrong with the files beside it, each raises something else.
+  except Exception as error:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise UserError(f"{folder}: no usable tokenizer ({reason})") from error
 
 
 def _open(name, revision):
   folder = hub.folder(name, revision)
-  fields = checkpoints.read_config(folder)
+  fields = json_files.read_config(folder)
   config = SpeechConfig.from_json(fields, str(folder / "config.json"))
   return folder, config, Preprocessor.read(folder, config)
 
 
-def _shapes(model: nn.Module):
-  audio_BxS = np.zeros((1, model.config.min_samples), np.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), audio_BxS)["params"]
-
-
-def _encoder_params(model: SpeechEncoder, tensors, folder: pathlib.Path):
-  shapes = dict(_shapes(model))
-  prefix = f"{model.config.model_type}."
-  drawn = {}
-  name = "masked_spec_embed"
-  if name in shapes and not {name, prefix + name} & tensors.keys():
-    # Facebook's fine-tuned wav2vec 2.0 models lack it; only training needs it.
-    shape = shapes.pop(name).shape
-    drawn[name] = jax.random.uniform(jax.random.key(0), shape)
-    _log.info("%s has no %s: drawn at random", folder, name)
-  loaded = checkpoints.load_params(
-    tensors, shapes, source=str(folder), prefix=prefix, ignored=_HEADS
+def _load(
+  model: nn.Module,
+  tensors: checkpoints.Readers,
+  folder: pathlib.Path,
+  family: str = "",
+  within: str = "",
+) -> dict[str, Any]:
+  """Params of a module; `within` is where it has the encoder's."""
+  samples = jax.ShapeDtypeStruct((1, model.config.min_samples), jnp.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), samples)["params"]
+  params = checkpoints.load_params(
+    tensors,
+    shapes,
+    source=str(folder),
+    family=family,
+    optional=(within + _DRAWN,),
+    unused=(f"{within}{_DRAWN}$",),
   )
-  return {**loaded, **drawn}
+  encoder = params[within.rstrip(".")] if within else params
+  if encoder.get(_DRAWN, ()) is None:
+    # Facebook's fine-tuned wav2vec 2.0 models lack it; only training needs it.
+    shape = (model.config.hidden_size,)
+    encoder[_DRAWN] = jax.random.uniform(jax.random.key(0), shape)
+    _log.info("%s has no %s: drawn at random", folder, _DRAWN)
+  return params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,10 @@ import numpy as np
 
 from emojax.encoders import transformer_config
 from emojax.errors import UserError
-from emojax.weights import checkpoints
+from emojax.weights import json_files
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
+_LONGEST_FRAME = 2**20  # Samples: a minute.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,24 +79,41 @@ class SpeechConfig:
           f"{source}: {name} = {fields[name]} is not supported; choose a "
           "checkpoint without it"
         )
-    values = checkpoints.known_fields(cls, fields, source)
+    if fields.get("vocab_size", 0) is None:  # Of a head, which has none then.
+      fields = {name: fields[name] for name in fields.keys() - {"vocab_size"}}
+    values = json_files.known_fields(cls, fields, source)
     if family != "hubert":
       values["feat_proj_layer_norm"] = True  # Only HuBERT has the choice.
     config = cls(**values)
-    convolutions = config.conv_dim, config.conv_stride, config.conv_kernel
-    if len(set(map(len, convolutions))) > 1:
-      raise UserError(
-        f"{source}: conv_dim, conv_stride and conv_kernel differ in length; is "
-        "this file damaged?"
-      )
-    if config.feat_extract_norm not in ("group", "layer"):
-      raise UserError(
-        f"{source}: feat_extract_norm = {config.feat_extract_norm!r} is not "
-        "group or layer; is this file damaged?"
-      )
-    activations = "hidden_act", "feat_extract_activation"
-    transformer_config.check(config, source, *activations)
+    config._check(source)
     return config
+
+  def _check(self, source: str) -> None:
+    activations = "hidden_act", "feat_extract_activation"
+    transformer_config.check(self, source, *activations)
+    fault = ""
+    if (
+      len({*map(len, (self.conv_dim, self.conv_stride, self.conv_kernel))}) > 1
+    ):
+      fault = "conv_dim, conv_stride and conv_kernel differ in length"
+    elif self.min_samples > _LONGEST_FRAME:
+      fault = f"a frame takes {self.min_samples} samples"
+    elif self.feat_extract_norm not in ("group", "layer"):
+      fault = (
+        f"feat_extract_norm = {self.feat_extract_norm!r} is not group or layer"
+      )
+    elif self.hidden_size % self.num_conv_pos_embedding_groups:
+      fault = (
+        f"hidden_size = {self.hidden_size} is no multiple of "
+        f"num_conv_pos_embedding_groups = {self.num_conv_pos_embedding_groups}"
+      )
+    elif self.max_bucket_distance <= self.num_buckets // 4:
+      fault = (
+        f"max_bucket_distance = {self.max_bucket_distance} is too small for "
+        f"num_buckets = {self.num_buckets}"
+      )
+    if fault:
+      raise UserError(f"{source}: {fault}; is this file damaged?")
 
   def num_frames(self, num_samples):
     """Counts the frames that a recording fills entirely; arrays, too."""

@@ -25,15 +25,13 @@ from emojax.encoders import batching, transformer_config
 from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.errors import UserError
 from emojax.kernels.attention import attend
-from emojax.weights import checkpoints, hub
+from emojax.runtime import files
+from emojax.weights import checkpoints, hub, json_files
 
 _FAMILIES = ("bert", "roberta")
 _TOKENS_TOGETHER = 16_384  # In a batch, padding included.
-# Parts that only the pretraining or a fine-tuned task needs.
-_HEADS = (
-  r"(pooler|cls|lm_head|classifier|qa_outputs)\.",
-  r"embeddings\.position_ids$",
-)
+# What published classes have within the encoder, and this one does not need.
+_UNUSED = (r"pooler\.", r"embeddings\.(position|token_type)_ids$")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _LOG = logging.getLogger(__name__)
 
@@ -72,9 +70,14 @@ class TextConfig:
       )
     defaults = {"vocab_size": 50_265, "pad_token_id": 1}  # RoBERTa's.
     values = defaults if family == "roberta" else {}
-    values |= checkpoints.known_fields(cls, fields, source)
+    values |= json_files.known_fields(cls, fields, source)
     config = cls(**values)
     transformer_config.check(config, source, "hidden_act")
+    if config.max_tokens < 2:
+      raise UserError(
+        f"{source}: max_position_embeddings = {config.max_position_embeddings} "
+        "leaves no room for a text; is this file damaged?"
+      )
     return config
 
   @property
@@ -204,7 +207,7 @@ def load(
       do not fit the architecture, or no tokenizer.
   """
   folder = hub.folder(name, revision)
-  fields = checkpoints.read_config(folder)
+  fields = json_files.read_config(folder)
   config = TextConfig.from_json(fields, str(folder / "config.json"))
   model = TextEncoder(config, dtype)
   one_text = np.zeros((1, 2), np.int32), np.zeros(1, np.int32)
@@ -213,21 +216,23 @@ def load(
     checkpoints.open_tensors(folder),
     shapes["params"],
     source=str(folder),
-    prefix=f"{config.model_type}.",
-    ignored=_HEADS,
+    family=f"{config.model_type}.",
+    unused=_UNUSED,
   )
   return Pretrained(config, model, params, _tokenizer(folder))
 
 
 def _tokenizer(folder: pathlib.Path):
   # Without its files transformers makes one that knows no word.
-  if not any((folder / file).exists() for file in _TOKENIZER_FILES):
+  there = [f for f in _TOKENIZER_FILES if (folder / f).is_file()]
+  if not there:
     raise UserError(
       f"{folder}: no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)}"
     )
+  first = folder / there[0]
   try:
-    if (folder / "tokenizer.json").exists():
-      tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if first.name == "tokenizer.json":
+      tokenizer = tokenizers.Tokenizer.from_file(str(first))
       tokenizer.no_truncation()
       tokenizer.no_padding()
       return lambda texts: [made.ids for made in tokenizer.encode_batch(texts)]
@@ -235,12 +240,15 @@ def _tokenizer(folder: pathlib.Path):
     # is installed.
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(
+      folder, local_files_only=True, trust_remote_code=False
+    )
     return lambda texts: tokenizer(texts, verbose=False)["input_ids"]
   # The first raises nothing narrower.
   except Exception as error:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise UserError(f"{folder}: no usable tokenizer ({reason})") from error
+    why = files.instead(first) or f"no usable tokenizer ({reason})"
+    raise UserError(f"{first}: {why}") from error
 
 
 def vectors(
@@ -282,6 +290,12 @@ def _tokens(encoder: Pretrained, texts: Sequence[str]) -> list[list[int]]:
     return []
   limit = encoder.config.max_tokens
   tokens = encoder.tokenizer(list(texts))
+  size = encoder.config.vocab_size
+  if wrong := {i for ids in tokens for i in ids if not 0 <= i < size}:
+    raise UserError(
+      f"the tokenizer gives the token {max(wrong)}, and the text encoder has "
+      f"{size}: take the tokenizer of this checkpoint"
+    )
   cut = [row for row, ids in enumerate(tokens) if len(ids) > limit]
   if cut:
     _LOG.warning(

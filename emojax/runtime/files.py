@@ -13,6 +13,11 @@ import platformdirs
 from emojax.errors import UserError
 
 _LFS = b"version https://git-lfs.github.com/spec/"
+_ANNEX = b"/annex/objects/"
+# How pages begin that a server sends in the place of a file.
+_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|error)\b", re.IGNORECASE)
+# What a server says in plain words, such as "Entry not found".
+_WORDS = re.compile(rb"[A-Za-z][\w .,:;'()/-]{3,200}\s*")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
 
@@ -37,6 +42,34 @@ def lfs_pointer(path: str | os.PathLike) -> str:
     "a Git LFS pointer, not the file itself: run git lfs pull in its "
     "repository, or download the file by itself"
   )
+
+
+def instead(path: str | os.PathLike) -> str:
+  """What a file is that could not be parsed, and the mend; '' if not known.
+
+  An empty file, a pointer of Git LFS or git-annex, a page or the words of a
+  server that sent no file.
+  """
+  try:
+    with open(path, "rb") as file:
+      start = file.read(1024)
+  except OSError:
+    return ""
+  if why := lfs_pointer(path):
+    return why
+  if not start:
+    return "an empty file; download it again"
+  if start.startswith(_ANNEX):
+    return "a git-annex pointer, not the file itself: run git annex get"
+  if _PAGE.match(start):
+    return (
+      "a page of a web site, not the file itself: download it again, logged in "
+      "if the site asks for that"
+    )
+  if len(start) < 256 and _WORDS.fullmatch(start):
+    said = " ".join(start.decode("latin-1").split())[:80]
+    return f"the words {said!r}, not the file itself: download it again"
+  return ""
 
 
 @contextlib.contextmanager

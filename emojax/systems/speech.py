@@ -7,13 +7,16 @@ prediction builds the same classifier from it, without any code of training.
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 from safetensors import SafetensorError
 
 from emojax import encoders
@@ -21,7 +24,9 @@ from emojax.audio import io
 from emojax.encoders import Encoder
 from emojax.errors import UserError
 from emojax.models.speech_classifier import SpeechClassifier
+from emojax.runtime import files as runtime_files
 from emojax.runtime import tensors
+from emojax.weights import json_files
 
 STUDY = "speech"
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -29,7 +34,12 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _FOLDER = "model"  # In that of the run.
 _DESCRIPTION = "system.json"
 _WEIGHTS = "weights.safetensors"
-_DAMAGES = (AttributeError, ValueError, KeyError, TypeError, SafetensorError)
+_LONGEST_WINDOW = 86_400.0
+# What values that make no sense raise, wherever they are first made use of.
+_DAMAGES = (
+  *(ArithmeticError, AssertionError, AttributeError, LookupError, OSError),
+  *(RecursionError, TypeError, ValueError, FlaxError, SafetensorError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,30 +182,78 @@ def load(run: pathlib.Path) -> tuple[SpeechSystem, Any]:
   Raises:
     UserError: no finished run, one of another study, or a damaged one.
   """
-  if not (run / "summary.json").exists():
-    raise UserError(
-      f"{run}: no finished run (it has no summary.json); train it first, with "
-      "launch.py --config=configs/speech.py"
-    )
+  _check_run(run)
   folder = run / _FOLDER
-  for name in (_DESCRIPTION, _WEIGHTS):
-    if not (folder / name).exists():
-      raise UserError(
-        f"{folder / name}: no such file; name the folder of a finished run of "
-        "configs/speech.py"
-      )
+  system = _read_description(run, folder / _DESCRIPTION)
+  path = folder / _WEIGHTS
   try:
-    fields = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-    if (study := fields.pop("study")) != STUDY:
-      raise UserError(
-        f"{run}: a run of another study ({study}), which has no speech emotion "
-        "classifier; name a run of configs/speech.py"
-      )
-    system = SpeechSystem.from_json(fields)
-    if not (system.temperature > 0 and system.window_seconds > 0):
-      raise ValueError("temperature and window_seconds have to be above 0")
-    system.model()  # Finds what is missing or of another type.
-    params = tensors.load(folder / _WEIGHTS)
+    params = tensors.load(path)
+    # Finds what makes no system, and what is missing or of another shape.
+    shapes = jax.eval_shape(system.init, jax.random.key(0))
   except _DAMAGES as error:
-    raise UserError(f"{folder}: damaged ({error}); train it again") from error
+    why = runtime_files.instead(path) or f"damaged ({_line(error)})"
+    raise UserError(f"{path}: {why}; or train it again") from error
+  found = flax.traverse_util.flatten_dict(params, sep="/")
+  wanted = flax.traverse_util.flatten_dict(shapes, sep="/")
+  wrong = dict.fromkeys(wanted.keys() - found, "missing")
+  wrong |= dict.fromkeys(found.keys() - wanted, "unexpected")
+  for name in found.keys() & wanted:
+    if found[name].shape != wanted[name].shape:
+      wrong[name] = f"{found[name].shape} instead of {wanted[name].shape}"
+    elif found[name].dtype != wanted[name].dtype:
+      wrong[name] = f"{found[name].dtype} instead of {wanted[name].dtype}"
+    elif not np.isfinite(found[name]).all():
+      wrong[name] = "NaN or infinite"
+  if wrong:
+    first = min(wrong)
+    raise UserError(
+      f"{path}: damaged, or not of the {_DESCRIPTION} beside it ({len(wrong)} "
+      f"tensors do not fit; {first} is {wrong[first]}); train it again"
+    )
   return system, params
+
+
+def _check_run(run: pathlib.Path) -> None:
+  """Tells what is no finished run, or one that was copied in part."""
+  if not (run / "summary.json").is_file():
+    mend = "train it first, with launch.py --config=configs/speech.py"
+    folder = run.parent if run.is_file() else run
+    if folder.name == _FOLDER and (folder / _DESCRIPTION).is_file():
+      mend = f"give the folder that holds it, {folder.parent}"
+    raise UserError(f"{run}: no finished run (it has no summary.json); {mend}")
+  for name in (_DESCRIPTION, _WEIGHTS):
+    path = run / _FOLDER / name
+    if not path.is_file():
+      raise UserError(
+        f"{path}: no such file; name the folder of a finished run of "
+        f"configs/speech.py, or copy its folder {_FOLDER} too"
+      )
+
+
+def _read_description(run: pathlib.Path, path: pathlib.Path) -> SpeechSystem:
+  fields = json_files.read(path, "train it again")
+  if (study := fields.pop("study", None)) != STUDY:
+    raise UserError(
+      f"{run}: a run of another study ({study!r:.80}), which has no speech "
+      "emotion classifier; name a run of configs/speech.py"
+    )
+  try:
+    system = SpeechSystem.from_json(fields)
+    if not 0 < system.temperature < math.inf:
+      raise ValueError("temperature has to be above 0")
+    if not 0 < system.window_seconds < _LONGEST_WINDOW:
+      raise ValueError("window_seconds has to be above 0 and below a day")
+    if not all(isinstance(name, str) for name in system.classes):
+      raise ValueError("classes have to be words")
+    if len(set(system.classes)) < max(len(system.classes), 1):
+      raise ValueError("classes have to differ")
+    system.model()  # Finds what is missing or of another type.
+  except _DAMAGES as error:
+    raise UserError(
+      f"{path}: damaged ({_line(error)}); train it again"
+    ) from error
+  return system
+
+
+def _line(error: Exception) -> str:
+  return " ".join(str(error).split())[:200] or type(error).__name__

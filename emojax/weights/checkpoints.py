@@ -1,8 +1,7 @@
 """Published weights: files in the layout of transformers to Flax params."""
 
-import dataclasses
 import functools
-import json
+import logging
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,10 @@ import numpy as np
 import safetensors
 
 from emojax.errors import UserError
-from emojax.weights import torch_archive
+from emojax.runtime import files
+from emojax.weights import folders, json_files, names, torch_archive
+
+_LOG = logging.getLogger(__name__)
 
 _FILES = (
   "model.safetensors",
@@ -39,52 +41,6 @@ _LISTED = 8
 Readers = Mapping[str, Callable[[], np.ndarray]]
 
 
-def read_config(
-  folder: pathlib.Path, file: str = "config.json"
-) -> dict[str, Any]:
-  """Reads a JSON object; a UserError where the file is none, or not there."""
-  path = folder / file
-  try:
-    config = json.loads(path.read_text(encoding="utf-8"))
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise UserError(
-      f"{folder}: no {file}; a checkpoint is a folder as transformers saves it"
-    ) from error
-  except (ValueError, RecursionError, OSError) as error:
-    raise UserError(
-      f"{path}: not readable as JSON ({error}); download it again"
-    ) from error
-  if not isinstance(config, dict):
-    raise UserError(
-      f"{path}: holds no JSON object but a {type(config).__name__}; download "
-      "it again"
-    )
-  return config
-
-
-def known_fields(
-  config_class: type, fields: Mapping[str, Any], source: str
-) -> dict[str, Any]:
-  """Picks the fields of a config that a dataclass has, lists as tuples.
-
-  Raises a UserError if one is of another type than the dataclass's default.
-  """
-  known = {}
-  for field in dataclasses.fields(config_class):
-    value = fields.get(field.name)
-    if value is None:
-      continue
-    value = tuple(value) if isinstance(value, list) else value
-    kinds = (int, float) if isinstance(field.default, float) else ()
-    if not isinstance(value, (type(field.default), *kinds)):
-      raise UserError(
-        f"{source}: {field.name} = {value!r} is no "
-        f"{type(field.default).__name__}; is this file damaged?"
-      )
-    known[field.name] = value
-  return known
-
-
 def open_tensors(folder: pathlib.Path) -> Readers:
   """Opens the weights of a checkpoint.
 
@@ -99,17 +55,30 @@ def open_tensors(folder: pathlib.Path) -> Readers:
     if (folder / file).is_file():
       break
   else:
+    why = folders.hint(folder, _FILES)
     raise UserError(
       f"{folder}: no weights; expected one of {', '.join(_FILES)}"
+      + (f"; {why}" if why else "")
     )
   is_index = file.endswith(".index.json")
   found = _open_shards(folder, file) if is_index else _open(folder / file)
+  if why := names.refusal(found):
+    raise UserError(f"{folder / file}: {why}")
   readers = {}
   for name, read in found.items():
     for pattern, spelling in _SPELLINGS:
       name = pattern.sub(spelling, name)
+    if name in readers:
+      raise UserError(
+        f"{folder / file}: {name} is there in two spellings; keep one of them"
+      )
     readers[name] = read
   return readers
+
+
+def has_weights(folder: pathlib.Path) -> bool:
+  """Whether a folder has a file of weights, whatever is in it."""
+  return any((folder / file).is_file() for file in _FILES)
 
 
 def load_params(
@@ -117,8 +86,9 @@ def load_params(
   shapes: Any,
   *,
   source: str,
-  prefix: str = "",
-  ignored: Sequence[str] = (),
+  family: str = "",
+  optional: Sequence[str] = (),
+  unused: Sequence[str] = (),
 ) -> Any:
   """Brings the tensors of a PyTorch checkpoint to the params of a Flax module.
 
@@ -127,45 +97,85 @@ def load_params(
   `scale` and `embedding` are `weight`. Kernels have their axes reversed: (out,
   in / groups, width) becomes (width, in / groups, out).
 
+  What the checkpoint has beside the module (see `names`) is left out, and said.
+
   Args:
     readers, shapes: of `open_tensors`; a tree of `jax.ShapeDtypeStruct`.
     source: where the tensors are from, for the error.
-    prefix: what names may start with, as `wav2vec2.` if saved with a head.
-    ignored: regular expressions of tensors that this model does not need,
-      matched with the start of their names without `prefix`.
+    family: what names start with if saved with a head, as `wav2vec2.`.
+    optional: names of tensors that may be missing; then, they are not in the
+      params.
+    unused: regular expressions of tensors that published modules of this kind
+      have and this one does not need, matched with the start of their names.
 
   Raises:
-    UserError: lists tensors that are missing, unexpected or misshapen.
+    UserError: lists tensors that are missing, unexpected or misshapen; the
+      module is there twice; tensors hold no numbers.
   """
-  names = {name.removeprefix(prefix): name for name in readers}
-  if len(names) < len(readers):
-    # Saved with the prefix and without it: two models in one file.
-    names = {name: name for name in readers}
   leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-  arrays, missing, misshapen = [], [], []
-  for path, leaf in leaves:
-    name, step = _name(path)
-    if name not in names:
-      missing.append(name)
-      continue
-    tensor, shape = readers[names.pop(name)](), leaf.shape[::step]
-    if tensor.shape != shape:
-      misshapen.append(f"{name} {tensor.shape} instead of {shape}")
-    elif not misshapen and not missing:
-      tensor = np.asarray(tensor if step == 1 else tensor.T, leaf.dtype)
-      # One tensor at a time is in memory twice; the copy to the device puts
-      # reversed axes in order, NumPy would take one of its own.
-      arrays.append(jnp.array(tensor).block_until_ready())
-  unexpected = [n for n in names if not any(re.match(p, n) for p in ignored)]
-  kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-  lists = [_list(kind, found) for kind, found in kinds.items() if found]
+  wanted = {_name(path)[0] for path, _ in leaves}
+  may_lack = wanted.intersection(optional)
+  try:
+    place = names.place(readers, wanted - may_lack, may_lack, family)
+  except names.TwiceError as error:
+    raise UserError(f"{source}: {error}; keep one of them") from error
+  arrays, faults = _read(readers, place.prefix, leaves, may_lack)
+  # A head may be a part of the model under a name of its own.
+  others = place.unexpected + (place.heads if faults["missing"] else [])
+  faults["unexpected"] = [
+    name for name in others if not any(re.match(p, name) for p in unused)
+  ]
+  lists = [_list(kind, found) for kind, found in faults.items() if found]
   if lists:
     raise UserError(
       f"{source}: the weights do not fit the model: {'; '.join(lists)} (of "
       f"{len(leaves)} in the model and {len(readers)} in the file); take a "
       "checkpoint of this architecture with its own config.json"
     )
+  if place.heads:
+    parts = names.modules(place.heads, place.outer)
+    _LOG.warning(
+      "%s: the encoder is taken (%s*), the rest left out: %s",
+      *(source, place.prefix, _list("parts", parts)),
+    )
   return jax.tree_util.tree_unflatten(structure, arrays)
+
+
+def _read(
+  readers: Readers, prefix: str, leaves: Sequence[Any], may_lack: set[str]
+) -> tuple[list[jax.Array | None], dict[str, list[str]]]:
+  """Reads all tensors, or names those that are missing or are no weights."""
+  arrays, missing, misshapen, implausible = [], [], [], []
+  for path, leaf in leaves:
+    name, step = _name(path)
+    if prefix + name not in readers:
+      arrays.append(None)
+      missing += [name] if name not in may_lack else []
+      continue
+    tensor, shape = readers[prefix + name](), leaf.shape[::step]
+    if tensor.shape != shape:
+      misshapen.append(f"{name} {tensor.shape} instead of {shape}")
+    elif why := _implausible(tensor):
+      implausible.append(f"{name} {why}")
+    elif not (missing or misshapen or implausible):
+      tensor = np.asarray(tensor if step == 1 else tensor.T, leaf.dtype)
+      # One tensor at a time is in memory twice; the copy to the device puts
+      # reversed axes in order, NumPy would take one of its own.
+      arrays.append(jnp.array(tensor).block_until_ready())
+  return arrays, {
+    "missing": missing,
+    "misshapen": misshapen,
+    "implausible": implausible,
+  }
+
+
+def _implausible(tensor: np.ndarray) -> str:
+  """Why an array cannot be weights, '' if it can."""
+  if not jnp.issubdtype(tensor.dtype, jnp.floating) or tensor.itemsize < 2:
+    return f"({tensor.dtype}, not float)"
+  if np.isfinite(tensor).all():
+    return ""
+  return "(NaN)" if np.isnan(tensor).any() else "(infinite)"
 
 
 def _name(path: Sequence[Any]) -> tuple[str, int]:
@@ -177,27 +187,33 @@ def _name(path: Sequence[Any]) -> tuple[str, int]:
   return name, -1 if leaf == "kernel" else 1
 
 
-def _list(kind: str, names: Sequence[str]) -> str:
-  more = len(names) - _LISTED
+def _list(kind: str, found: Sequence[str]) -> str:
+  more = len(found) - _LISTED
   end = f" and {more} more" if more > 0 else ""
-  return f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{end}"
+  return f"{len(found)} {kind}: {', '.join(found[:_LISTED])}{end}"
 
 
 def _open_shards(folder: pathlib.Path, file: str) -> Readers:
   """Opens every file that the index of a sharded checkpoint names."""
-  files = read_config(folder, file).get("weight_map")
-  if not isinstance(files, dict) or not all(
-    isinstance(shard, str) and pathlib.PurePath(shard).name == shard
-    for shard in files.values()
+  shards = json_files.read(folder / file).get("weight_map")
+  if not isinstance(shards, dict) or not all(
+    isinstance(shard, str) and shard and pathlib.PurePath(shard).name == shard
+    for shard in shards.values()
   ):
     raise UserError(
       f"{folder / file}: weight_map names no files of this folder; download "
       "it again"
     )
+  lost = [s for s in sorted(set(shards.values())) if not _is_there(folder / s)]
+  if lost:
+    why = folders.hint(folder, ()) or "download the folder again"
+    raise UserError(
+      f"{folder / file}: {_list('of its files are not there', lost)}; {why}"
+    )
   readers = {}
-  for shard in sorted(set(files.values()), reverse=True):
+  for shard in sorted(set(shards.values()), reverse=True):
     readers.update(_open(folder / shard))
-  lost = [name for name in files if name not in readers]
+  lost = [name for name in shards if name not in readers]
   if lost:
     raise UserError(
       f"{folder / file}: the files lack {_list('tensors', lost)}; download "
@@ -206,18 +222,24 @@ def _open_shards(folder: pathlib.Path, file: str) -> Readers:
   return readers
 
 
+def _is_there(path: pathlib.Path) -> bool:
+  try:
+    return path.is_file()
+  except (OSError, ValueError):  # A name too long, or with a zero byte.
+    return False
+
+
 def _open(path: pathlib.Path) -> Readers:
   if path.suffix == ".bin":
     return torch_archive.read(path)
   try:
     with safetensors.safe_open(path, "numpy") as file:
-      names = file.keys()
+      keys = file.keys()
   except (safetensors.SafetensorError, OSError) as error:
-    raise UserError(
-      f"{path}: not a whole safetensors file ({error}); download it again"
-    ) from error
+    why = f"not a whole safetensors file ({error}); download it again"
+    raise UserError(f"{path}: {files.instead(path) or why}") from error
   return {
-    name: functools.partial(_read_safetensor, path, name) for name in names
+    name: functools.partial(_read_safetensor, path, name) for name in keys
   }
 
 

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from emojax.errors import UserError
+from emojax.runtime import files
 from emojax.weights import plain_pickle
 
 _STORAGES = {
@@ -62,7 +63,13 @@ class _Tensor:
     path, dtype = self.storage.path, self.storage.dtype
     if 0 in self.shape:
       return np.zeros(self.shape, dtype)
-    num_bytes = _span(self.shape, self.strides) * dtype.itemsize
+    span = _span(self.shape, self.strides)
+    if math.prod(self.shape) > span:
+      raise UserError(
+        f"{path}: a tensor {self.shape} of {span} stored values, which is no "
+        "weight; save it anew"
+      )
+    num_bytes = span * dtype.itemsize
     start = self.storage.start + self.offset * dtype.itemsize
     values = np.fromfile(path, np.uint8, count=num_bytes, offset=start)
     if len(values) != num_bytes:
@@ -77,7 +84,7 @@ def read(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
   """Opens a state dict that `torch.save` wrote: by name, what reads a tensor.
 
   Of a dict that holds other things, the entry `state_dict` or `model` is
-  taken; values that are no tensors are left out.
+  taken, else the only one with tensors; values that are none are left out.
 
   Raises:
     UserError: not a whole archive of little-endian tensors, or a pickle that
@@ -102,22 +109,34 @@ def read(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
     *plain_pickle.DAMAGE,
   ) as error:
     reason = " ".join(str(error).split())[:200]
+    why = f"not a whole PyTorch file ({reason}); download it again"
+    raise UserError(f"{path}: {files.instead(path) or why}") from error
+  if readers := _tensors(state):
+    return readers
+  entries = state if isinstance(state, dict) else {}
+  found = {name: _tensors(value) for name, value in entries.items()}
+  found = {name: readers for name, readers in found.items() if readers}
+  known = [name for name in (*_NESTED, *found) if name in found]
+  if not known:
     raise UserError(
-      f"{path}: not a whole PyTorch file ({reason}); download it again"
-    ) from error
-  found = [state, *map(state.get, _NESTED)] if isinstance(state, dict) else []
-  for values in found:
-    readers = {
-      name: value.read
-      for name, value in (values.items() if isinstance(values, dict) else ())
-      if isinstance(name, str) and isinstance(value, _Tensor)
-    }
-    if readers:
-      return readers
-  raise UserError(
-    f"{path}: holds no names with tensors, neither itself nor under "
-    f"{' or '.join(_NESTED)}; save model.state_dict() alone"
-  )
+      f"{path}: holds no names with tensors, neither itself nor under "
+      f"{' or '.join(_NESTED)}; save model.state_dict() alone"
+    )
+  if known[0] not in _NESTED and len(found) > 1:
+    raise UserError(
+      f"{path}: holds tensors under {' and '.join(map(repr, known[:4]))}; save "
+      "one model.state_dict() alone"
+    )
+  return found[known[0]]
+
+
+def _tensors(values: Any) -> dict[str, Callable[[], np.ndarray]]:
+  """What reads the tensors of a dict, by their names."""
+  return {
+    name: value.read
+    for name, value in (values.items() if isinstance(values, dict) else ())
+    if isinstance(name, str) and isinstance(value, _Tensor)
+  }
 
 
 def _check_format(path: pathlib.Path, file: BinaryIO) -> None:

@@ -41,7 +41,8 @@ def test_truncated_weights(tmp_path, share):
   )
   content = path.read_bytes()
   path.write_bytes(content[: int(share * len(content))])
-  _fails(path.parent, r"weights\.hdf5: damaged, or not HDF5")
+  why = "damaged, or not HDF5" if share else "an empty file"
+  _fails(path.parent, rf"weights\.hdf5: {why}")
 
 
 def test_damaged_weights(tmp_path):
@@ -97,13 +98,21 @@ def test_weights_of_another_network(tmp_path):
   _fails(folder, re.escape("; ".join(faults)))
 
 
-@pytest.mark.parametrize("content", [b"", b"{'lstm'", b"\xff\xfe\xfd"])
-def test_options_that_are_not_json(tmp_path, content):
+@pytest.mark.parametrize(
+  ("content", "why"),
+  [
+    (b"", "an empty file"),
+    (b"{'lstm'", "not readable as JSON"),
+    (b"\xff\xfe\xfd", "not readable as JSON"),
+    (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+  ],
+)
+def test_options_that_are_not_json(tmp_path, content, why):
   path = (
     elmo_pytorch.write(tmp_path / "elmo", elmo_pytorch.OPTIONS) / "options.json"
   )
   path.write_bytes(content)
-  _fails(path.parent, r"options\.json: not JSON")
+  _fails(path.parent, rf"options\.json: .*{why}")
 
 
 def _fields(options, prefix=""):
@@ -130,7 +139,7 @@ def test_options_without_a_field(tmp_path, name):
 def test_options_that_are_something_else(tmp_path, content):
   folder = elmo_pytorch.write(tmp_path / "elmo", elmo_pytorch.OPTIONS)
   (folder / "options.json").write_text(content)
-  _fails(folder, r"options\.json: no field")
+  _fails(folder, r"options\.json: (no field|holds no JSON object)")
 
 
 @pytest.mark.parametrize(

@@ -518,7 +518,7 @@ def test_heads_of_other_tasks_are_no_matter(task, tmp_path):
   model_class = getattr(transformers, f"Wav2Vec2For{task}")
   model = make_reference("wav2vec2", model_class, use_weighted_layer_sum=True)
   loaded = speech.load(save(model, tmp_path))
-  model.wav2vec2.save_pretrained(tmp_path / "base")
+  save(model.wav2vec2, tmp_path / "base")
   assert_equal(loaded.params, speech.load(str(tmp_path / "base")).params)
 
 
@@ -534,10 +534,55 @@ def test_a_missing_mask_embedding_is_drawn(tmp_path, caplog):
   assert encoder.params["masked_spec_embed"].shape == (48,)
 
 
-def test_a_missing_preprocessor_config_is_said(tmp_path, caplog):
-  make_reference("wav2vec2", feat_extract_norm="layer").save_pretrained(
-    tmp_path
-  )
-  encoder = speech.load(str(tmp_path))
-  assert encoder.preprocess.return_attention_mask
-  assert "no preprocessor_config.json" in caplog.text
+@pytest.mark.parametrize(
+  ("head", "prefix"),
+  [
+    ({"cls_head.weight": np.zeros((4, 3), np.float32)}, "wav2vec2."),
+    ({"my_pool.0.bias": np.zeros(4, np.float32)}, ""),
+    ({"module.lm_head.bias": np.zeros(4, np.float32)}, "module.wav2vec2."),
+    ({"head.bias": np.zeros(4, np.float32)}, "backbone."),
+    ({}, "_orig_mod."),
+    ({}, "module._orig_mod.model.wav2vec2."),
+  ],
+)
+def test_the_prefix_decides_what_is_the_encoder(head, prefix, tmp_path, caplog):
+  folder = save(make_reference("wav2vec2"), tmp_path)
+  want = speech.load(folder).params
+  assert not caplog.records
+  path = tmp_path / "model.safetensors"
+  weights = {prefix + name: x for name, x in load_file(path).items()}
+  save_file(weights | head, path)
+  assert_equal(speech.load(folder).params, want)
+  parts = [name.removeprefix("module.").split(".")[0] for name in head]
+  assert [r.getMessage().split(": ")[-1] for r in caplog.records] == parts
+
+
+def test_what_is_no_encoder_of_this_kind(tmp_path):
+  folder = save(make_reference("wav2vec2"), tmp_path)
+  path = tmp_path / "model.safetensors"
+  own = load_file(path)
+  whole = {"wav2vec2." + name: x for name, x in own.items()}
+  one = np.zeros(3, np.float32)
+  lora = "wav2vec2.encoder.layers.0.attention.q_proj.lora_A.default.weight"
+  for weights, why in (
+    (whole | own, r"there 2 times, as '\*' and 'wav2vec2\.\*'"),
+    (whole | {"wav2vec2.adapter.bias": one}, r"1 unexpected: adapter\.bias"),
+    (whole | {lora: one}, "merge it into its base model"),
+    (whole | {"wav2vec2.x.weight_scale": one}, "quantised weights"),
+    ({n: x.astype(np.int8) for n, x in own.items()}, r"\(int8, not float\)"),
+    ({n: x * np.float32("nan") for n, x in own.items()}, r"\.bias \(NaN\)"),
+  ):
+    save_file(weights, path)
+    with pytest.raises(UserError, match=why) as caught:
+      speech.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_said_to_be_drawn_of_weights_that_do_not_fit(
+  tmp_path, caplog
+):
+  folder = save(make_reference("wav2vec2"), tmp_path)
+  save_file({"w": np.zeros(3, np.float32)}, tmp_path / "model.safetensors")
+  with caplog.at_level("INFO", "emojax"), pytest.raises(UserError):
+    speech.load(folder)
+  assert not caplog.records

@@ -87,7 +87,7 @@ def test_state_dict_of_a_module(tmp_path):
     _assert_equal(tensor, arrays[name])
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model"])
+@pytest.mark.parametrize("key", ["state_dict", "model", "net"])
 def test_state_dict_one_level_down(tmp_path, key):
   state = {"weight": torch.randn(2, 3)}
   file = {"epoch": 3, "loss": 0.5, "name": "best", key: state, "done": [None]}
@@ -118,6 +118,22 @@ def test_no_state_dict(tmp_path):
   for state in ({"epoch": 3}, [torch.ones(2)], torch.ones(2), 5):
     with pytest.raises(UserError, match=r"no names with tensors.*state_dict"):
       torch_archive.read(_save(tmp_path, state))
+
+
+def test_several_state_dicts(tmp_path):
+  weights = {"w": torch.ones(2)}
+  path = _save(tmp_path, {"student": weights, "teacher": weights})
+  with pytest.raises(UserError, match="under 'student' and 'teacher'"):
+    torch_archive.read(path)
+  path = _save(tmp_path, {"ema": {"w": torch.zeros(2)}, "model": weights})
+  np.testing.assert_array_equal(torch_archive.read(path)["w"](), [1, 1])
+
+
+def test_a_tensor_larger_than_what_is_stored(tmp_path):
+  """PyTorch would make all of it; a small file could take all memory."""
+  path = _save(tmp_path, {"w": torch.ones(1).expand(2**20, 2**20)})
+  with pytest.raises(UserError, match="of 1 stored values"):
+    torch_archive.read(path)["w"]()
 
 
 def test_legacy_formats_say_how_to_convert(tmp_path):
@@ -197,7 +213,8 @@ def test_truncated_file(tmp_path):
   data = path.read_bytes()
   for length in (0, 1, 100, len(data) // 2, len(data) - 1):
     path.write_bytes(data[:length])
-    with pytest.raises(UserError, match="not a whole PyTorch file"):
+    why = "not a whole PyTorch file" if length else "an empty file"
+    with pytest.raises(UserError, match=why):
       torch_archive.read(path)
 
 
