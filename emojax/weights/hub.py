@@ -72,10 +72,15 @@ def _check_id(name: str) -> None:
   """Tells a mistyped path from an id before the hub is asked for it."""
   is_file = bool(name) and pathlib.Path(name).expanduser().exists()
   separators = name.count("/") + name.count("\\")
-  if is_file or separators > 1 or not name or name[0] in "./~\\":
+  if is_file:
     raise UserError(
-      f"{name!r}: {'a file' if is_file else 'no such folder'}; expected the "
-      "folder of a checkpoint, or a hub id such as microsoft/wavlm-base"
+      f"{name!r}: a file; expected the folder of a checkpoint, here "
+      f"{str(pathlib.Path(name).expanduser().parent)!r}, or a hub id"
+    )
+  if separators > 1 or not name or name[0] in "./~\\":
+    raise UserError(
+      f"{name!r}: no such folder; expected the folder of a checkpoint, or a "
+      "hub id such as microsoft/wavlm-base"
     )
   try:
     utils.validate_repo_id(name)
@@ -96,6 +101,8 @@ def _is_reachable(name: str, revision: str | None) -> bool:
   except errors.HTTPError as error:
     _raise_if_refused(name, revision, error)
     reason = f"no answer from the hub ({_first_line(error)})"
+  except OSError as error:  # Of the folder with the user's token.
+    raise _stopped(name, error) from error
   _LOG.warning("%s: %s; taking what the cache holds", name, reason)
   return False
 
@@ -120,11 +127,7 @@ def _fetch(
     ) from error
   except (errors.HTTPError, OSError) as error:
     _raise_if_refused(name, revision, error)
-    raise UserError(
-      f"{name}: the download stopped ({_first_line(error)}); run the same "
-      "command again, which goes on with the files that are missing, or give "
-      "a local folder"
-    ) from error
+    raise _stopped(name, error) from error
   return pathlib.Path(path)
 
 
@@ -154,6 +157,21 @@ def _raise_if_refused(name: str, revision: str | None, error: Exception):
     case _:
       return
   raise UserError(f"{name}: {reason}") from error
+
+
+def _stopped(name: str, error: Exception) -> UserError:
+  """The disk's own errors name a file; the mend of those is another place."""
+  if getattr(error, "filename", None) is not None:
+    mend = (
+      f"its cache {constants.HF_HUB_CACHE} can not be written: set HF_HOME to "
+      "a folder that can and has room"
+    )
+  else:
+    mend = "run the same command again, which goes on with the missing files"
+  return UserError(
+    f"{name}: the download stopped ({_first_line(error)}); {mend}, or give a "
+    "local folder"
+  )
 
 
 def _first_line(error: Exception) -> str:

@@ -279,6 +279,20 @@ def test_download_that_stops_goes_on_with_the_same_command(served):
   assert len(served.downloads()) < 3
 
 
+@pytest.mark.parametrize("cache", ["/dev/null/hub", "/proc/hub"])
+def test_a_cache_that_takes_nothing(served, monkeypatch, cache):
+  monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", cache)
+  line = _refusal(_NAME)
+  assert f"its cache {cache} can not be written: set HF_HOME" in line
+
+
+def test_a_home_that_takes_nothing(monkeypatch):
+  path = "huggingface_hub.constants.HF_TOKEN_PATH"
+  monkeypatch.setattr(path, "/dev/null/token")
+  monkeypatch.delenv("HF_TOKEN", raising=False)
+  assert "set HF_HOME" in _refusal(_NAME)
+
+
 def test_part_of_a_download_is_no_checkpoint(served):
   served.cuts["model.safetensors"] = (0, 100)
   _refusal(_NAME)
