@@ -112,7 +112,12 @@ def _tokenizer(folder: pathlib.Path):
   # Imported where it is needed: it takes seconds.
   from transformers import Wav2Vec2CTCTokenizer
 
-  json_files.read(folder / "vocab.json")
+  vocabulary = json_files.read(folder / "vocab.json")
+  if not all(type(token) is int for token in vocabulary.values()):
+    raise UserError(
+      f"{folder / 'vocab.json'}: expected one number for each token; of "
+      "several languages keep that of the head"
+    )
   try:
     return Wav2Vec2CTCTokenizer.from_pretrained(folder, local_files_only=True)
   # Of what is wrong with the files beside it, each raises something else.

@@ -32,6 +32,7 @@ _FAMILIES = ("bert", "roberta")
 _TOKENS_TOGETHER = 16_384  # In a batch, padding included.
 # What published classes have within the encoder, and this one does not need.
 _UNUSED = (r"pooler\.", r"embeddings\.(position|token_type)_ids$")
+_PROBE = "a word, \U000f0000"  # The last of its characters is in no vocabulary.
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _LOG = logging.getLogger(__name__)
 
@@ -231,24 +232,34 @@ def _tokenizer(folder: pathlib.Path):
     )
   first = folder / there[0]
   try:
-    if first.name == "tokenizer.json":
-      tokenizer = tokenizers.Tokenizer.from_file(str(first))
-      tokenizer.no_truncation()
-      tokenizer.no_padding()
-      return lambda texts: [made.ids for made in tokenizer.encode_batch(texts)]
-    # Only where it is needed: it takes seconds, and imports PyTorch where that
-    # is installed.
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(
-      folder, local_files_only=True, trust_remote_code=False
-    )
-    return lambda texts: tokenizer(texts, verbose=False)["input_ids"]
+    if why := files.instead(first):
+      raise ValueError(why)
+    tokenize = _open_tokenizer(first)
+    (ids,) = tokenize([_PROBE])
+    if not ids:
+      raise ValueError("it knows no word")
   # The first raises nothing narrower.
   except Exception as error:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    why = files.instead(first) or f"no usable tokenizer ({reason})"
-    raise UserError(f"{first}: {why}") from error
+    raise UserError(f"{first}: no usable tokenizer ({reason})") from error
+  return tokenize
+
+
+def _open_tokenizer(first: pathlib.Path):
+  """Gives what makes ids of texts, by the first of the tokenizer's files."""
+  if first.name == "tokenizer.json":
+    tokenizer = tokenizers.Tokenizer.from_str(json_files.text(first))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return lambda texts: [made.ids for made in tokenizer.encode_batch(texts)]
+  # Only where it is needed: it takes seconds, and imports PyTorch where that
+  # is installed.
+  from transformers import AutoTokenizer
+
+  tokenizer = AutoTokenizer.from_pretrained(
+    first.parent, local_files_only=True, trust_remote_code=False
+  )
+  return lambda texts: tokenizer(texts, verbose=False)["input_ids"]
 
 
 def vectors(

@@ -14,7 +14,7 @@ _RATE = (0, 1)
 _BOUNDS = {
   "vocab_size": (1, 2**22),
   "hidden_size": _SIZE,
-  "num_hidden_layers": (0, 256),
+  "num_hidden_layers": (0, 64),
   "num_attention_heads": (1, 1024),
   "intermediate_size": (1, 2**18),
   "conv_dim": _SIZE,

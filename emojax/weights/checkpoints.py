@@ -120,11 +120,12 @@ def load_params(
   except names.TwiceError as error:
     raise UserError(f"{source}: {error}; keep one of them") from error
   arrays, faults = _read(readers, place.prefix, leaves, may_lack)
+  heads, unexpected = (
+    [n for n in found if not any(re.match(p, n) for p in unused)]
+    for found in (place.heads, place.unexpected)
+  )
   # A head may be a part of the model under a name of its own.
-  others = place.unexpected + (place.heads if faults["missing"] else [])
-  faults["unexpected"] = [
-    name for name in others if not any(re.match(p, name) for p in unused)
-  ]
+  faults["unexpected"] = unexpected + (heads if faults["missing"] else [])
   lists = [_list(kind, found) for kind, found in faults.items() if found]
   if lists:
     raise UserError(
@@ -132,11 +133,11 @@ def load_params(
       f"{len(leaves)} in the model and {len(readers)} in the file); take a "
       "checkpoint of this architecture with its own config.json"
     )
-  if place.heads:
-    parts = names.modules(place.heads, place.outer)
+  if heads:
     _LOG.warning(
-      "%s: the encoder is taken (%s*), the rest left out: %s",
-      *(source, place.prefix, _list("parts", parts)),
+      "%s: the encoder is taken (%s*), and the rest left out, %s",
+      *(source, place.prefix),
+      _list("parts", names.modules(heads, place.outer)),
     )
   return jax.tree_util.tree_unflatten(structure, arrays)
 
@@ -190,7 +191,9 @@ def _name(path: Sequence[Any]) -> tuple[str, int]:
 def _list(kind: str, found: Sequence[str]) -> str:
   more = len(found) - _LISTED
   end = f" and {more} more" if more > 0 else ""
-  return f"{len(found)} {kind}: {', '.join(found[:_LISTED])}{end}"
+  # Whatever a file gives as a name, the line stays one.
+  shown = (n if n.isprintable() else repr(n) for n in found[:_LISTED])
+  return f"{len(found)} {kind}: {', '.join(n[:120] for n in shown)}{end}"
 
 
 def _open_shards(folder: pathlib.Path, file: str) -> Readers:

@@ -37,6 +37,9 @@ def hint(folder: pathlib.Path, wanted: tuple[str, ...]) -> str:
   names = sorted(
     path.name for path in itertools.islice(folder.iterdir(), _SEEN)
   )
+  closed = [name for name in names if name in wanted]
+  if closed:
+    return f"{_list(closed)} is a folder, or a link that leads to no file"
   unfinished = [name for name in names if name.lower().endswith(_UNFINISHED)]
   if unfinished:
     return f"{_list(unfinished)}: a download that has not ended; start it again"
@@ -61,8 +64,9 @@ def hint(folder: pathlib.Path, wanted: tuple[str, ...]) -> str:
         "not read; save the model with transformers in PyTorch"
       )
   other = [n for n in names if n.endswith((".safetensors", ".bin"))]
-  if other and wanted:
-    return f"if {_list(other)} holds the weights, rename it to {wanted[0]}"
+  for name in wanted:
+    if name.endswith(".safetensors") and other:
+      return f"if {_list(other)} holds the weights, rename it to {name}"
   return ""
 
 

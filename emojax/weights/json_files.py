@@ -26,9 +26,7 @@ def read(path: pathlib.Path, mend: str = "download it again") -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(path)
   try:
-    if path.stat().st_size > _MOST_BYTES:
-      raise ValueError(f"more than {_MOST_BYTES // 2**20} MiB")
-    content = json.loads(_decode(path.read_bytes()), object_pairs_hook=_object)
+    content = json.loads(text(path), object_pairs_hook=_object)
   except (ValueError, RecursionError, OSError) as error:
     why = files.instead(path) or f"not readable as JSON ({error}); {mend}"
     raise UserError(f"{path}: {why}") from error
@@ -91,12 +89,14 @@ def _as(default: Any, value: Any) -> Any:
   return value if isinstance(value, type(default)) else None
 
 
-def _decode(content: bytes) -> str:
+def text(path: pathlib.Path) -> str:
+  """The text of a file; a ValueError or OSError where it has none."""
+  if path.stat().st_size > _MOST_BYTES:
+    raise ValueError(f"more than {_MOST_BYTES // 2**20} MiB")
+  content = path.read_bytes()
   if content.startswith((b"\xff\xfe", b"\xfe\xff")):
     return content.decode("utf-16")
-  if content[1:2] == b"\0":
-    return content.decode("utf-16-le")
-  return content.decode("utf-8-sig")
+  return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-8-sig")
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

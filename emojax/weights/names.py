@@ -46,11 +46,11 @@ def refusal(names: Collection[str]) -> str:
   for name in names:
     if _ADAPTER.search(name):
       return (
-        f"holds an adapter ({name}), not a whole model: merge it into its base "
-        "model (merge_and_unload) and save that"
+        f"holds an adapter ({name!r:.99}), not a whole model: merge it into "
+        "its base model (merge_and_unload) and save that"
       )
     if _QUANTISED.search(name):
-      return f"holds quantised weights ({name}): take the model in float"
+      return f"holds quantised weights ({name!r:.99}): take the model in float"
   return ""
 
 

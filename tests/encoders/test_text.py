@@ -279,6 +279,34 @@ def test_a_vocabulary_does_in_place_of_a_tokenizer(tmp_path):
     text.load(str(tmp_path))
 
 
+def test_tokenizers_that_would_give_other_numbers(tmp_path, caplog):
+  folder = save(make_reference("bert"), tmp_path)
+  path = tmp_path / "tokenizer.json"
+  content = path.read_text()
+  path.write_text("\ufeff" + content, encoding="utf-8")
+  encoder = text.load(folder)
+  assert not caplog.records  # The pooler is no head.
+  beyond = content.replace('"dog": 6', '"dog": 600')
+  assert beyond != content
+  path.write_text(beyond)
+  with pytest.raises(UserError, match=r"the token 600, .* encoder has \d+"):
+    embed(text.load(folder), ["the dog"], 1)
+  for changed, why in (
+    (content.replace('"[UNK]": 1,', ""), "no usable tokenizer .*UNK"),
+    ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+  ):
+    path.write_text(changed)
+    with pytest.raises(UserError, match=why):
+      text.load(folder)
+  assert encoder.tokenizer(["the dog"])[0][1:-1] == [5, 6]
+  path.unlink()
+  (tmp_path / "vocab.txt").write_text(
+    "version https://git-lfs.github.com/spec/v1\n"
+  )
+  with pytest.raises(UserError, match=r"vocab\.txt: .*git lfs pull"):
+    text.load(folder)
+
+
 def test_no_tokenizer(tmp_path):
   make_reference("bert").save_pretrained(tmp_path)
   with pytest.raises(
