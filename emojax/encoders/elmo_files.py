@@ -23,6 +23,7 @@ _ORIGIN = (
 # What h5py raises where the bytes make no sense, by where they are.
 _DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError)
 _MOST = 2**15  # Of any size: eight times what is published.
+_LISTED = 12
 _MOST_FILTERS = 64
 _MOST_LAYERS = 64
 _MOST_PACKED = 32  # Values in memory to bytes of the file, if compressed.
@@ -146,7 +147,8 @@ def read_weights(
       found[name] = item
 
   try:
-    with h5py.File(path, "r") as file:
+    # What float32 cannot hold becomes infinite, and is refused.
+    with h5py.File(path, "r") as file, np.errstate(over="ignore"):
       file.visititems(keep)
       _compare(path, found, shapes)
       arrays = {
@@ -181,6 +183,8 @@ def _compare(
     elif item.nbytes > _MOST_PACKED * item.id.get_storage_size():
       faults.append(f"{name} is empty")
   if faults:
+    more = "; …" if len(faults) > _LISTED else ""
     raise UserError(
-      f"{path}: not the weights of the options beside it: {'; '.join(faults)}"
+      f"{path}: not the weights of the options beside it: "
+      f"{'; '.join(faults[:_LISTED])}{more}"
     )

@@ -243,12 +243,14 @@ def _read_description(run: pathlib.Path, path: pathlib.Path) -> SpeechSystem:
       raise ValueError("temperature has to be above 0")
     if not 0 < system.window_seconds < _LONGEST_WINDOW:
       raise ValueError("window_seconds has to be above 0 and below a day")
-    if not all(isinstance(name, str) for name in system.classes):
+    if not isinstance(fields["classes"], list) or not all(
+      isinstance(name, str) for name in system.classes
+    ):
       raise ValueError("classes have to be words")
     if len(set(system.classes)) < max(len(system.classes), 1):
       raise ValueError("classes have to differ")
     system.model()  # Finds what is missing or of another type.
-  except _DAMAGES as error:
+  except (UserError, *_DAMAGES) as error:
     raise UserError(
       f"{path}: damaged ({_line(error)}); train it again"
     ) from error

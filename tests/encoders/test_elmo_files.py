@@ -167,3 +167,20 @@ def test_options_that_make_no_sense(tmp_path, name, value):
   content = json.dumps(elmo_pytorch.options_with(**{name: value}))
   (folder / "options.json").write_text(content)
   _fails(folder, rf"options\.json: \w+\.{name}.* = .*: must be")
+
+
+@pytest.mark.parametrize(
+  ("given", "why"),
+  [
+    ({"fillvalue": 1.0}, "W_proj is empty"),
+    ({"external": [("/etc/passwd", 0, 4 * 22 * 6)]}, "is in another file"),
+    ({"data": np.full((22, 6), np.nan, "f4")}, "no numbers in CNN_proj/W_proj"),
+  ],
+)
+def test_data_sets_that_are_no_weights(tmp_path, given, why):
+  """Nothing but the file itself is read, and no more than it has."""
+  folder = elmo_pytorch.write(tmp_path / "elmo", elmo_pytorch.OPTIONS)
+  with h5py.File(folder / "weights.hdf5", "a") as file:
+    del file["CNN_proj/W_proj"]
+    file.create_dataset("CNN_proj/W_proj", shape=(22, 6), dtype="f4", **given)
+  _fails(folder, why)
