@@ -149,12 +149,15 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
   chosen = []
   for field in ("validation_speakers", "test_speakers")[not validates :]:
     where = f"config.split.{field} = {split[field]!r}"
-    who = list(filter(None, checks.names(split[field])))
+    who = _named(split[field], known)
     spelt = spelling.unify([*known, *who], f"{where}: speaker")
     unknown = ", ".join(name for name in who if spelt[name] not in known)
     if unknown or not who:
       problem = f"no speaker {unknown}" if unknown else "names nobody"
-      raise UserError(f"{where}: {problem}; there are {_listed(known)}")
+      raise UserError(
+        f"{where}: {problem}; there are {_listed(known)}; a name that holds a "
+        "comma stands in double quotes"
+      )
     chosen.append([spelt[name] for name in who])
   both = sorted(set(chosen[0]) & set(chosen[-1])) if validates else []
   if both:
@@ -170,6 +173,15 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
       f"{_listed(known)}"
     )
   yield f"unseen {', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
+
+
+def _named(text: str, known: Sequence[str]) -> list[str]:
+  """The names in a config's text; all of it where that alone is a speaker."""
+  who = list(filter(None, checks.names(text)))
+  keys = set(map(spelling.key, known))
+  if spelling.key(text) in keys and not keys.issuperset(map(spelling.key, who)):
+    return [text]
+  return who
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -100,6 +100,8 @@ def test_names_with_commas_and_in_other_spellings(caplog):
   assert "'smith, jo' for 'Smith, Jo'" in caplog.text
   with pytest.raises(UserError, match=r'no speaker Smith; .* "Smith, Jo", Zoë'):
     make(names, False, method="speakers", test_speakers="Smith")
+  parts = make(names, False, method="speakers", test_speakers="Smith, Jo")
+  assert list(parts) == ["unseen Smith, Jo"]
 
 
 def test_the_session_of_the_test_in_another_spelling():
