@@ -16,6 +16,10 @@ _QUICK_TO_COMPILE = (
 os.environ["XLA_FLAGS"] = (
   f"{os.environ.get('XLA_FLAGS', '')} {_QUICK_TO_COMPILE}"
 )
+# Of PyTorch, scikit-learn and BLAS: there is a process a core already, and on
+# arrays this small a second thread waits more than it works.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What one test has compiled serves the others, the other workers and the
 # processes that tests start. The first process makes the folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
