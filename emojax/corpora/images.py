@@ -71,7 +71,8 @@ def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
   try:
     image = _flat(_open(face)).convert(_MODES[channels])
   except UnidentifiedImageError as error:
-    why = files.lfs_pointer(face.path) or "not an image"
+    instead = files.instead(face.path)
+    why = "not an image" + (f": {instead}" if instead else "")
     raise UnreadableImage(face.path, why) from error
   except _DAMAGED as error:
     why = f"not readable as an image ({error or type(error).__name__})"

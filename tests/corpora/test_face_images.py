@@ -178,6 +178,7 @@ def test_inks_are_colours(tmp_path):
 def test_more_files_that_are_no_image(tmp_path, monkeypatch):
   lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
   (tmp_path / "lfs.png").write_bytes(lfs)
+  (tmp_path / "page.png").write_bytes(b"<!DOCTYPE html><html>404</html>")
   Image.new("L", (1, 1)).save(tmp_path / "point.png")
   Image.fromarray(np.ones((9, 9), np.float32)).save(tmp_path / "float.tif")
   Image.new("L", (99, 99)).save(tmp_path / "bomb.png")
@@ -185,7 +186,8 @@ def test_more_files_that_are_no_image(tmp_path, monkeypatch):
   (tmp_path / "folder.png").mkdir()
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)  # A warning of Pillow's.
   for name, why in {
-    "lfs.png": "Git LFS pointer",
+    "lfs.png": "not an image: a Git LFS pointer",
+    "page.png": "not an image: a page of a web site",
     "point.png": "1x1 pixels, too few",
     "float.tif": "expected 8 bits",
     "bomb.png": r"not readable as an image \(Image size \(9801 pixels\)",

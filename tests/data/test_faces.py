@@ -93,7 +93,7 @@ def test_what_changes_is_decoded_anew(corpus, tmp_path):
 
 def test_unusable_images_are_named_each_time(corpus, tmp_path, caplog):
   for name in (NAMES[1], NAMES[6]):
-    (tmp_path / "mine" / name).write_bytes(b"no image")
+    (tmp_path / "mine" / name).write_bytes(b"\0no image")
   for _ in range(2):
     caplog.clear()
     table = _prepare(tmp_path, max_skipped=2)
