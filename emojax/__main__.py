@@ -10,10 +10,16 @@ python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
 import logging
 import sys
 
+from emojax.runtime import process
+
+if __name__ == "__main__":
+  process.begin()  # What comes next takes seconds.
+
 from absl import flags
 
 from emojax import cli
 from emojax.errors import UserError
+from emojax.runtime import environment
 
 _LOG = logging.getLogger("emojax")
 
@@ -42,7 +48,8 @@ def _fetch(argv: list[str]) -> None:
     )
   _, corpus, folder = argv
   fetch = speech.fetch if corpus in speech.names() else downloads.fetch
-  path = fetch(corpus, folder)
+  with process.resumable():
+    path = fetch(corpus, folder)
   fields = f"--config.data.corpus={corpus} --config.data.path={path}"
   if corpus == "musan":
     fields = f"--config.augment.background_path={path}"
@@ -74,6 +81,7 @@ def _audit(argv: list[str]) -> None:
   holder = config_flags.DEFINE_config_file("config")
   config = cli.parse_config(argv, holder, __doc__)
   trainer = cli.trainer(config)
+  environment.require_devices()
   for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")
   print(trainer.AUDITED)
@@ -94,6 +102,7 @@ def _predict(argv: list[str]) -> None:
   (run, *paths), output = _arguments(argv, None, "--output=FILE.csv", 2)
   if output is not None:
     results.require_writable(output)
+  environment.require_devices()
   predictions = predict.predict(run, paths)
   if output is None:
     print(results.table(predictions))

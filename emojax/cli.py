@@ -12,13 +12,15 @@ import ml_collections
 from absl import flags
 
 from emojax.errors import UserError
+from emojax.runtime import process
 from emojax.runtime.environment import enable_compilation_cache
 
 
 def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   """Runs `main` and returns the exit code.
 
-  0 is success; 2 an error that the user can mend, printed as one line.
+  0 is success; 2 an error that the user can mend, printed as one line; 128 and
+  the number of a signal that stopped it; see `process.exit_code`, too.
   """
   logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
   logging.getLogger("emojax").setLevel(logging.INFO)
@@ -26,12 +28,15 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   for name in ("absl", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
   enable_compilation_cache()
+  code = 0
   try:
     main(argv)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
-    return 2
-  return 0
+    code = 2
+  except SystemExit as stop:
+    code = stop.code
+  return process.exit_code(code)
 
 
 def parse_config(

@@ -10,9 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +18,7 @@ import numpy as np
 from clu import values as clu_values
 
 from emojax.errors import UserError
+from emojax.runtime import process
 from emojax.runtime.checkpoints import Checkpoints
 from emojax.runtime.progress import progress
 from emojax.runtime.writers import TensorBoardWriter
@@ -79,7 +78,8 @@ def run(
   Raises:
     UserError: the folder can not be written, or a recorded number is not
       finite.
-    SystemExit: the job was asked to stop (SIGTERM, SIGINT); the state is saved.
+    SystemExit: the job was asked to stop (`process.ENDING`); the state is
+      saved.
   """
   with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
     start, state, history = checkpoints.restore(study.init())
@@ -95,7 +95,7 @@ def run(
     with (
       contextlib.closing(writer),
       contextlib.closing(rounds),
-      on_stop(requests.append),
+      process.on_stop(requests.append),
     ):
       for round_ in rounds:
         state, trained = study.round(state, round_)
@@ -115,31 +115,6 @@ def run(
       )
       raise SystemExit(128 + requests[0])
     return state, records.history
-
-
-@contextlib.contextmanager
-def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
-  """Tells `handle` of the signals that ask the job to stop.
-
-  It gets the signal's number, and may raise. A second signal of the same kind
-  ends the process at once. In other threads than the main one signals stay what
-  they are.
-  """
-  numbers = (signal.SIGTERM, signal.SIGINT)
-  if threading.current_thread() is not threading.main_thread():
-    numbers = ()
-
-  def request(number: int, frame) -> None:
-    del frame
-    signal.signal(number, signal.SIG_DFL)
-    handle(number)
-
-  previous = {number: signal.signal(number, request) for number in numbers}
-  try:
-    yield
-  finally:
-    for number, handler in previous.items():
-      signal.signal(number, handler)
 
 
 class _Records:

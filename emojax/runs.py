@@ -25,7 +25,7 @@ import numpy as np
 from emojax import loop
 from emojax import summary as summaries
 from emojax.errors import UserError
-from emojax.runtime import files, tensors
+from emojax.runtime import files, process, tensors
 from emojax.summary import Summary
 
 _CONFIG, _LOCK = "config.json", ".lock"
@@ -33,6 +33,8 @@ _FIGURES, _HISTORY, _OUTPUTS = "figures.json", summaries.HISTORY, "outputs.npz"
 _WEIGHTS = "weights.safetensors"
 # What file systems say that have no locks.
 _LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+# Another machine may have fewer: no figure changes with it.
+_FREE = "config.data.num_workers"
 _LOG = logging.getLogger(__name__)
 
 Files = Mapping[str, Callable[[pathlib.Path], None]]
@@ -168,12 +170,12 @@ def complete(
   Raises:
     UserError: another process uses the folder; it holds a study of another
       config, or can not be written; whatever the study finds wrong.
-    SystemExit: the job was asked to stop (SIGTERM, SIGINT); no file is left
+    SystemExit: the job was asked to stop (`process.ENDING`); no file is left
       half-written, and the same command goes on.
   """
   workdir = pathlib.Path(workdir)
   if not is_finished(workdir, config):
-    with _locked(workdir), loop.on_stop(_stop):
+    with _locked(workdir), process.resumable():
       # The process that had the lock may have come to the end.
       if not is_finished(workdir, config):
         summary, results = study(Grid(workdir, config))
@@ -221,7 +223,7 @@ def is_finished(
   if theirs is None:
     return False
   ours = dict(_flatten(json.loads(config.to_json())))
-  for name in sorted(ours.keys() | theirs.keys()):
+  for name in sorted((ours.keys() | theirs.keys()) - {_FREE}):
     here, there = ours.get(name, "nothing"), theirs.get(name, "nothing")
     if here != there:
       raise UserError(
@@ -252,12 +254,6 @@ def _claimed(workdir: pathlib.Path) -> dict[str, Any] | None:
     ) from error
 
 
-def _stop(number: int) -> None:
-  """Ends the process in such a way that what is being written is tidied up."""
-  _LOG.warning("stopped; the same command goes on from there")
-  raise SystemExit(128 + number)
-
-
 @contextlib.contextmanager
 def _locked(workdir: pathlib.Path) -> Iterator[None]:
   """Keeps other processes out of the folder.
@@ -269,16 +265,18 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
   with files.explained(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
     lock = _lock(workdir)
-  try:
-    files.sweep(workdir)
-    yield
-  finally:
+
+  def release() -> None:
     # While it is held: whoever has opened the file will see that it went.
     (workdir / _LOCK).unlink(missing_ok=True)
     lock.close()
     with contextlib.suppress(OSError):  # Not empty.
       for folder in made:
         folder.rmdir()
+
+  with process.undone(release):
+    files.sweep(workdir)
+    yield
 
 
 def _lock(workdir: pathlib.Path) -> IO[str]:

@@ -11,8 +11,6 @@ import functools
 import multiprocessing
 import os
 import pathlib
-import signal
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
@@ -31,6 +29,7 @@ from emojax.data import text_features as lexical
 from emojax.data.store import Vectors
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
+from emojax.runtime import process
 from emojax.runtime.progress import progress
 
 SAMPLE_RATE = 16_000
@@ -271,13 +270,16 @@ def _run(
     return
   # JAX's threads are alive in this process: a fork could inherit their locks.
   context = multiprocessing.get_context("spawn")
-  pool = futures.ProcessPoolExecutor(num_workers, context, _start_worker)
+  pool = futures.ProcessPoolExecutor(
+    num_workers, context, process.begin_worker, (True,)
+  )
   try:
     try:
-      running = {
-        pool.submit(_work, one, audio_features): digest
-        for digest, one in jobs.items()
-      }
+      with process.deaf():
+        running = {
+          pool.submit(_work, one, audio_features): digest
+          for digest, one in jobs.items()
+        }
     except (OSError, ValueError) as error:
       # A worker that dies meanwhile closes the pool's pipes under `submit`, and
       # CPython 3.11 finds one closed, or its number taken by another.
@@ -297,18 +299,6 @@ def _run(
     ) from error
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-  """Makes a worker end at once on Ctrl-C, and with its parent."""
-  signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-  def follow_parent():
-    # One that is killed can not tell its workers; they would wait for ever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-  threading.Thread(target=follow_parent, daemon=True).start()
 
 
 def _work(one: Utterance, audio_features: str) -> Extracted | str:

@@ -9,8 +9,17 @@ P pieces (windows of clips), B pieces of a batch, L positions of a sequence
 (samples, or frames of features).
 """
 
+import contextlib
 import dataclasses
+import errno
 import functools
+import logging
+import math
+import pathlib
+import re
+import shutil
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -20,9 +29,14 @@ import numpy as np
 from absl import flags
 
 from emojax.data import windows
+from emojax.errors import UserError
+from emojax.runtime import process
 
+_LOG = logging.getLogger(__name__)
 _ORDER, _NOISE = range(2)  # Each has randomness of its own.
 _AHEAD = 4  # Batches that wait on the host, and again on the device.
+_SHARED = pathlib.Path("/dev/shm")  # Of 64 MiB in Docker.
+_MEBIBYTE = 1 << 20
 
 
 class Pieces(NamedTuple):
@@ -178,20 +192,96 @@ def batches(
   """Reads batches ahead of who takes them, and puts them on the devices.
 
   The first is `start`; `num_workers` processes read, 0: threads of this one.
+  Signals that ask the job to stop are for this process alone.
+
+  Raises:
+    UserError: a worker was killed.
   """
   dataset = grain.MapDataset.source(plan)[start:].map(reader)
   dataset = dataset.to_iter_dataset(
     grain.ReadOptions(num_threads=4, prefetch_buffer_size=_AHEAD)
   )
   if num_workers:
-    # Grain has flags for its workers, which nobody parses in a notebook.
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS.mark_as_parsed()
-    dataset = dataset.mp_prefetch(
-      grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_AHEAD)
-    )
+    dataset = _in_workers(dataset, plan, reader, num_workers)
   buffers = {"cpu_buffer_size": _AHEAD, "device_buffer_size": _AHEAD}
-  return iter(grain.experimental.device_put(dataset, sharding, **buffers))
+  dataset = grain.experimental.device_put(dataset, sharding, **buffers)
+  with contextlib.closing(iter(dataset)) as iterator, _explained():
+    with process.deaf():  # Threads and workers are started by the first.
+      batch = next(iterator, None)
+    while batch is not None:
+      yield batch
+      batch = next(iterator, None)
+
+
+def _in_workers(
+  dataset: grain.IterDataset, plan: Plan, reader: Reader, num_workers: int
+) -> grain.IterDataset:
+  """Lets worker processes read, and gives their batches in order.
+
+  They come through shared memory where that holds all that may wait there, and
+  otherwise through pipes, in which they are copied.
+  """
+  # Grain has flags for its workers, which nobody parses in a notebook.
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+  # In a worker's buffer, in that of its reader and in its hands; after that, on
+  # their way to the devices, which may lend the memory that the host has.
+  waiting = num_workers * (2 * _AHEAD + 1) + 2 * _AHEAD + 2
+  needed = waiting * _num_bytes(plan, reader)
+  if _SHARED.is_dir() and needed > (free := shutil.disk_usage(_SHARED).free):
+    _LOG.warning(
+      "%s has room for %.0f MiB, the batches of %d workers need %.0f MiB: they "
+      "are sent through pipes, which is slower; with docker run --shm-size=%dm "
+      "they are not",
+      *(_SHARED, free / _MEBIBYTE, num_workers, needed / _MEBIBYTE),
+      64 + needed // _MEBIBYTE,
+    )
+    options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+    dataset = grain.experimental.WithOptionsIterDataset(dataset, options)
+  return dataset.mp_prefetch(
+    grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_AHEAD),
+    worker_init_fn=_begin_worker,
+  )
+
+
+def _num_bytes(plan: Plan, reader: Reader) -> int:
+  """The size of the largest batch, but for its small fields."""
+  values = reader.source[int(reader.pieces.row_P[0])]
+  position = values.dtype.itemsize * math.prod(values.shape[1:])
+  if reader.noise is not None:
+    position += values.dtype.itemsize
+  return plan.batch_size * plan.sizes[-1] * position
+
+
+def _begin_worker(index: int, count: int) -> None:
+  del index, count
+  process.begin_worker(hears=False)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+  """Turns the death of a worker into one line; Grain tells of it in pages."""
+  try:
+    yield
+  except (RuntimeError, OSError) as error:
+    reason = re.search(
+      r"terminated unexpectedly with exit code (-?\d+)", str(error)
+    )
+    no_room = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if reason is None and not no_room:
+      raise
+    number = -int(reason[1]) if reason else signal.SIGBUS
+    if number == signal.SIGBUS:
+      size = shutil.disk_usage(_SHARED).total / _MEBIBYTE
+      why = f"{_SHARED}, {size:.0f} MiB, is full (docker run --shm-size=1g)"
+    elif number == signal.SIGKILL:
+      why = "it was killed, perhaps for want of memory"
+    else:
+      why = f"exit code {-number}"
+    raise UserError(
+      f"a worker that reads batches has ended: {why}; lower "
+      "config.data.num_workers (0: no processes) and run the same command again"
+    ) from error
 
 
 class InOrder:

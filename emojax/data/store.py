@@ -28,7 +28,7 @@ import ml_dtypes  # noqa: F401
 import numpy as np
 
 from emojax.errors import UserError
-from emojax.runtime import files
+from emojax.runtime import files, process
 
 _VALUES, _INDEX = "values.bin", "index.npz"
 _SHAPE, _TYPE = "values.shape", "values.dtype"
@@ -131,7 +131,7 @@ def _create(folder: pathlib.Path, compute) -> None:
   folder.parent.mkdir(parents=True, exist_ok=True)
   prefix = f".{folder.name}."
   work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-  try:
+  with process.undone(lambda: shutil.rmtree(work, ignore_errors=True)):
     with open(work / _VALUES, "wb") as file:
       writer = Writer(file.fileno())
       arrays = compute(writer)
@@ -144,8 +144,6 @@ def _create(folder: pathlib.Path, compute) -> None:
       # Another process may have been first; its store is the same.
       if not (folder / _INDEX).exists():
         raise
-  finally:
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def _damaged(path: pathlib.Path, why: str) -> UserError:

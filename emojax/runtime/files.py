@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import platformdirs
 
 from emojax.errors import UserError
+from emojax.runtime import process
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ANNEX = b"/annex/objects/"
@@ -83,11 +84,9 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
   with explained(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with process.undone(lambda: temporary.unlink(missing_ok=True)):
       yield temporary
       os.replace(temporary, path)
-    finally:
-      temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: str | os.PathLike) -> None:
@@ -100,17 +99,20 @@ def sweep(folder: str | os.PathLike) -> None:
 @contextlib.contextmanager
 def explained(path: str | os.PathLike) -> Iterator[None]:
   """Raises a `UserError` where the disk is full, or does not take `path`."""
+  elsewhere = "choose another folder"
+  if pathlib.Path(path).is_relative_to(cache_folder()):
+    elsewhere = "set XDG_CACHE_HOME to a folder that takes them"
   try:
     yield
   except OSError as error:
     if error.errno in _FULL:
       raise UserError(
         f"no room on the disk to write {path}: free some space and run the "
-        "same command again"
+        f"same command again, or {elsewhere}"
       ) from error
     if error.errno in _CLOSED:
       raise UserError(
-        f"{path} can not be written ({error.strerror}): choose another folder"
+        f"{path} can not be written ({error.strerror}): {elsewhere}"
       ) from error
     raise
 

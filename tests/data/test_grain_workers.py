@@ -1,4 +1,4 @@
-"""Worker processes give the batches that threads give.
+"""Worker processes give the batches that threads give, and hear no signals.
 
 In a process of its own, as worker processes are started from a real program.
 """
@@ -11,7 +11,12 @@ import sys
 ROOT = pathlib.Path(__file__).parents[2]
 
 PROGRAM = """
-import sys
+import os, signal, sys
+from emojax.runtime import process
+
+if __name__ == "__main__":
+  process.begin()
+
 import numpy as np
 from absl import flags
 import jax
@@ -25,11 +30,19 @@ def main():
   plan = pipeline.Plan(pieces.lengths_P, (20, 40), 4, 2, (0,))
   read = pipeline.Reader(clips, pieces, {})
   place = jax.sharding.NamedSharding(sharding.make_mesh(), sharding.REPLICATED)
-  runs = [
-    [jax.tree.map(np.asarray, batch)
-     for batch in pipeline.batches(plan, read, place, 3, workers)]
-    for workers in (0, 2)
-  ]
+  told = []
+  def copy(batch, workers):
+    if workers:  # As Slurm does: to each process of the job.
+      os.killpg(0, signal.SIGTERM)
+    return jax.tree.map(np.asarray, batch)
+
+  runs = []
+  for workers in (0, 2):
+    with process.on_stop(told.append):
+      batches = pipeline.batches(plan, read, place, 3, workers)
+      runs.append([copy(next(batches), workers)])
+      runs[-1] += [copy(batch, 0) for batch in batches]
+  assert told == [signal.SIGTERM]
   assert len(runs[0]) == len(runs[1]) == 7
   for one, other in zip(*runs):
     jax.tree.map(np.testing.assert_array_equal, one, other)
@@ -49,5 +62,6 @@ def test_worker_processes(tmp_path):
     capture_output=True,
     text=True,
     timeout=120,
+    start_new_session=True,
   )
-  assert done.stdout.strip() == "the same", done.stderr
+  assert (done.stdout, done.stderr) == ("the same\n", "")

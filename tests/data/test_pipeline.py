@@ -1,10 +1,16 @@
 """Batches: every piece once an epoch, in few shapes, from any batch on."""
 
+import shutil
+import sys
+
+import grain
 import jax
 import numpy as np
 import pytest
+from grain._src.python.dataset.transformations import prefetch
 
 from emojax.data import pipeline, windows
+from emojax.errors import UserError
 from emojax.runtime import sharding
 
 SIZES = (40, 80, 160)
@@ -130,3 +136,41 @@ def test_pieces_of_long_clips():
   pieces = pipeline.cut(np.array([50, 400, 160]), np.array([0, 1]), 160)
   np.testing.assert_array_equal(pieces.row_P, [0, 1, 1, 1])
   assert pieces.lengths_P.max() == 160
+
+
+@pytest.mark.parametrize(
+  ("free", "through_pipes"), [(0, True), (1 << 40, False)]
+)
+def test_workers_take_no_more_shared_memory_than_there_is(
+  monkeypatch, caplog, free, through_pipes
+):
+  """Docker gives 64 MiB: a worker that writes beyond them is killed."""
+  clips = [np.zeros(1 << 20, np.int16)] * 4
+  pieces = pipeline.whole(np.full(4, 1 << 20))
+  plan = pipeline.Plan(pieces.lengths_P, (1 << 20,), 4)
+  usage = shutil._ntuple_diskusage(64 << 20, 0, free)
+  monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage)
+  dataset = grain.MapDataset.source(plan).to_iter_dataset()
+  reader = pipeline.Reader(clips, pieces, {})
+  dataset = pipeline._in_workers(dataset, plan, reader, 2)
+  options = prefetch.get_dataset_options(dataset)
+  assert options.min_shm_size == (sys.maxsize if through_pipes else 0)
+  # 4 x 2 MiB a batch, of which each worker has 9 and 10 are on their way.
+  needs = "the batches of 2 workers need 224 MiB: they are sent through pipes"
+  assert (needs in caplog.text) == through_pipes
+
+
+@pytest.mark.parametrize(
+  ("code", "why"),
+  [
+    (-7, "/dev/shm, "),
+    (-9, "it was killed, perhaps for want of memory"),
+    (1, "exit code 1"),
+  ],
+)
+def test_the_death_of_a_worker_is_one_line(code, why):
+  text = f"Worker process was terminated unexpectedly with exit code {code}. Se"
+  with pytest.raises(UserError) as caught, pipeline._explained():
+    raise RuntimeError(text)
+  assert f"a worker that reads batches has ended: {why}" in str(caught.value)
+  assert "lower config.data.num_workers" in str(caught.value)
