@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import logging
+import os
 import pathlib
 import sys
 import types
@@ -63,7 +64,10 @@ def parse_config(
   except (flags.Error, OSError) as error:
     # A config file's own error is the last line of what ml_collections says.
     *_, line = (line for line in str(error).splitlines() if line.strip())
-    raise UserError(line.strip().removeprefix("ValueError: ")) from error
+    line = line.strip().removeprefix("ValueError: ")
+    if "No such file" in line:
+      line += f" (from the current folder, {os.getcwd()})"
+    raise UserError(line) from error
   except AttributeError as error:
     # ml_collections wraps the KeyError of a field that the config lacks, which
     # says what was meant.

@@ -299,7 +299,8 @@ def _parse_row(setting, system, metrics, oracle, groups) -> Row:
 
 
 def _parse_estimate(mean, std, ci95, runs, ci95_speakers) -> Estimate:
-  return Estimate(mean, std, _pair(ci95), tuple(runs), _pair(ci95_speakers))
+  numbers = float(mean), float(std), _pair(ci95), tuple(map(float, runs))
+  return Estimate(*numbers, _pair(ci95_speakers))
 
 
 def _pair(values: Sequence[float] | None) -> Interval:

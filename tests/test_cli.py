@@ -74,7 +74,7 @@ def test_demo_is_the_default(parse):
   [
     ([], "--config is missing"),
     (["--workdir=here"], "--config is missing"),
-    (["--config=configs/nothing.py"], "configs/nothing.py"),
+    (["--config=configs/nothing.py"], f"from the current folder, {ROOT}"),
     (["--config=configs/dann.py:table3"], "no config 'table3': demo, ravdess"),
     ([TABLE_2, "--config.data.corpsu=iemocap"], "corpsu"),
     ([TABLE_2, "--config.epochs=3"], "epochs"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,6 +25,7 @@ WELCH = (
   "examples are not known to be the same, or the runs have not as many "
   "trainings; of other examples the difficulty may differ, too"
 )
+_LOG = logging.getLogger(__name__)
 _TITLE = "Comparison of runs"
 _FAVOURITE = "unweighted_accuracy"  # Is drawn where all runs have it.
 
@@ -46,11 +48,12 @@ def report(
 ) -> str:
   """Compares runs of any studies, and writes `comparison.md` and its figures.
 
-  Returns Markdown to print.
+  A folder without a finished run is named in a warning and left out. Returns
+  Markdown to print.
 
   Raises:
-    UserError: a folder holds no finished run, or is there twice; the runs have
-      no metric in common; `output` is one of them or can not be written.
+    UserError: no folder holds a finished run, or one is there twice; the runs
+      have no metric in common; `output` is one of them or can not be written.
   """
   folders, output = [pathlib.Path(f) for f in folders], pathlib.Path(output)
   _check(folders, output)
@@ -119,7 +122,7 @@ def _check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
   for index, folder in enumerate(folders):
     if resolved[index] in resolved[:index]:
       raise UserError(f"{folder} is there twice: name each run once")
-  if output.resolve() in resolved:
+  if output.resolve() in resolved and (output / summaries.FILE).exists():
     raise UserError(
       f"{output} is one of the runs, and its files would be overwritten: "
       "choose another folder with --output"
@@ -128,22 +131,36 @@ def _check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
 
 def _read(folders: Sequence[pathlib.Path]) -> list[FinishedRun]:
   """The runs, with names that differ and that tell the demo from the rest."""
-  found = [summaries.read(folder) for folder in folders]
-  names = [folder.resolve().name for folder in folders]
+  read: dict[pathlib.Path, Summary] = {}
+  reasons = []
+  for folder in folders:
+    try:
+      read[folder] = summaries.read(folder)
+    except UserError as error:
+      reasons.append(error)
+  if not read:
+    others = f"; {len(reasons) - 1} more likewise" if reasons[1:] else ""
+    raise UserError(f"{reasons[0]}{others}")
+  for reason in reasons:
+    _LOG.warning("left out: %s", reason)
+  names = [folder.resolve().name for folder in read]
   if len(set(names)) < len(names):
-    names = [str(folder) for folder in folders]
-  if not all(summary.demo for summary in found):
+    names = list(map(str, read))
+  if not all(summary.demo for summary in read.values()):
     names = [
       f"{name} [{DEMO}]" if summary.demo else name
-      for name, summary in zip(names, found, strict=True)
+      for name, summary in zip(names, read.values(), strict=True)
     ]
-  histories = []
-  for path in [folder / summaries.HISTORY for folder in folders]:
-    try:
-      histories.append(summaries.read_arrays(path) if path.exists() else {})
-    except (OSError, ValueError) as error:
-      raise UserError(f"{path} is damaged ({error}): remove it") from error
-  return list(map(FinishedRun, names, found, histories))
+  return list(map(FinishedRun, names, read.values(), map(_history, read)))
+
+
+def _history(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  path = folder / summaries.HISTORY
+  try:
+    return summaries.read_arrays(path) if path.exists() else {}
+  except (OSError, ValueError) as error:
+    _LOG.warning("%s is damaged (%s): its curves are left out", path, error)
+    return {}
 
 
 def _shared_metrics(runs: Sequence[FinishedRun]) -> list[str]:
