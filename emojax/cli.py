@@ -36,7 +36,7 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
     print(f"error: {error}", file=sys.stderr)
     code = 2
   except SystemExit as stop:
-    code = stop.code
+    code = stop.code or 0
   return process.exit_code(code)
 
 
