@@ -257,8 +257,10 @@ def test_an_audit_of_a_recording_in_two_parts(
   tmp_path, environment, make_table
 ):
   table = make_table()
+  # Of one emotion: two for the same features are an error of their own.
+  last = np.flatnonzero(table.label == table.label[0])[-1]
   for values in table.features.values():
-    values[-1] = values[0]
+    values[last] = values[0]
   tables.save(tmp_path / "table.npz", dataclasses.replace(table))
   command = [
     "audit",
