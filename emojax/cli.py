@@ -25,8 +25,9 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   """
   logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
   logging.getLogger("emojax").setLevel(logging.INFO)
-  # Orbax logs tracebacks of errors that are told in one line here.
-  for name in ("absl", "asyncio"):
+  # Orbax logs tracebacks of errors that are told in one line here, Matplotlib
+  # where it keeps its list of fonts.
+  for name in ("absl", "asyncio", "matplotlib"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
   enable_compilation_cache()
   code = 0

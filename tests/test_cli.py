@@ -124,7 +124,8 @@ def run(cache, monkeypatch):
   root = logging.getLogger()
   handlers, level = root.handlers[:], root.level
   levels = {
-    n: logging.getLogger(n).level for n in ("emojax", "absl", "asyncio")
+    n: logging.getLogger(n).level
+    for n in ("emojax", "absl", "asyncio", "matplotlib")
   }
   yield cli.run
   root.handlers[:] = handlers

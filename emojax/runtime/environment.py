@@ -27,7 +27,11 @@ def enable_compilation_cache() -> None:
   warnings.filterwarnings("ignore", "Error (read|writ)ing persistent comp")
   folder, variable = jax.config.jax_compilation_cache_dir, _FOLDER
   if folder is None:
-    folder, variable = str(cache_folder() / "compiled"), "XDG_CACHE_HOME"
+    try:
+      folder, variable = str(cache_folder() / "compiled"), "XDG_CACHE_HOME"
+    except UserError as error:
+      _LOG.warning("programs are compiled again each time: %s", error)
+      return
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
   if "://" in folder:

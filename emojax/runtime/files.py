@@ -24,8 +24,17 @@ _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
 
 
 def cache_folder() -> pathlib.Path:
-  """The user's own cache folder for emojax (features, demo, compilation)."""
-  return pathlib.Path(platformdirs.user_cache_dir("emojax"))
+  """The user's own cache folder for emojax (features, demo, compilation).
+
+  Raises a UserError where the user has no home (a container's bare number).
+  """
+  try:
+    return pathlib.Path(platformdirs.user_cache_dir("emojax"))
+  except RuntimeError as error:
+    raise UserError(
+      "this user has no home folder, where caches would be: set "
+      "XDG_CACHE_HOME to a folder that takes them"
+    ) from error
 
 
 def lfs_pointer(path: str | os.PathLike) -> str:
@@ -100,8 +109,9 @@ def sweep(folder: str | os.PathLike) -> None:
 def explained(path: str | os.PathLike) -> Iterator[None]:
   """Raises a `UserError` where the disk is full, or does not take `path`."""
   elsewhere = "choose another folder"
-  if pathlib.Path(path).is_relative_to(cache_folder()):
-    elsewhere = "set XDG_CACHE_HOME to a folder that takes them"
+  with contextlib.suppress(UserError):  # No home.
+    if pathlib.Path(path).is_relative_to(cache_folder()):
+      elsewhere = "set XDG_CACHE_HOME to a folder that takes caches"
   try:
     yield
   except OSError as error:

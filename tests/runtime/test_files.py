@@ -96,3 +96,19 @@ def test_a_folder_that_takes_no_file(tmp_path, number):
 def test_other_errors_stay_what_they_are(tmp_path):
   with pytest.raises(FileNotFoundError), files.whole(tmp_path / "c.txt"):
     raise FileNotFoundError(errno.ENOENT, "something else")
+
+
+def test_the_error_of_a_cache_names_what_moves_it(cache):
+  cache.parent.write_text("no folder")
+  why = "set XDG_CACHE_HOME to a folder"
+  with pytest.raises(UserError, match=why), files.whole(cache / "clips" / "a"):
+    pass
+
+
+def test_a_user_without_a_home(monkeypatch):
+  def expand(*_):
+    raise RuntimeError("could not determine the home directory")
+
+  monkeypatch.setattr(files.platformdirs, "user_cache_dir", expand)
+  with pytest.raises(UserError, match="has no home folder"):
+    files.cache_folder()
