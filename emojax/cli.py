@@ -12,9 +12,16 @@ from collections.abc import Callable
 import ml_collections
 from absl import flags
 
-from emojax.errors import UserError
+from emojax.errors import UserError, one_line
 from emojax.runtime import process
 from emojax.runtime.environment import enable_compilation_cache
+
+
+class LineFormatter(logging.Formatter):
+  """One line for each warning, also where a name in it holds a line break."""
+
+  def formatMessage(self, record: logging.LogRecord) -> str:
+    return one_line(super().formatMessage(record))
 
 
 def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
@@ -23,7 +30,8 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   0 is success; 2 an error that the user can mend, printed as one line; 128 and
   the number of a signal that stopped it; see `process.exit_code`, too.
   """
-  logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
+  logging.basicConfig(level=logging.WARNING, force=True)
+  logging.getLogger().handlers[0].setFormatter(LineFormatter())
   logging.getLogger("emojax").setLevel(logging.INFO)
   # Orbax logs tracebacks of errors that are told in one line here, Matplotlib
   # where it keeps its list of fonts.
@@ -63,8 +71,11 @@ def parse_config(
     # Of a file that did not load, ml_collections gives a stand-in that raises.
     config = holder.value.lock()
   except (flags.Error, OSError) as error:
+    text = str(error)
+    for argument in argv:  # That may hold a line break itself.
+      text = text.replace(argument, one_line(argument))
     # A config file's own error is the last line of what ml_collections says.
-    *_, line = (line for line in str(error).splitlines() if line.strip())
+    *_, line = (line for line in text.split("\n") if line.strip())
     line = line.strip().removeprefix("ValueError: ")
     if "No such file" in line:
       line += f" (from the current folder, {os.getcwd()})"
@@ -76,6 +87,9 @@ def parse_config(
     text = reason.args[0] if isinstance(reason, KeyError) else str(reason)
     text = " ".join(text.split())
     raise UserError(f"the config has no field {text}") from error
+  except (LookupError, TypeError, ValueError) as error:
+    # Of a field that is none: "num_epochs 3" in one argument, "seed[0]".
+    raise UserError(f"a field of the config: {error.args[0]}") from error
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}: options start with --")
   return config

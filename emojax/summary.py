@@ -34,6 +34,12 @@ METRICS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 Interval = statistics.Interval | None
 
+# What a file does to its parser that is no summary, or not a whole one.
+_DAMAGED = (
+  *(AttributeError, KeyError, OverflowError, RecursionError),
+  *(TypeError, ValueError),
+)
+
 
 @dataclass(frozen=True)
 class System:
@@ -267,9 +273,10 @@ def read(folder: pathlib.Path) -> Summary:
         "with it"
       )
     raise UserError(f"{folder} {reason}") from error
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
+  except _DAMAGED as error:
     raise UserError(
-      f"{path} is damaged ({error!r}): remove it and run the training again"
+      f"{path} is damaged ({type(error).__name__}: {error}): remove it and run "
+      "the training again"
     ) from error
 
 
@@ -282,13 +289,22 @@ def _parse(content: dict[str, Any]) -> Summary:
     Comparison(**{**one, "ci95": _pair(one["ci95"])})
     for one in content["comparisons"]
   )
-  return Summary(**content)
+  found = Summary(**content)
+  texts = [found.study, found.title, found.device, found.curve, found.date]
+  texts += [*found.classes, *found.metrics]
+  texts += [text for one in found.systems for text in (one.id, one.label)]
+  texts += [text for row in found.rows for text in (row.setting, row.system)]
+  if not all(isinstance(text, str) for text in texts):
+    raise TypeError("a name or a title that is no text")
+  return found
 
 
 def _parse_row(setting, system, metrics, oracle, groups) -> Row:
   def estimates(group):
     return {k: value and _parse_estimate(**value) for k, value in group.items()}
 
+  if None in metrics.values():
+    raise ValueError(f"no figure for {system} in {setting}")
   return Row(
     setting,
     system,
@@ -299,8 +315,14 @@ def _parse_row(setting, system, metrics, oracle, groups) -> Row:
 
 
 def _parse_estimate(mean, std, ci95, runs, ci95_speakers) -> Estimate:
-  numbers = float(mean), float(std), _pair(ci95), tuple(map(float, runs))
-  return Estimate(*numbers, _pair(ci95_speakers))
+  pairs = _pair(ci95), _pair(ci95_speakers)
+  for value in (mean, std, *runs, *(pairs[0] or ()), *(pairs[1] or ())):
+    # NaN fails, too.
+    if type(value) not in (int, float) or not abs(value) < 1e300:
+      raise ValueError(f"a figure {value!r}")
+  if not runs:
+    raise ValueError("an estimate of no runs")
+  return Estimate(mean, std, pairs[0], tuple(runs), pairs[1])
 
 
 def _pair(values: Sequence[float] | None) -> Interval:

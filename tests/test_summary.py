@@ -168,6 +168,8 @@ def test_a_damaged_summary(tmp_path, content):
     ("rows", None),
     ("comparisons", [{"a": 1}]),
     ("systems", ["c1"]),
+    ("title", 3),
+    ("metrics", [1]),
     ("a field of tomorrow", 1),
   ],
 )

@@ -1,6 +1,8 @@
 """Unpacking what others have packed: nothing leaves the folder."""
 
+import errno
 import gzip
+import lzma
 import os
 import pathlib
 import shutil
@@ -11,6 +13,17 @@ import zlib
 from emojax.errors import UserError
 from emojax.runtime.progress import progress
 
+# What damaged bytes do to the readers of archives: sizes, methods and flags
+# that make no sense, and encryption, which is a RuntimeError.
+_DAMAGED = (
+  *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+  *(LookupError, OverflowError, RuntimeError, ValueError),
+)
+# Names that can not be, or that stand in one another's way.
+_NAMES = (
+  *(errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+  *(errno.EINVAL, errno.ELOOP, errno.ENOENT),
+)
 _GZIP, _TAR, _TAR_AT = b"\x1f\x8b", b"ustar", 257
 _KINDS = (
   (b"PK\x03\x04", "a zip archive", "unzip"),
@@ -66,8 +79,17 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
       with tarfile.open(archive, "r|gz") as source:
         for member in progress(source, description=description):
           source.extract(member, folder, filter="data")
-  except (tarfile.FilterError, tarfile.ReadError, zipfile.BadZipFile) as error:
-    raise UserError(
-      f"{archive}: damaged or unsafe ({error}); remove it and run the same "
-      "command again"
-    ) from error
+  except _DAMAGED as error:
+    raise _unsafe(archive, error) from error
+  except OSError as error:
+    # Without a number: of gzip. Any other is of the disk.
+    if error.errno is not None and error.errno not in _NAMES:
+      raise
+    raise _unsafe(archive, error) from error
+
+
+def _unsafe(archive: pathlib.Path, error: Exception) -> UserError:
+  return UserError(
+    f"{archive}: damaged or unsafe ({error}); remove it and run the same "
+    "command again"
+  )

@@ -73,3 +73,22 @@ def test_no_archive_at_all(tmp_path, name):
   (tmp_path / name).write_bytes(b"<html>not found</html>")
   with pytest.raises(UserError, match="damaged or unsafe"):
     archives.unpack(tmp_path / name, tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+  ("offset", "value"), [(8, 1), (10, 99)], ids=["encrypted", "another method"]
+)
+def test_an_archive_that_can_not_be_unpacked(tmp_path, offset, value):
+  archive = _zip(tmp_path / "a.zip", {"x.wav": b"sound"})
+  content = bytearray(archive.read_bytes())
+  content[content.index(b"PK\x01\x02") + offset] = value  # Of the directory.
+  archive.write_bytes(content)
+  with pytest.raises(UserError, match="damaged or unsafe"):
+    archives.unpack(archive, tmp_path / "folder")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/b"])
+def test_names_that_can_not_be(tmp_path, name):
+  archive = _zip(tmp_path / "a.zip", {"a": b"a file", name: b"sound"})
+  with pytest.raises(UserError, match="damaged or unsafe"):
+    archives.unpack(archive, tmp_path / "folder")
