@@ -77,6 +77,8 @@ def parse_config(
     # A config file's own error is the last line of what ml_collections says.
     *_, line = (line for line in text.split("\n") if line.strip())
     line = line.strip().removeprefix("ValueError: ")
+    if not any(argument in line for argument in map(one_line, argv[1:])):
+      line += f" (in {one_line(' '.join(argv[1:]))})"
     if "No such file" in line:
       line += f" (from the current folder, {os.getcwd()})"
     raise UserError(line) from error

@@ -326,4 +326,7 @@ def _parse_estimate(mean, std, ci95, runs, ci95_speakers) -> Estimate:
 
 
 def _pair(values: Sequence[float] | None) -> Interval:
-  return None if values is None else (float(values[0]), float(values[1]))
+  if values is None:
+    return None
+  low, high = values
+  return float(low), float(high)

@@ -42,6 +42,12 @@ from emojax.data.table import FeatureTable  # noqa: E402
 # Shapes that broadcast by accident are a defect.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# A job in the background is started with some of them ignored, as `nohup` does;
+# the programs that tests start are to hear them.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+  if signal.getsignal(_number) == signal.SIG_IGN:
+    signal.signal(_number, signal.SIG_DFL)
+
 _ROOT = pathlib.Path(__file__).parent.parent
 
 

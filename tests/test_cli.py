@@ -89,6 +89,7 @@ def test_demo_is_the_default(parse):
     ([TABLE_2, "--workdir"], "workdir"),
     ([TABLE_2, "epochs=3"], "unexpected argument 'epochs=3'"),
     ([TABLE_2, "--config.num_epochs 3"], "Could not parse 'num_epochs 3'"),
+    ([TABLE_2, "-kers #"], "(in --config=configs/dann.py:table2 -kers #)"),
     ([TABLE_2, "--config.seed[0]=3"], "does not support integer indexing"),
     ([TABLE_2, "--config.seed.x=3"], "'int'>.x does not exist"),
     ([TABLE_2, "--config.lambdas.x=3"], "must be integers or slices"),

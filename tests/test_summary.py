@@ -169,6 +169,7 @@ def test_a_damaged_summary(tmp_path, content):
     ("comparisons", [{"a": 1}]),
     ("systems", ["c1"]),
     ("title", 3),
+    ("comparisons", [{"ci95": [0.1]}]),
     ("metrics", [1]),
     ("a field of tomorrow", 1),
   ],

@@ -98,7 +98,7 @@ def find(path: str | os.PathLike) -> tuple[pathlib.Path, pathlib.Path]:
     raise UserError(f"{folder}: no such folder; make it and {_ORIGIN}")
 
   def only(pattern: str) -> pathlib.Path:
-    found = sorted(folder.glob(pattern))
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
     if len(found) == 1:
       return found[0]
     if not found:

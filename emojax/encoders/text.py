@@ -220,10 +220,12 @@ def load(
     family=f"{config.model_type}.",
     unused=_UNUSED,
   )
-  return Pretrained(config, model, params, _tokenizer(folder))
+  return Pretrained(
+    config, model, params, _tokenizer(folder, config.vocab_size)
+  )
 
 
-def _tokenizer(folder: pathlib.Path):
+def _tokenizer(folder: pathlib.Path, size: int):
   # Without its files transformers makes one that knows no word.
   there = [f for f in _TOKENIZER_FILES if (folder / f).is_file()]
   if not there:
@@ -238,6 +240,8 @@ def _tokenizer(folder: pathlib.Path):
     (ids,) = tokenize([_PROBE])
     if not ids:
       raise ValueError("it knows no word")
+    if max(ids) >= size:
+      raise ValueError(f"it gives the token {max(ids)}, the encoder has {size}")
   # The first raises nothing narrower.
   except Exception as error:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -157,7 +157,10 @@ def _read(folders: Sequence[pathlib.Path]) -> list[FinishedRun]:
 def _history(folder: pathlib.Path) -> dict[str, np.ndarray]:
   path = folder / summaries.HISTORY
   try:
-    return summaries.read_arrays(path) if path.exists() else {}
+    arrays = summaries.read_arrays(path) if path.exists() else {}
+    if any(a.ndim < 2 or a.dtype.kind not in "biuf" for a in arrays.values()):
+      raise ValueError("arrays that are no curves of runs")
+    return arrays
   except (OSError, ValueError) as error:
     _LOG.warning("%s is damaged (%s): its curves are left out", path, error)
     return {}

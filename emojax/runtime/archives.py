@@ -17,7 +17,7 @@ from emojax.runtime.progress import progress
 # that make no sense, and encryption, which is a RuntimeError.
 _DAMAGED = (
   *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
-  *(LookupError, OverflowError, RuntimeError, ValueError),
+  *(LookupError, OverflowError, RuntimeError, TypeError, ValueError),
 )
 # Names that can not be, or that stand in one another's way.
 _NAMES = (

@@ -31,6 +31,7 @@ def test_files_that_are_not_there_or_twice(tmp_path, name, pattern):
   _fails(folder, rf"elmo_{name}, {name}: keep one")
   second.unlink()
   (folder / name).unlink()
+  (folder / name).mkdir()
   _fails(folder, rf"no {pattern}.*elmo_2x4096_512_2048cnn.*AllenNLP's")
 
 

@@ -293,6 +293,7 @@ def test_tokenizers_that_would_give_other_numbers(tmp_path, caplog):
     embed(text.load(folder), ["the dog"], 1)
   for changed, why in (
     (content.replace('"[UNK]": 1,', ""), "no usable tokenizer .*UNK"),
+    (content.replace('"[UNK]": 1,', '"[UNK]": 700,'), "the token 700, the"),
     ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
   ):
     path.write_text(changed)

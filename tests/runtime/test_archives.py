@@ -69,8 +69,11 @@ def test_a_link_that_leads_out(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
-def test_no_archive_at_all(tmp_path, name):
-  (tmp_path / name).write_bytes(b"<html>not found</html>")
+@pytest.mark.parametrize(
+  "content", [b"<html>not found</html>", b"\x1f\x8b\x08"]
+)
+def test_no_archive_at_all(tmp_path, name, content):
+  (tmp_path / name).write_bytes(content)
   with pytest.raises(UserError, match="damaged or unsafe"):
     archives.unpack(tmp_path / name, tmp_path / "folder")
 
