@@ -236,12 +236,12 @@ def _tokenizer(folder: pathlib.Path, size: int):
   try:
     if why := files.instead(first):
       raise ValueError(why)
-    tokenize = _open_tokenizer(first)
+    tokenize, vocabulary = _open_tokenizer(first)
     (ids,) = tokenize([_PROBE])
     if not ids:
       raise ValueError("it knows no word")
-    if max(ids) >= size:
-      raise ValueError(f"it gives the token {max(ids)}, the encoder has {size}")
+    if (last := max(*ids, *vocabulary)) >= size:
+      raise ValueError(f"it has the token {last}, the encoder {size} of them")
   # The first raises nothing narrower.
   except Exception as error:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -250,12 +250,16 @@ def _tokenizer(folder: pathlib.Path, size: int):
 
 
 def _open_tokenizer(first: pathlib.Path):
-  """Gives what makes ids of texts, by the first of the tokenizer's files."""
+  """What makes ids of texts, by the tokenizer's first file; all its ids."""
   if first.name == "tokenizer.json":
     tokenizer = tokenizers.Tokenizer.from_str(json_files.text(first))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda texts: [made.ids for made in tokenizer.encode_batch(texts)]
+    ids = tokenizer.get_vocab().values()
+    return (
+      lambda texts: [made.ids for made in tokenizer.encode_batch(texts)],
+      ids,
+    )
   # Only where it is needed: it takes seconds, and imports PyTorch where that
   # is installed.
   from transformers import AutoTokenizer
@@ -263,7 +267,8 @@ def _open_tokenizer(first: pathlib.Path):
   tokenizer = AutoTokenizer.from_pretrained(
     first.parent, local_files_only=True, trust_remote_code=False
   )
-  return lambda texts: tokenizer(texts, verbose=False)["input_ids"]
+  ids = tokenizer.get_vocab().values()
+  return lambda texts: tokenizer(texts, verbose=False)["input_ids"], ids
 
 
 def vectors(
@@ -305,12 +310,6 @@ def _tokens(encoder: Pretrained, texts: Sequence[str]) -> list[list[int]]:
     return []
   limit = encoder.config.max_tokens
   tokens = encoder.tokenizer(list(texts))
-  size = encoder.config.vocab_size
-  if wrong := {i for ids in tokens for i in ids if not 0 <= i < size}:
-    raise UserError(
-      f"the tokenizer gives the token {max(wrong)}, and the text encoder has "
-      f"{size}: take the tokenizer of this checkpoint"
-    )
   cut = [row for row, ids in enumerate(tokens) if len(ids) > limit]
   if cut:
     _LOG.warning(

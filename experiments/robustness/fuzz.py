@@ -72,6 +72,14 @@ def draw(
 ) -> None:
   """Visits so many inputs that differ, and that are not among those `seen`."""
   most = len(seen) + count
+  while len(seen) < most:
+    _draw(parser, seed, most - len(seen), visit, seen)
+    seed += 10**9 + 7
+
+
+def _draw(parser, seed, count, visit, seen) -> None:
+  """Visits at most so many; some that are drawn may have been `seen`."""
+  most = len(seen) + count
 
   @hypothesis.seed(seed)
   @hypothesis.settings(
@@ -345,13 +353,14 @@ class Findings:
 
 def _again(folder: pathlib.Path, known: dict[str, Parser], name: str) -> int:
   """Reads a kept input once more, and prints how it comes out."""
-  guard.install()
   files = {
     str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
     for path in sorted(folder.rglob("*"))
     if path.is_file() or not any(path.iterdir())
   }
   with tempfile.TemporaryDirectory() as sandbox:
+    prepare(known[name], pathlib.Path(sandbox, "worker"))
+    guard.install()
     outcome = read(known[name], files, pathlib.Path(sandbox, "worker"))
   print(f"{outcome.kind}: {outcome.why} {outcome.where}")
   return int(outcome.is_fault)

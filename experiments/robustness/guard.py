@@ -241,13 +241,14 @@ def limit_memory() -> None:
 
 
 def watch(
-  read: Callable[[pathlib.Path], Any], folder: pathlib.Path, named: str = ""
+  read: Callable[[pathlib.Path], Any],
+  folder: pathlib.Path,
+  named: tuple[str, ...] = (),
 ) -> Outcome:
-  """Reads a folder; a refusal has to name it, or what is `named`."""
+  """Reads a folder; a refusal has to name it, or one of the `named`."""
   messages = _Messages()
   root = logging.getLogger()
   root.addHandler(messages)
-  named = named or str(folder)
   # Temporary files are the reader's own affair, if they are there.
   sandbox = os.path.abspath(folder.parent)
   try:
@@ -289,7 +290,7 @@ def _run(read, folder, named) -> Outcome:
         "memory", f"MemoryError, then: {error}"[:300], _place(error)
       )
     message = str(error)
-    names = named in message or str(folder) in message
+    names = any(name in message for name in (*named, str(folder)))
     why = _unfit(message) or ("" if names else "that names no path")
     if why:
       return Outcome(

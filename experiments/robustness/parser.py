@@ -21,7 +21,7 @@ class Parser:
     inputs: those that are not as they should be.
     read: takes the folder of an input; raises a `ContractError` where what is
       read is not what the reader promises.
-    named: what a refusal has to name, if not the folder.
+    named: one of these a refusal has to name, if not the folder.
   """
 
   name: str
@@ -29,7 +29,7 @@ class Parser:
   good: Files
   inputs: st.SearchStrategy[Files]
   read: Callable[[pathlib.Path], Any]
-  named: str = ""
+  named: tuple[str, ...] = ()
 
 
 def write(folder: pathlib.Path, files: Files) -> None:

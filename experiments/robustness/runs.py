@@ -341,7 +341,7 @@ PARSERS = (
     {"commands.json": json.dumps(_GOOD).encode(), **_DATA},
     _command(),
     _audit,
-    "config",
+    ("config", "flag"),
   ),
   Parser(*("archive", 6, _ZIP, _packed(), _unpack)),
 )

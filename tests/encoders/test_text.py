@@ -288,12 +288,9 @@ def test_tokenizers_that_would_give_other_numbers(tmp_path, caplog):
   assert not caplog.records  # The pooler is no head.
   beyond = content.replace('"dog": 6', '"dog": 600')
   assert beyond != content
-  path.write_text(beyond)
-  with pytest.raises(UserError, match=r"the token 600, .* encoder has \d+"):
-    embed(text.load(folder), ["the dog"], 1)
   for changed, why in (
+    (beyond, r"it has the token 600, the encoder \d+"),
     (content.replace('"[UNK]": 1,', ""), "no usable tokenizer .*UNK"),
-    (content.replace('"[UNK]": 1,', '"[UNK]": 700,'), "the token 700, the"),
     ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
   ):
     path.write_text(changed)

@@ -36,7 +36,10 @@ def start(script, shell="", **options) -> subprocess.Popen:
 
 
 def end(started) -> tuple[int, str, str]:
-  out, told = started.communicate(timeout=60)
+  try:
+    out, told = started.communicate(timeout=60)
+  finally:
+    started.kill()  # One that does not hear would go on for ever.
   return started.returncode, out, told
 
 
