@@ -17,7 +17,7 @@ import soxr
 from emojax.audio import headers
 from emojax.audio.levels import Levels
 from emojax.errors import Unreadable, one_line
-from emojax.runtime.files import lfs_pointer
+from emojax.runtime import files
 
 FULL_SCALE = 32_768  # The int16 sample value that stands for 1.
 
@@ -315,13 +315,10 @@ def _shortfall(
 
 def _explain(path: str | os.PathLike, error: Exception) -> str:
   """Why libsndfile does not read a file, in the words that end the trouble."""
-  pointer = lfs_pointer(path)
-  if pointer:
-    return pointer
+  if why := files.stand_in(path):
+    return why
   with contextlib.suppress(OSError), open(path, "rb") as file:
     head = file.read(16)
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-      return "a web page, not the file itself: download it again"
     kinds = [what for at, magic, what in _MAGIC if head[at:].startswith(magic)]
     if kinds:
       return f"not readable as audio; {kinds[0]}: {_CONVERT}"

@@ -201,7 +201,7 @@ def _refuse_other_files(
   path: str | os.PathLike, start: bytes, allowed: Collection[bytes] = ()
 ) -> None:
   """Refuses what is not text, by its first bytes."""
-  if why := files.lfs_pointer(path):
+  if why := files.stand_in(path):
     raise UserError(f"{path}: {why}")
   for mark, why in _OTHER_FILES:
     if start.lstrip().startswith(mark) and mark not in allowed:

@@ -57,7 +57,7 @@ def table(path: str | os.PathLike, names: Sequence[str]) -> pathlib.Path | None:
       for name in names
       if (file := walk.locate(folder / name))
     ]
-  why = [archives.packed(file) or files.lfs_pointer(file) for file in found]
+  why = [archives.packed(file) or files.stand_in(file) for file in found]
   if all(why) and found:
     raise UserError(f"{found[0]}: {why[0]}")
   return found[why.index("")] if found else None

@@ -300,7 +300,7 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
       ".astype(str) and features as float32"
     ) from error
   except _DAMAGE as error:
-    why = files.lfs_pointer(path) or (
+    why = files.stand_in(path) or (
       f"not a whole .npz file ({_line(error)}); write it again"
     )
     raise UserError(f"{path}: {why}") from error

@@ -37,38 +37,18 @@ def cache_folder() -> pathlib.Path:
     ) from error
 
 
-def lfs_pointer(path: str | os.PathLike) -> str:
-  """Why a file is not the one that is meant, if git-lfs was not there: or ''.
+def stand_in(path: str | os.PathLike) -> str:
+  """What was put in the place of a file, and the mend; '' if nothing was.
 
-  A clone without git-lfs has three lines of text in the place of each file.
+  A clone without git-lfs or git-annex has a line or three of text there, and a
+  server that gives no file to strangers sends a page.
   """
-  try:
-    with open(path, "rb") as file:
-      if file.read(len(_LFS)) != _LFS:
-        return ""
-  except OSError:
-    return ""
-  return (
-    "a Git LFS pointer, not the file itself: run git lfs pull in its "
-    "repository, or download the file by itself"
-  )
-
-
-def instead(path: str | os.PathLike) -> str:
-  """What a file is that could not be parsed, and the mend; '' if not known.
-
-  An empty file, a pointer of Git LFS or git-annex, a page or the words of a
-  server that sent no file.
-  """
-  try:
-    with open(path, "rb") as file:
-      start = file.read(1024)
-  except OSError:
-    return ""
-  if why := lfs_pointer(path):
-    return why
-  if not start:
-    return "an empty file; download it again"
+  start = _start(path)
+  if start.startswith(_LFS):
+    return (
+      "a Git LFS pointer, not the file itself: run git lfs pull in its "
+      "repository, or download the file by itself"
+    )
   if start.startswith(_ANNEX):
     return "a git-annex pointer, not the file itself: run git annex get"
   if _PAGE.match(start):
@@ -76,10 +56,32 @@ def instead(path: str | os.PathLike) -> str:
       "a page of a web site, not the file itself: download it again, logged in "
       "if the site asks for that"
     )
+  return ""
+
+
+def instead(path: str | os.PathLike) -> str:
+  """What a download is that could not be parsed, and the mend; '' if not known.
+
+  A `stand_in`, an empty file, or the words of a server that sent no file.
+  """
+  start = _start(path)
+  if why := stand_in(path):
+    return why
+  if not start and os.path.isfile(path):
+    return "an empty file; download it again"
   if len(start) < 256 and _WORDS.fullmatch(start):
     said = " ".join(start.decode("latin-1").split())[:80]
     return f"the words {said!r}, not the file itself: download it again"
   return ""
+
+
+def _start(path: str | os.PathLike) -> bytes:
+  """The first kilobyte of a file; nothing of one that can not be read."""
+  try:
+    with open(path, "rb") as file:
+      return file.read(1024)
+  except OSError:
+    return b""
 
 
 @contextlib.contextmanager

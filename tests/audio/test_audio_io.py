@@ -330,7 +330,11 @@ def test_other_types_say_how_to_convert(tmp_path):
   for name, content, why in (
     ("memo.m4a", b"no audio", r"of type \.m4a: convert it.*ffmpeg"),
     ("memo.wav", bytes(4) + b"ftypM4A ", "an MP4 or M4A file: convert"),
-    ("page.wav", b"\n<!DOCTYPE html>", "a web page, not the file"),
+    (
+      "page.wav",
+      b"\n<!DOCTYPE html>",
+      "a page of a web site, not the file itself",
+    ),
   ):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(io.UnreadableAudio, match=why):
