@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from emojax import spelling
@@ -159,6 +159,27 @@ def lines(table: pathlib.Path) -> Iterator[tuple[str, str]]:
     raise UserError(f"{table}: not UTF-8; save it as such") from error
   except OSError as error:
     raise UserError(f"{table}: can not be read ({error.strerror})") from error
+
+
+def listed(
+  table: pathlib.Path,
+  path: str | os.PathLike,
+  names: Sequence[str],
+  read_line: Callable[[str, Names, str], Face],
+  expected: str,
+) -> tuple[pathlib.Path, list[Face]]:
+  """The folder of images that belongs to a list, and the face of each line.
+
+  Args:
+    table, path, names: see `folder`.
+    read_line: of a line, the files of the folder, and 'TABLE, line 3'.
+    expected: ends the error where there is no such folder.
+  """
+  images = folder(table, path, names)
+  if images is None:
+    raise not_found(path, f"folder {names[0]}", expected)
+  there = Names(images)
+  return images, [read_line(line, there, where) for where, line in lines(table)]
 
 
 def each_once(where: pathlib.Path, faces: Sequence[Face]) -> list[Face]:

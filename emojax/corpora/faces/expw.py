@@ -40,13 +40,9 @@ def read(path: str) -> Iterator[Face]:
   table = layout.table(path, (_LIST,))
   if table is None:
     raise layout.not_found(path, f"label/{_LIST}", f"{LAYOUT}; {SOURCE}")
-  folder = layout.folder(table, path, _IMAGES)
-  if folder is None:
-    raise layout.not_found(path, f"folder {_IMAGES[0]}", f"{LAYOUT}; {SOURCE}")
-  images = layout.Names(folder)
-  faces = [
-    _read_line(line, images, where) for where, line in layout.lines(table)
-  ]
+  _, faces = layout.listed(
+    table, path, _IMAGES, _read_line, f"{LAYOUT}; {SOURCE}"
+  )
   drawn = draw(len(faces), _SHARE, _SHARE)
   for part, rows in zip(("validation", "test"), drawn, strict=True):
     for row in rows:

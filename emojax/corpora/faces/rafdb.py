@@ -84,13 +84,9 @@ def read(path: str) -> Iterator[Face]:
 
 
 def _read_list(table: pathlib.Path, path: str) -> list[Face]:
-  folder = layout.folder(table, path, _IMAGES)
-  if folder is None:
-    raise layout.not_found(path, f"folder {_IMAGES[0]}", f"{LAYOUT}; {SOURCE}")
-  images = layout.Names(folder)
-  faces = [
-    _read_line(line, images, where) for where, line in layout.lines(table)
-  ]
+  folder, faces = layout.listed(
+    table, path, _IMAGES, _read_line, f"{LAYOUT}; {SOURCE}"
+  )
   layout.warn_unlisted(folder, faces)
   return layout.each_once(table, faces)
 
