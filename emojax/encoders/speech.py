@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from emojax.encoders import tokenizing
 from emojax.encoders.interface import Encoder
 from emojax.encoders.speech_config import FAMILIES, SpeechConfig
 from emojax.encoders.speech_model import CTC, SpeechEncoder
@@ -118,12 +119,8 @@ def _tokenizer(folder: pathlib.Path):
       f"{folder / 'vocab.json'}: expected one number for each token; of "
       "several languages keep that of the head"
     )
-  try:
+  with tokenizing.explained(folder):
     return Wav2Vec2CTCTokenizer.from_pretrained(folder, local_files_only=True)
-  # Of what is wrong with the files beside it, each raises something else.
-  except Exception as error:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise UserError(f"{folder}: no usable tokenizer ({reason})") from error
 
 
 def _open(name, revision):

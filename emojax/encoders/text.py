@@ -21,7 +21,7 @@ import numpy as np
 import tokenizers
 from flax import linen as nn
 
-from emojax.encoders import batching, transformer_config
+from emojax.encoders import batching, tokenizing, transformer_config
 from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.errors import UserError
 from emojax.kernels.attention import attend
@@ -233,19 +233,16 @@ def _tokenizer(folder: pathlib.Path, size: int):
       f"{folder}: no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)}"
     )
   first = folder / there[0]
-  try:
-    if why := files.instead(first):
-      raise ValueError(why)
+  if why := files.instead(first):
+    raise UserError(f"{first}: {why}")
+  with tokenizing.explained(first):
     tokenize, vocabulary = _open_tokenizer(first)
     (ids,) = tokenize([_PROBE])
-    if not ids:
-      raise ValueError("it knows no word")
-    if (last := max(*ids, *vocabulary)) >= size:
-      raise ValueError(f"it has the token {last}, the encoder {size} of them")
-  # The first raises nothing narrower.
-  except Exception as error:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise UserError(f"{first}: no usable tokenizer ({reason})") from error
+  if not ids:
+    raise tokenizing.unusable(first, "it knows no word")
+  if (last := max(*ids, *vocabulary)) >= size:
+    why = f"it has the token {last}, the encoder {size} of them"
+    raise tokenizing.unusable(first, why)
   return tokenize
 
 
