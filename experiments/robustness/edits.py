@@ -415,10 +415,12 @@ def _flags(draw, content: bytes) -> bytes:
 
 
 @st.composite
-def tarred(draw, entries: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
+def tarred(
+  draw, entries: Mapping[str, bytes], pack: Callable[[bytes], bytes]
+) -> bytes:
   """Edits of a tar archive: names, kinds of entries, links, sizes, rights."""
   file = io.BytesIO()
-  with tarfile.open(fileobj=file, mode=mode) as archive:
+  with tarfile.open(fileobj=file, mode="w") as archive:
     for name, content in entries.items():
       info = tarfile.TarInfo(name)
       info.size = len(content)
@@ -436,7 +438,7 @@ def tarred(draw, entries: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
         info.linkname = draw(st.sampled_from(("/etc/passwd", "..", name, "x")))
         info.mode = draw(st.sampled_from((0o644, 0, 0o7777, 0o111)))
       archive.addfile(info, io.BytesIO(content) if info.isreg() else None)
-  content = file.getvalue()
+  content = pack(file.getvalue())
   return draw(st.one_of(st.just(content), damaged(content)))
 
 

@@ -68,12 +68,11 @@ def draw(
   seed: int,
   count: int,
   visit: Callable[[Files], None],
-  seen: set[bytes],
 ) -> None:
-  """Visits so many inputs that differ, and that are not among those `seen`."""
-  most = len(seen) + count
-  while len(seen) < most:
-    _draw(parser, seed, most - len(seen), visit, seen)
+  """Visits so many inputs that differ; the same seed gives the same."""
+  seen: set[bytes] = set()
+  while len(seen) < count:
+    _draw(parser, seed, count - len(seen), visit, seen)
     seed += 10**9 + 7
 
 
@@ -171,7 +170,6 @@ def work(
   guard.install()
   guard.limit_memory()
   shrunk = set()
-  seen = collections.defaultdict(set)
   pipe.send(("ready",))
   for task in iter(pipe.recv, None):
     parser = known[task.parser]
@@ -187,7 +185,7 @@ def work(
       if outcome.kind == "memory":
         os._exit(0)  # The peak of its memory does not go down again.
 
-    draw(parser, task.seed, task.count, visit, seen[task.parser])
+    draw(parser, task.seed, task.count, visit)
     pipe.send(("done", guard.peak_memory()))
 
 

@@ -52,10 +52,18 @@ def test_malformed_inputs_are_read_or_refused_in_one_line(name, tmp_path):
     found.append(fuzz.read(parser, files, tmp_path / "sandbox"))
 
   fuzz.prepare(parser, tmp_path / "sandbox")
-  fuzz.draw(parser, 0, INPUTS[name], visit, set())
+  fuzz.draw(parser, 0, INPUTS[name], visit)
   assert len(found) == INPUTS[name]
   faults = [str(one) for one in found if one.is_fault]
   assert not faults, "\n".join(faults)
+
+
+def test_the_same_seed_gives_the_same_inputs():
+  drawn = [[], [], []]
+  for inputs, seed in zip(drawn, (1, 1, 2), strict=True):
+    fuzz.draw(PARSERS["manifest"], seed, 20, inputs.append)
+  assert drawn[0] == drawn[1] != drawn[2]
+  assert len({repr(sorted(files.items())) for files in drawn[0]}) == 20
 
 
 def _open_outside(folder: pathlib.Path) -> None:
