@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
-_POWER_FLOOR = 1e-10  # librosa's `amin`: -100 dB.
+POWER_FLOOR = 1e-10  # librosa's `amin`: -100 dB.
 
 
 def num_frames(num_samples, hop: int):
@@ -70,17 +70,26 @@ def istft(
 def log_mel(
   audio_BxS: jax.Array, sample_rate: int, fft: int, hop: int, num_mels: int
 ) -> jax.Array:
-  """Natural logarithm of the power in mel bands: float32 [B, T, M].
+  """Natural logarithm of `mel_power`: float32 [B, T, M].
+
+  Powers below 1e-10 count as 1e-10.
+  """
+  power = mel_power(audio_BxS, sample_rate, fft, hop, num_mels)
+  return jnp.log(jnp.maximum(power, POWER_FLOOR))
+
+
+def mel_power(
+  audio_BxS: jax.Array, sample_rate: int, fft: int, hop: int, num_mels: int
+) -> jax.Array:
+  """The power in mel bands: float32 [B, T, M].
 
   The bands are Slaney's (Auditory Toolbox, 1998), librosa's default: triangles
-  of equal area from 0 Hz to half the sample rate. Powers below 1e-10 count as
-  1e-10.
+  of equal area from 0 Hz to half the sample rate.
   """
   spectrum = stft(audio_BxS, fft, hop)
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
   mels_FxM = _mel_filters(sample_rate, fft, num_mels)
-  mel_power = jnp.matmul(power, mels_FxM, precision=jax.lax.Precision.HIGHEST)
-  return jnp.log(jnp.maximum(mel_power, _POWER_FLOOR))
+  return jnp.matmul(power, mels_FxM, precision=jax.lax.Precision.HIGHEST)
 
 
 def _overlap_add(frames_BxTxW, hop):

@@ -1,6 +1,6 @@
 """Pretrained encoders. Those of speech are behind one interface, by name."""
 
-from emojax.encoders import log_mel, speech
+from emojax.encoders import log_mel, speech, whisper
 from emojax.encoders.interface import (
   Encoder,
   Source,
@@ -8,9 +8,11 @@ from emojax.encoders.interface import (
   from_json,
   names,
   register,
+  register_kind,
 )
 
 register("log_mel", log_mel.LogMel(), "log-mel CNN")
 register("small", speech.SMALL, "small encoder")
+register_kind(whisper.Whisper)
 
 __all__ = ["Encoder", "Source", "find", "from_json", "names", "register"]

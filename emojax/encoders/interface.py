@@ -164,7 +164,12 @@ def register(name: str, encoder: Encoder, label: str) -> None:
   if known and type(known.encoder).__module__.startswith("emojax."):
     raise ValueError(f"there is an encoder called {name!r}")
   _SOURCES[name] = Source(name, label, encoder)
-  _KINDS.update(dict.fromkeys(encoder.kinds, type(encoder)))
+  register_kind(type(encoder))
+
+
+def register_kind(encoder_class: type[Encoder]) -> None:
+  """Makes an encoder known that is in checkpoints alone."""
+  _KINDS.update(dict.fromkeys(encoder_class.kinds, encoder_class))
 
 
 def names() -> list[str]:

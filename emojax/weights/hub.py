@@ -18,7 +18,7 @@ from emojax.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 _PYTORCH = "pytorch_model"
-_MODEL_FILES = (
+MODEL_FILES = (
   *("config.json", "preprocessor_config.json", "processor_config.json"),
   *("tokenizer*", "special_tokens_map.json", "added_tokens.json"),
   *("vocab*", "merges*"),
@@ -29,7 +29,7 @@ _MODEL_FILES = (
 
 
 def folder(
-  name: str, revision: str | None = None, patterns: Sequence[str] = _MODEL_FILES
+  name: str, revision: str | None = None, patterns: Sequence[str] = MODEL_FILES
 ) -> pathlib.Path:
   """Gives the folder of a checkpoint, downloading what is not there yet.
 
