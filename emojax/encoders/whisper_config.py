@@ -21,8 +21,8 @@ class WhisperConfig:
 
   Attributes:
     num_mel_bins: 80, or 128 from large-v3 on.
+    activation_function: of the dense layers; the convolutions have GELU.
     max_source_positions: frames of the encoder's window: 1,500, which is 30 s.
-    scale_embedding: whether tokens are embedded times the root of `d_model`.
   """
 
   model_type: str = "whisper"
@@ -42,7 +42,6 @@ class WhisperConfig:
   attention_dropout: float = 0.0
   activation_dropout: float = 0.0
   encoder_layerdrop: float = 0.0
-  scale_embedding: bool = False
   apply_spec_augment: bool = False
   mask_time_prob: float = 0.05
   mask_time_length: int = 10

@@ -15,7 +15,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax.encoders import span_masking
-from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
+from emojax.encoders.layers import (
+  ACTIVATIONS,
+  dense,
+  dropout,
+  gelu,
+  layer_norm,
+)
 from emojax.encoders.whisper_config import SAMPLES_PER_FRAME, WhisperConfig
 from emojax.encoders.whisper_features import log_mel
 from emojax.kernels.attention import attend
@@ -102,7 +108,6 @@ class WhisperEncoder(nn.Module):
     }
 
   def _convolve(self, x_BxTxM, after):
-    activation = ACTIVATIONS[self.config.activation_function]
     for name, stride, padding in (
       ("conv1", 1, (1, after)),
       ("conv2", 2, (1, 1)),
@@ -115,7 +120,7 @@ class WhisperEncoder(nn.Module):
         dtype=self.dtype,
         name=name,
       )
-      x_BxTxM = activation(convolve(x_BxTxM))
+      x_BxTxM = gelu(convolve(x_BxTxM))
     return x_BxTxM
 
   def _drop_layer(self, output, x_BxTxD, train):
@@ -277,8 +282,6 @@ class WhisperDecoder(nn.Module):
     """
     places_T = position + jnp.arange(tokens_BxT.shape[1])
     x_BxTxD = self.embed_tokens(tokens_BxT)
-    if self.config.scale_embedding:
-      x_BxTxD *= self.config.d_model**0.5
     x_BxTxD += self.embed_positions(places_T)[None]
     x_BxTxD = x_BxTxD.astype(self.dtype)
     longer = []
