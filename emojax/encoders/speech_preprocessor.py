@@ -124,8 +124,12 @@ class Preprocessor:
       raise UserError(f"clip {index} has {fault}")
 
 
-def _fields(path: pathlib.Path) -> _Fields | None:
-  """The fields of one file; None if it is not there, or of another purpose."""
+def raw_fields(path: pathlib.Path) -> dict[str, Any] | None:
+  """The fields of one file; None if it is not there, or of another purpose.
+
+  Raises:
+    UserError: it is damaged.
+  """
   try:
     given = json_files.read(path)
   except FileNotFoundError:
@@ -136,7 +140,12 @@ def _fields(path: pathlib.Path) -> _Fields | None:
   fields = nested[0] if nested else given
   if not isinstance(fields, dict):
     raise UserError(f"{path}: {fields!r:.80} is no feature extractor")
-  return _known(path, fields)
+  return fields
+
+
+def _fields(path: pathlib.Path) -> _Fields | None:
+  fields = raw_fields(path)
+  return fields and _known(path, fields)
 
 
 def _known(path: pathlib.Path, fields: Mapping[str, Any]) -> _Fields:

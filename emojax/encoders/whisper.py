@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax.audio.settings import SAMPLE_RATE
+from emojax.encoders import speech_preprocessor
 from emojax.encoders.interface import Encoder
 from emojax.encoders.whisper_config import (
   HOP,
@@ -138,31 +139,26 @@ def decoder_params(
 
 
 def _params(tensors, shapes, folder, part):
-  """Of one part; names begin with `model.`, or not, as some are saved."""
-  prefix = (
-    f"model.{part}."
-    if f"model.{part}.layer_norm.weight" in tensors
-    else f"{part}."
-  )
-  own = {
-    name: read for name, read in tensors.items() if name.startswith(prefix)
-  }
+  """Of one part, whose names begin with `model.encoder.` or the like."""
+  own = {n: read for n, read in tensors.items() if part in n.split(".")}
   if not own:
     raise UserError(
-      f"{folder}: the weights have no {part} ({prefix}…); take a checkpoint of "
-      "Whisper in the layout of transformers"
+      f"{folder}: the weights have no {part}; take a checkpoint of Whisper in "
+      "the layout of transformers"
     )
-  return checkpoints.load_params(own, shapes, source=str(folder), prefix=prefix)
+  return checkpoints.load_params(
+    own, shapes, source=str(folder), family=f"{part}."
+  )
 
 
 def _check_features(folder: pathlib.Path, config: WhisperConfig) -> None:
   """Refuses a preprocessor of other spectra than those of the model."""
-  file = "preprocessor_config.json"
-  fields = checkpoints.read_config(folder, file)
   expected = {**_PUBLISHED, "feature_size": config.num_mel_bins}
-  for name, value in expected.items():
-    if fields.get(name, value) != value:
-      raise UserError(
-        f"{folder / file}: {name} = {fields[name]!r}, and the model of "
-        f"config.json takes {value!r}; take both files from one checkpoint"
-      )
+  for file in speech_preprocessor.FILES:
+    fields = speech_preprocessor.raw_fields(folder / file) or {}
+    for name, value in expected.items():
+      if fields.get(name, value) != value:
+        raise UserError(
+          f"{folder / file}: {name} = {fields[name]!r:.80}, and the model of "
+          f"config.json takes {value!r}; take both files from one checkpoint"
+        )

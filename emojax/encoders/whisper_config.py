@@ -7,7 +7,7 @@ from typing import Any, Self
 from emojax.encoders import transformer_config
 from emojax.encoders.layers import ACTIVATIONS
 from emojax.errors import UserError
-from emojax.weights import checkpoints
+from emojax.weights import json_files
 
 HOP = 160  # Samples from one spectrum to the next: 10 ms.
 SAMPLES_PER_FRAME = 2 * HOP  # The second convolution takes every other one.
@@ -58,7 +58,7 @@ class WhisperConfig:
       UserError: another architecture, or sizes that do not fit.
     """
     transformer_config.family(fields, source, "speech", ("whisper",))
-    config = cls(**checkpoints.known_fields(cls, fields, source))
+    config = cls(**json_files.known_fields(cls, fields, source))
     for part in ("encoder", "decoder"):
       heads = getattr(config, f"{part}_attention_heads")
       if heads < 1 or config.d_model % heads:

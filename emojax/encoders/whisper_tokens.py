@@ -10,9 +10,10 @@ from typing import Self
 
 import tokenizers
 
+from emojax.encoders import tokenizing
 from emojax.encoders.whisper_decoding import Rules
 from emojax.errors import UserError
-from emojax.weights import checkpoints
+from emojax.weights import json_files
 
 TASKS = ("transcribe", "translate")
 _FILE = "generation_config.json"
@@ -47,11 +48,15 @@ class Vocabulary:
         f"{folder}: no tokenizer.json, which the transcript needs; take the "
         "checkpoint as transformers saves it"
       )
-    try:
+    with tokenizing.explained(path):
       tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:
-      raise UserError(f"{path}: not a tokenizer ({error})") from error
-    fields = checkpoints.read_config(folder, _FILE)
+    try:
+      fields = json_files.read(folder / _FILE)
+    except FileNotFoundError as error:
+      raise UserError(
+        f"{folder}: no {_FILE}, which the transcript needs; download it from "
+        "the checkpoint that this one was trained from"
+      ) from error
     try:
       rules = Rules(
         end=int(fields["eos_token_id"]),

@@ -25,7 +25,7 @@ from emojax.encoders.whisper_features import log_mel_of_recording
 from emojax.encoders.whisper_model import WhisperDecoder, WhisperEncoder
 from emojax.encoders.whisper_tokens import Vocabulary
 from emojax.errors import UserError
-from emojax.weights import checkpoints, hub
+from emojax.weights import checkpoints, hub, json_files
 
 # Of the published code.
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -309,7 +309,7 @@ def load(
   folder = hub.folder(
     name, revision, (*hub.MODEL_FILES, "generation_config.json")
   )
-  encoder = whisper.Whisper.read(folder, checkpoints.read_config(folder))
+  encoder = whisper.Whisper.read(folder, json_files.read_config(folder))
   tensors = checkpoints.open_tensors(folder)
   params = {
     "encoder": whisper.encoder_params(encoder.config, tensors, folder),
