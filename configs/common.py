@@ -53,7 +53,9 @@ def split() -> ml_collections.ConfigDict:
   # speakers: those that are named below. k_fold: groups of speakers in turn.
   # leave_one_out: each of the `group`s in turn. sessions: as Lian et al.,
   # `labelled_sessions` against `test_session`. official: the corpus' own parts,
-  # of faces. What only another method reads has to be empty.
+  # of faces. emobox: the six published folds of RAVDESS (Ma et al., Interspeech
+  # 2024), four actors each; EmoBox has no validation part, so a fifth of the
+  # other actors validates. What only another method reads has to be empty.
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
   # Comma-separated; a name with a comma in double quotes: '"Smith, Jo",B'.

@@ -16,9 +16,13 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from emojax import checks, markdown, spelling
 from emojax.corpora.records import normalise_session
+from emojax.data import folds
 from emojax.errors import UserError
 
-METHODS = ("shuffle", "speakers", "k_fold", "leave_one_out", "sessions")
+METHODS = (
+  *("shuffle", "speakers", "k_fold", "leave_one_out", "sessions"),
+  "emobox",
+)
 GROUPS = ("speaker", "session", "corpus")
 # Fields of a `config.split` that one method only reads.
 _FIELDS = {
@@ -76,7 +80,10 @@ def make(
         f"config.split.method = {method!r}, not with {split.method!r}: choose "
         "that method, or set the field empty"
       )
-  choosers = _shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions
+  choosers = (
+    *(_shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions),
+    _emobox,
+  )
   choose = dict(zip(METHODS, choosers, strict=True))[split.method]
   made = {}
   for setting, learn_U, test_U, third_U in choose(split, names, validates):
@@ -117,12 +124,12 @@ def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
       f"only {known[0]} is labelled: choosing the stabilised recipe needs two "
       "speakers; label more, or set config.stabilised.enabled=False"
     )
-  folds = []
+  found = []
   for group in np.array_split(known, min(num_folds, len(known))):
     test = labelled[np.isin(units, group)]
     learn, unseen = np.setdiff1d(labelled, test), np.union1d(unlabelled, test)
-    folds.append(Split({"labelled": learn, "unlabelled": unseen, "test": test}))
-  return folds
+    found.append(Split({"labelled": learn, "unlabelled": unseen, "test": test}))
+  return found
 
 
 # Each of these yields settings: who learns, who is tested, and who validates or
@@ -269,6 +276,15 @@ def _by_sessions(split, names: Names, validates: bool) -> _Settings:
     keys_U = np.array([spelling.key(session) for session in session_U])
     test_U = keys_U == spelling.key(test)
     yield setting, learn_U, test_U, None if validates else ~learn_U
+
+
+def _emobox(split, names: Names, validates: bool) -> _Settings:
+  """Tests the actors of each published fold of RAVDESS in turn.
+
+  A fifth of the other actors validate.
+  """
+  del split, validates
+  return folds.emobox(names.corpus_U, names.speaker_U)
 
 
 def _hold_out(rest_U: np.ndarray, names: Names, seed: int) -> np.ndarray:
