@@ -38,6 +38,7 @@ class Encoder(abc.ABC):
     kinds: what `kind` may be: in `system.json`, and `model_type` of published
       checkpoints.
     sample_rate: of its input, samples a second.
+    max_samples: the longest clip that is taken; None where any length is.
     num_layers: transformer layers, of which a study may train the last ones.
     masks: whether spans of its features can be hidden in training.
     training_only: parameters (the first names of their paths) that do nothing
@@ -46,6 +47,7 @@ class Encoder(abc.ABC):
 
   kinds: ClassVar[tuple[str, ...]]
   sample_rate = SAMPLE_RATE
+  max_samples: ClassVar[int | None] = None
   num_layers = 0
   masks = False
   training_only: ClassVar[tuple[str, ...]] = ()

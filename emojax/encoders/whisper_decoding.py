@@ -1,107 +1,20 @@
-"""How Whisper's decoder is asked for a transcript: rules, greedy, beams.
+"""How Whisper's decoder is asked for a transcript: greedy, beams.
 
-Radford et al. 2023, sections 2.3 and 4.5, and the published code. All of it is
-compiled; prompt and transcript are in one array of tokens.
+Radford et al. 2023, section 4.5, and the published code. A transcript is one
+compiled program; prompt and transcript are in one array of tokens.
 
-B clips, K beams, P tokens of the prompt, N of prompt and transcript together,
-V of the vocabulary.
+B clips, K beams, T frames, P tokens of the prompt, N of prompt and transcript
+together, V of the vocabulary.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from emojax.encoders.whisper_model import WhisperDecoder
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-  """Which tokens may follow; ids of the vocabulary.
-
-  Attributes:
-    end: ends a transcript; all text is below it.
-    no_timestamps: stands before the time stamps, which end the vocabulary and
-      are 20 ms apart.
-    suppressed, suppressed_first: never chosen; never chosen first.
-    latest_first_stamp: the first stamp is at most so many steps of 20 ms.
-    timestamps: whether text stands between pairs of stamps, or has none.
-  """
-
-  end: int
-  no_timestamps: int
-  suppressed: tuple[int, ...]
-  suppressed_first: tuple[int, ...]
-  latest_first_stamp: int | None
-  timestamps: bool
-
-  @property
-  def first_stamp(self) -> int:
-    """0.00 s."""
-    return self.no_timestamps + 1
-
-  def __call__(
-    self,
-    scores_BxV: jax.Array,
-    tokens_BxN: jax.Array,
-    begin: int,
-    position: jax.Array,
-  ) -> jax.Array:
-    """Logits or log probabilities at `position`; -inf where not allowed.
-
-    The transcript begins at `begin`.
-    """
-    size = scores_BxV.shape[-1]
-    first_V, never_V = (_named(ids, size) for ids in self._suppressed)
-    never_V = never_V | (first_V & (position == begin))
-    scores_BxV = jnp.where(never_V[None], -jnp.inf, scores_BxV)
-    if not self.timestamps:
-      return scores_BxV
-    forbidden_BxV = self._unpaired(size, tokens_BxN, begin, position)
-    scores_BxV = jnp.where(forbidden_BxV, -jnp.inf, scores_BxV)
-    # If a stamp, whichever, is likelier than every word, it is a stamp.
-    is_stamp_1xV = (jnp.arange(size) >= self.first_stamp)[None]
-    logs_BxV = jax.nn.log_softmax(scores_BxV)
-    stamps_B = jax.nn.logsumexp(logs_BxV, axis=-1, where=is_stamp_1xV)
-    words_B = jnp.where(is_stamp_1xV, -jnp.inf, logs_BxV).max(-1)
-    stamp_Bx1 = (stamps_B > words_B)[:, None]
-    return jnp.where(stamp_Bx1 & ~is_stamp_1xV, -jnp.inf, scores_BxV)
-
-  @property
-  def _suppressed(self):
-    return self.suppressed_first, self.suppressed
-
-  def _unpaired(self, size, tokens_BxN, begin, position):
-    """What would break the order of stamps: pairs, in time, first of all."""
-    ids_1xV = jnp.arange(size)[None]
-    is_stamp_1xV = ids_1xV >= self.first_stamp
-
-    def was_stamp(back):
-      token_B = tokens_BxN[:, jnp.maximum(position - back, 0)]
-      return (token_B >= self.first_stamp)[:, None]
-
-    count = position - begin
-    last_Bx1 = was_stamp(1) & (count >= 1)
-    before_Bx1 = was_stamp(2) | (count < 2)
-    places_1xN = jnp.arange(tokens_BxN.shape[1])[None]
-    written_1xN = (places_1xN >= begin) & (places_1xN < position)
-    stamps_BxN = jnp.where(written_1xN, tokens_BxN, 0)
-    latest_Bx1 = stamps_BxN.max(-1, keepdims=True)
-    # The end of a pair may be its beginning; the next pair comes later.
-    earliest_Bx1 = latest_Bx1 + ~(last_Bx1 & ~before_Bx1)
-    earliest_Bx1 = jnp.where(latest_Bx1 < self.first_stamp, 0, earliest_Bx1)
-    forbidden = ids_1xV == self.no_timestamps
-    forbidden |= last_Bx1 & before_Bx1 & is_stamp_1xV
-    forbidden |= last_Bx1 & ~before_Bx1 & (ids_1xV < self.end)
-    forbidden |= is_stamp_1xV & (ids_1xV < earliest_Bx1)
-    too_late = ids_1xV < self.first_stamp
-    if self.latest_first_stamp is not None:
-      too_late |= ids_1xV > self.first_stamp + self.latest_first_stamp
-    return forbidden | (too_late & (count == 0))
+from emojax.encoders.whisper_model import Sound, WhisperDecoder
+from emojax.encoders.whisper_rules import Rules
 
 
 class Decoded(NamedTuple):
@@ -118,13 +31,34 @@ class Decoded(NamedTuple):
   no_speech_B: jax.Array
 
 
-class _Steps(NamedTuple):
-  """The decoder after the prompt."""
+class _Asked(NamedTuple):
+  """What is the same in all steps."""
 
-  logits_BxV: jax.Array
+  decoder: WhisperDecoder
+  rules: Rules
+  params: Any
+  sound: Sound
+  begin: int  # Where the transcript begins, behind the prompt.
+
+  def read(self, tokens_BxT, position, cache):
+    """Logits of what follows each token, and the longer cache."""
+    variables = {"params": self.params}
+    return self.decoder.apply(
+      variables, tokens_BxT, position, self.sound, cache
+    )
+
+
+class _Growing(NamedTuple):
+  """Transcripts that grow by a token a step.
+
+  `tokens_BxN` are chosen up to `position`; the cache lacks the last of them.
+  """
+
+  position: jax.Array
+  tokens_BxN: jax.Array
+  done_B: jax.Array
+  total_B: jax.Array  # Log probabilities.
   cache: Any
-  no_speech_B: jax.Array
-  step: Callable  # (token_B, position, cache) -> (logits_BxV, cache)
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "rules"))
@@ -133,61 +67,74 @@ def greedy(
   rules: Rules,
   params: Any,
   states_BxTxD: jax.Array,
+  mask_BxT: jax.Array | None,
   prompt_BxP: jax.Array,
   temperature: jax.Array,
   key: jax.Array,
 ) -> Decoded:
-  """The likeliest token each time, or one drawn at a temperature above 0."""
-  size, begin = decoder.config.max_target_positions, prompt_BxP.shape[1]
-  started = _start(decoder, rules, params, states_BxTxD, prompt_BxP, size)
-  batch = len(prompt_BxP)
-  tokens_BxN = jnp.full((batch, size), rules.end)
-  tokens_BxN = tokens_BxN.at[:, :begin].set(prompt_BxP)
+  """The likeliest token each time, or one drawn at a temperature above 0.
 
-  def unfinished(state):
-    position, _, done_B, *_ = state
-    return (position < size) & ~done_B.all()
-
-  def choose(state):
-    position, tokens_BxN, done_B, total_B, logits_BxV, cache = state
-    scores_BxV = rules(logits_BxV, tokens_BxN, begin, position)
-    cooled_BxV = scores_BxV / jnp.where(temperature > 0, temperature, 1)
-    draw_key = jax.random.fold_in(key, position)
-    token_B = jnp.where(
-      temperature > 0,
-      jax.random.categorical(draw_key, cooled_BxV),
-      scores_BxV.argmax(-1),
-    )
-    token_B = jnp.where(done_B, rules.end, token_B)
-    logs_BxV = jax.nn.log_softmax(scores_BxV)
-    chosen_B = jnp.take_along_axis(logs_BxV, token_B[:, None], 1)[:, 0]
-    total_B += jnp.where(done_B, 0, chosen_B)
-    tokens_BxN = tokens_BxN.at[:, position].set(token_B)
-    done_B |= token_B == rules.end
-    logits_BxV, cache = started.step(token_B, position, cache)
-    return position + 1, tokens_BxN, done_B, total_B, logits_BxV, cache
-
-  first = (
-    *(begin, tokens_BxN, jnp.zeros(batch, bool), jnp.zeros(batch)),
-    *(started.logits_BxV, started.cache),
+  States and mask are those of `WhisperDecoder.look`.
+  """
+  asked = _ask(decoder, rules, params, states_BxTxD, mask_BxT, prompt_BxP)
+  choose = functools.partial(_choose, asked, temperature, key)
+  tokens_BxN = _begun(asked, prompt_BxP)
+  logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
+  batch, size = tokens_BxN.shape
+  first = _Growing(
+    *(jnp.int32(asked.begin), tokens_BxN),
+    *(jnp.zeros(batch, bool), jnp.zeros(batch), cache),
   )
-  _, tokens_BxN, _, total_B, *_ = jax.lax.while_loop(unfinished, choose, first)
-  tokens_BxN = tokens_BxN[:, begin:]
+
+  def unfinished(growing):
+    return (growing.position < size) & ~growing.done_B.all()
+
+  def grow(growing):
+    before = growing.position - 1
+    token_Bx1 = jax.lax.dynamic_slice_in_dim(growing.tokens_BxN, before, 1, 1)
+    logits_Bx1xV, cache = asked.read(token_Bx1, before, growing.cache)
+    return choose(growing._replace(cache=cache), logits_Bx1xV[:, 0])
+
+  last = jax.lax.while_loop(unfinished, grow, choose(first, logits_BxV))
+  tokens_BxN = last.tokens_BxN[:, asked.begin :]
   length_B = (tokens_BxN != rules.end).sum(-1) + 1
-  length_B = jnp.minimum(length_B, size - begin)
-  return Decoded(tokens_BxN, total_B / length_B, started.no_speech_B)
+  length_B = jnp.minimum(length_B, tokens_BxN.shape[1])
+  return Decoded(tokens_BxN, last.total_B / length_B, no_speech_B)
+
+
+def _choose(asked, temperature, key, growing, logits_BxV) -> _Growing:
+  """Adds a token to each transcript that has not ended."""
+  position, tokens_BxN, done_B, total_B, cache = growing
+  scores_BxV = asked.rules(logits_BxV, tokens_BxN, asked.begin, position)
+  # Numbers are drawn only where they count: they take a tenth of a step.
+  token_B = jax.lax.cond(
+    temperature > 0,
+    lambda: jax.random.categorical(
+      jax.random.fold_in(key, position), scores_BxV / temperature
+    ),
+    lambda: scores_BxV.argmax(-1),
+  )
+  token_B = jnp.where(done_B, asked.rules.end, token_B)
+  chosen_B = jnp.take_along_axis(scores_BxV, token_B[:, None], 1)[:, 0]
+  chosen_B -= jax.nn.logsumexp(scores_BxV, axis=-1)
+  return _Growing(
+    position + 1,
+    tokens_BxN.at[:, position].set(token_B),
+    done_B | (token_B == asked.rules.end),
+    total_B + jnp.where(done_B, 0, chosen_B),
+    cache,
+  )
 
 
 class _Beams(NamedTuple):
-  """Beams that still grow, and the best that have ended."""
+  """Beams that still grow, the likeliest first, and the best that ended."""
 
   position: jax.Array
   tokens_BxKxN: jax.Array
   total_BxK: jax.Array  # Log probabilities.
   ended_BxKxN: jax.Array
   mean_BxK: jax.Array  # Of those that have ended; -inf: there is none.
-  logits_BxKxV: jax.Array
-  cache: Any
+  cache: Any  # Of B * K rows.
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "rules", "num_beams"))
@@ -197,76 +144,99 @@ def beams(
   num_beams: int,
   params: Any,
   states_BxTxD: jax.Array,
+  mask_BxT: jax.Array | None,
   prompt_BxP: jax.Array,
 ) -> Decoded:
-  """The transcript of the highest mean log probability that K beams find."""
-  size, begin = decoder.config.max_target_positions, prompt_BxP.shape[1]
-  batch, width = len(prompt_BxP), num_beams
-  states, prompt = (
-    jnp.repeat(x, width, axis=0) for x in (states_BxTxD, prompt_BxP)
-  )
-  started = _start(decoder, rules, params, states, prompt, size)
-  tokens = jnp.full((batch, width, size), rules.end)
-  tokens = tokens.at[:, :, :begin].set(prompt_BxP[:, None])
-  logits = started.logits_BxV.reshape(batch, width, -1)
-  vocabulary = logits.shape[-1]
+  """The transcript of the highest mean log probability that K beams find.
 
-  def promising(state):
-    """Whether a beam that grows may still beat the worst that has ended."""
-    length = jnp.maximum(state.position - begin, 1)
-    best_B = state.total_BxK[:, 0] / length
-    open_B = state.mean_BxK.min(-1) < best_B
-    return (state.position < size) & open_B.any()
+  States and mask are those of `WhisperDecoder.look`.
+  """
+  asked = _ask(decoder, rules, params, states_BxTxD, mask_BxT, prompt_BxP)
+  logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
+  tokens_BxN = _begun(asked, prompt_BxP)
+  batch, size = tokens_BxN.shape
+  tokens_BxKxN, logits_BxKxV = (
+    jnp.repeat(x[:, None], num_beams, axis=1) for x in (tokens_BxN, logits_BxV)
+  )
+  nothing_BxK = jnp.full((batch, num_beams), -jnp.inf)
+  # All are the same at first: one counts.
+  first = _Beams(
+    *(jnp.int32(asked.begin), tokens_BxKxN, nothing_BxK.at[:, 0].set(0)),
+    *(tokens_BxKxN, nothing_BxK),
+    jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), cache),
+  )
 
   def grow(state):
-    logs = jax.nn.log_softmax(state.logits_BxKxV)
-    flat = state.tokens_BxKxN.reshape(batch * width, size)
-    scores = rules(
-      logs.reshape(batch * width, vocabulary), flat, begin, state.position
-    )
-    scores = scores.reshape(batch, width, vocabulary)
-    scores += state.total_BxK[..., None]
-    # Of so many at least K do not end.
-    top, index = jax.lax.top_k(scores.reshape(batch, -1), 2 * width)
-    beam, token = index // vocabulary, index % vocabulary
-    grown = jnp.take_along_axis(state.tokens_BxKxN, beam[..., None], 1)
-    grown = grown.at[:, :, state.position].set(token)
-    ends = token == rules.end
-    length = state.position + 1 - begin
-    # Only what is among the best K may end.
-    may_end = ends & (jnp.arange(2 * width) < width)[None]
-    means = jnp.where(may_end, top / length, -jnp.inf)
-    means = jnp.concatenate([state.mean_BxK, means], 1)
-    ended = jnp.concatenate([state.ended_BxKxN, grown], 1)
-    means, ended = _best(means, ended, width)
-    total, which = jax.lax.top_k(jnp.where(ends, -jnp.inf, top), width)
-    grown = jnp.take_along_axis(grown, which[..., None], 1)
-    beam = jnp.take_along_axis(beam, which, 1)
-    rows = (jnp.arange(batch)[:, None] * width + beam).reshape(-1)
-    cache = jax.tree.map(lambda x: x[rows], state.cache)
-    token = grown[:, :, state.position].reshape(-1)
-    logits, cache = started.step(token, state.position, cache)
-    logits = logits.reshape(batch, width, vocabulary)
-    return _Beams(state.position + 1, grown, total, ended, means, logits, cache)
+    before = state.position - 1
+    rows = state.tokens_BxKxN.reshape(batch * num_beams, size)
+    token = jax.lax.dynamic_slice_in_dim(rows, before, 1, 1)
+    logits, cache = asked.read(token, before, state.cache)
+    state = state._replace(cache=cache)
+    return _branch(asked, state, logits.reshape(batch, num_beams, -1))
 
-  alone = jnp.full((batch, width), -jnp.inf).at[:, 0].set(0)
-  nothing = jnp.full((batch, width), -jnp.inf)
-  first = _Beams(
-    jnp.int32(begin), tokens, alone, tokens, nothing, logits, started.cache
+  last = jax.lax.while_loop(
+    functools.partial(_promising, asked),
+    grow,
+    _branch(asked, first, logits_BxKxV),
   )
-  last = jax.lax.while_loop(promising, grow, first)
-  # Where none has ended, the best of those that grew as long as they could.
-  means = jnp.concatenate([last.mean_BxK, last.total_BxK / (size - begin)], 1)
-  means = jnp.where(
-    jnp.isfinite(last.mean_BxK).any(-1, keepdims=True)
-    & (jnp.arange(2 * width) >= width)[None],
-    -jnp.inf,
-    means,
+  tokens_BxN, mean_B = _likeliest(asked, last)
+  return Decoded(tokens_BxN, mean_B, no_speech_B)
+
+
+def _promising(asked, state):
+  """Whether a beam that grows may still beat the worst that has ended."""
+  length = state.position - asked.begin
+  best_B = state.total_BxK[:, 0] / length
+  open_B = state.mean_BxK.min(-1) < best_B
+  return (state.position < state.tokens_BxKxN.shape[-1]) & open_B.any()
+
+
+def _branch(asked, state: _Beams, logits_BxKxV) -> _Beams:
+  """Gives each beam its likeliest tokens and keeps the best K of all."""
+  batch, width, vocabulary = logits_BxKxV.shape
+  logs = jax.nn.log_softmax(logits_BxKxV).reshape(batch * width, vocabulary)
+  rows = state.tokens_BxKxN.reshape(batch * width, -1)
+  scores = asked.rules(logs, rows, asked.begin, state.position)
+  scores_BxKxV = scores.reshape(batch, width, -1) + state.total_BxK[..., None]
+  # Of so many at least K do not end.
+  top, index = jax.lax.top_k(scores_BxKxV.reshape(batch, -1), 2 * width)
+  beam, token = index // vocabulary, index % vocabulary
+  grown = jnp.take_along_axis(state.tokens_BxKxN, beam[..., None], 1)
+  grown = grown.at[:, :, state.position].set(token)
+  ends = token == asked.rules.end
+  # Only what is among the best K may end.
+  may_end = ends & (jnp.arange(2 * width) < width)[None]
+  length = state.position + 1 - asked.begin
+  means = jnp.where(may_end, top / length, -jnp.inf)
+  mean_BxK, ended_BxKxN = _best(
+    jnp.concatenate([state.mean_BxK, means], 1),
+    jnp.concatenate([state.ended_BxKxN, grown], 1),
+    width,
   )
-  texts = jnp.concatenate([last.ended_BxKxN, last.tokens_BxKxN], 1)
-  means, texts = _best(means, texts, 1)
-  no_speech_B = started.no_speech_B.reshape(batch, width)[:, 0]
-  return Decoded(texts[:, 0, begin:], means[:, 0], no_speech_B)
+  total_BxK, which = jax.lax.top_k(jnp.where(ends, -jnp.inf, top), width)
+  beam = jnp.take_along_axis(beam, which, 1)
+  rows = (jnp.arange(batch)[:, None] * width + beam).reshape(-1)
+  return _Beams(
+    state.position + 1,
+    jnp.take_along_axis(grown, which[..., None], 1),
+    total_BxK,
+    ended_BxKxN,
+    mean_BxK,
+    jax.tree.map(lambda x: x[rows], state.cache),
+  )
+
+
+def _likeliest(asked, state: _Beams):
+  """The best of those that ended; if none did, of those that still grow."""
+  tokens_BxKxN = state.tokens_BxKxN[..., asked.begin :]
+  means_BxK = state.total_BxK / tokens_BxKxN.shape[-1]
+  has_ended_Bx1 = jnp.isfinite(state.mean_BxK).any(-1, keepdims=True)
+  means = jnp.concatenate(
+    [state.mean_BxK, jnp.where(has_ended_Bx1, -jnp.inf, means_BxK)], 1
+  )
+  texts = [state.ended_BxKxN[..., asked.begin :], tokens_BxKxN]
+  means, texts = _best(means, jnp.concatenate(texts, 1), 1)
+  return texts[:, 0], means[:, 0]
 
 
 def _best(scores, tokens, count):
@@ -274,27 +244,26 @@ def _best(scores, tokens, count):
   return scores, jnp.take_along_axis(tokens, which[..., None], 1)
 
 
-def _start(decoder, rules, params, states_BxTxD, prompt_BxP, size) -> _Steps:
-  """Runs the prompt through the decoder."""
+def _ask(decoder, rules, params, states_BxTxD, mask_BxT, prompt_BxP) -> _Asked:
   variables = {"params": params}
-  sound = decoder.apply(variables, states_BxTxD, method="look")
-  cache = decoder.start(len(prompt_BxP), size)
-  logits_BxPxV, cache = decoder.apply(variables, prompt_BxP, 0, sound, cache)
-  # What follows the first token of the prompt says whether somebody speaks.
-  no_speech_BxV = jax.nn.softmax(logits_BxPxV[:, 0])
+  sound = decoder.apply(variables, states_BxTxD, mask_BxT, method="look")
+  return _Asked(decoder, rules, params, sound, prompt_BxP.shape[1])
 
-  def step(token_B, position, cache):
-    logits_Bx1xV, cache = decoder.apply(
-      variables, token_B[:, None], position, sound, cache
-    )
-    return logits_Bx1xV[:, 0], cache
 
-  return _Steps(
-    logits_BxPxV[:, -1], cache, no_speech_BxV[:, rules.no_timestamps - 1], step
+def _begun(asked, prompt_BxP):
+  """Transcripts of the prompt alone."""
+  spare = asked.decoder.config.max_target_positions - asked.begin
+  return jnp.pad(
+    prompt_BxP, ((0, 0), (0, spare)), constant_values=asked.rules.end
   )
 
 
-def _named(ids, size):
-  mask = np.zeros(size, bool)
-  mask[[i for i in ids if i < size]] = True
-  return jnp.asarray(mask)
+def _prompted(asked, prompt_BxP):
+  """Logits behind the prompt, the cache, and whether nobody speaks."""
+  size = asked.decoder.config.max_target_positions
+  cache = asked.decoder.start(len(prompt_BxP), size)
+  logits_BxPxV, cache = asked.read(prompt_BxP, 0, cache)
+  # What follows the first token of the prompt says whether somebody speaks.
+  no_speech_BxV = jax.nn.softmax(logits_BxPxV[:, 0])
+  no_speech_B = no_speech_BxV[:, asked.rules.no_timestamps - 1]
+  return logits_BxPxV[:, -1], cache, no_speech_B

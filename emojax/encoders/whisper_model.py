@@ -59,53 +59,71 @@ class WhisperEncoder(nn.Module):
     attends to: with the silence, where the window is filled up.
     """
     config = self.config
-    positions = frames = config.max_source_positions
-    if inputs.ndim == 2:
-      frames = -(-inputs.shape[1] // SAMPLES_PER_FRAME)
-    if frames > positions:
-      raise ValueError(
-        f"{inputs.shape[1]} samples; Whisper hears {config.window_samples}"
-      )
+    frames = self._num_frames(inputs)
     if lengths_B is None:
       lengths_B = jnp.full(len(inputs), config.window_samples)
     mask_BxT = _frames(lengths_B, frames)
-    whole = self.window or frames == positions
-    positions = positions if whole else frames
+    whole = self.window or frames == config.max_source_positions
     x_BxTxM = inputs
     if inputs.ndim == 2:
-      # One spectrum more than the convolutions' centres: the last one looks at
-      # the silence after the clip, and not at the zeros beside an array.
-      spectra = 2 * positions + (not whole)
-      x_BxTxM = log_mel(inputs, config.num_mel_bins, spectra, whole)
+      x_BxTxM = self._spectra(inputs, frames, whole)
     x_BxTxM = self._mask_spans(x_BxTxM, lengths_B, train)
     x_BxTxD = self._convolve(x_BxTxM.astype(self.dtype), after=int(whole))
-    embedding = nn.Embed(
-      config.max_source_positions,
-      config.d_model,
-      embedding_init=_sinusoids,
-      name="embed_positions",
-    )
-    places = embedding(jnp.arange(positions)).astype(self.dtype)
-    x_BxTxD = dropout(config.dropout, train)(x_BxTxD + places[None])
+    x_BxTxD = self._place(x_BxTxD)
+    x_BxTxD = dropout(config.dropout, train)(x_BxTxD)
     # What was trained with silence up to 30 s hears it; else it is hidden.
     heard_BxT = None if self.window else mask_BxT
-    hidden_states = [x_BxTxD]
-    layer_class = EncoderLayer
-    if self.remat:
-      layer_class = nn.remat(EncoderLayer, static_argnums=(3,))
-    for index in range(config.encoder_layers):
-      layer = layer_class(config, self.dtype, name=f"layers_{index}")
-      output = layer(x_BxTxD, heard_BxT, train)
-      x_BxTxD = self._drop_layer(output, x_BxTxD, train)
-      hidden_states.append(x_BxTxD)
-    norm = layer_norm(_EPSILON, self.dtype, "layer_norm")
-    hidden_states[-1] = norm(hidden_states[-1])
+    hidden_states = self._transform(x_BxTxD, heard_BxT, train)
     return {
       "last_hidden_state": hidden_states[-1][:, :frames],
       "hidden_states": tuple(x[:, :frames] for x in hidden_states),
       "mask": mask_BxT,
       "states": hidden_states[-1],
     }
+
+  def _num_frames(self, inputs):
+    """Of the longest clip; the inputs are those of a call."""
+    if inputs.ndim == 3:
+      return self.config.max_source_positions
+    frames = -(-inputs.shape[1] // SAMPLES_PER_FRAME)
+    if frames > self.config.max_source_positions:
+      raise ValueError(
+        f"{inputs.shape[1]} samples; Whisper hears {self.config.window_samples}"
+      )
+    return frames
+
+  def _spectra(self, audio_BxS, frames, whole):
+    bands = self.config.num_mel_bins
+    if whole:
+      return log_mel(audio_BxS, bands, 2 * self.config.max_source_positions)
+    # One spectrum more than the convolutions' centres: the last one looks at
+    # the silence after the clip, and not at the zeros beside an array.
+    return log_mel(audio_BxS, bands, 2 * frames + 1, mirrored=False)
+
+  def _place(self, x_BxTxD):
+    """Adds the embeddings of the positions."""
+    embedding = nn.Embed(
+      self.config.max_source_positions,
+      self.config.d_model,
+      embedding_init=_sinusoids,
+      name="embed_positions",
+    )
+    places_TxD = embedding(jnp.arange(x_BxTxD.shape[1]))
+    return x_BxTxD + places_TxD.astype(self.dtype)[None]
+
+  def _transform(self, x_BxTxD, heard_BxT, train):
+    """What goes into the first layer, and what comes out of each."""
+    hidden_states = [x_BxTxD]
+    layer_class = EncoderLayer
+    if self.remat:
+      layer_class = nn.remat(EncoderLayer, static_argnums=(3,))
+    for index in range(self.config.encoder_layers):
+      layer = layer_class(self.config, self.dtype, name=f"layers_{index}")
+      output = layer(x_BxTxD, heard_BxT, train)
+      x_BxTxD = self._drop_layer(output, x_BxTxD, train)
+      hidden_states.append(x_BxTxD)
+    norm = layer_norm(_EPSILON, self.dtype, "layer_norm")
+    return [*hidden_states[:-1], norm(x_BxTxD)]
 
   def _convolve(self, x_BxTxM, after):
     for name, stride, padding in (
@@ -224,6 +242,13 @@ class Seen(NamedTuple):
   value_BxHxNxK: jax.Array
 
 
+class Sound(NamedTuple):
+  """What the decoder attends to of clips: of each layer, and where."""
+
+  layers: list[Seen]
+  mask_BxT: jax.Array | None
+
+
 class WhisperDecoder(nn.Module):
   """The decoder: tokens of a transcript, given the encoder's states.
 
@@ -248,9 +273,15 @@ class WhisperDecoder(nn.Module):
     cache = self.start(*tokens_BxT.shape)
     return self(tokens_BxT, 0, self.look(states_BxTxD), cache)[0]
 
-  def look(self, states_BxTxD: jax.Array) -> list[Seen]:
-    """What each layer attends to of the encoder's `states`; computed once."""
-    return [layer.look(states_BxTxD) for layer in self.layers]
+  def look(
+    self, states_BxTxD: jax.Array, mask_BxT: jax.Array | None = None
+  ) -> Sound:
+    """What is attended to of an encoder's `states`; computed once.
+
+    The mask is false for frames that are hidden; None hides none.
+    """
+    layers = [layer.look(states_BxTxD) for layer in self.layers]
+    return Sound(layers, mask_BxT)
 
   def start(self, batch: int, positions: int) -> list[Seen]:
     """An empty cache for so many tokens."""
@@ -267,7 +298,7 @@ class WhisperDecoder(nn.Module):
     self,
     tokens_BxT: jax.Array,
     position: jax.Array | int,
-    sound: list[Seen],
+    sound: Sound,
     cache: list[Seen],
   ) -> tuple[jax.Array, list[Seen]]:
     """The logits of what follows each of T tokens, and the longer cache.
@@ -275,7 +306,8 @@ class WhisperDecoder(nn.Module):
     Args:
       tokens_BxT: the next tokens.
       position: how many are in the cache before.
-      sound, cache: of `look`; of `start`, or of the call before.
+      sound: of `look`, also of fewer clips: each is that of B / clips rows.
+      cache: of `start`, or of the call before.
 
     Returns:
       float32 [B, T, V]; the cache with these tokens.
@@ -285,8 +317,13 @@ class WhisperDecoder(nn.Module):
     x_BxTxD += self.embed_positions(places_T)[None]
     x_BxTxD = x_BxTxD.astype(self.dtype)
     longer = []
-    for layer, heard, seen in zip(self.layers, sound, cache, strict=True):
-      x_BxTxD, seen = layer(x_BxTxD, places_T, heard, seen)
+    heard_Bx1xT = None
+    if sound.mask_BxT is not None:
+      heard_Bx1xT = sound.mask_BxT[:, None]
+    for layer, heard, seen in zip(
+      self.layers, sound.layers, cache, strict=True
+    ):
+      x_BxTxD, seen = layer(x_BxTxD, places_T, heard, heard_Bx1xT, seen)
       longer.append(seen)
     x_BxTxD = self.layer_norm(x_BxTxD)
     # The embedding is the output, too.
@@ -317,18 +354,23 @@ class DecoderLayer(nn.Module):
   def look(self, states_BxTxD):
     return _seen(*self.encoder_attn.keys(states_BxTxD))
 
-  def __call__(self, x_BxTxD, places_T, heard, cache):
+  def __call__(self, x_BxTxD, places_T, heard, heard_Bx1xT, cache):
     y_BxTxD = self.self_attn_layer_norm(x_BxTxD)
     new = _seen(*self.self_attn.keys(y_BxTxD))
     cache = Seen(
       jax.lax.dynamic_update_slice_in_dim(cache[0], new[0], places_T[0], 3),
       jax.lax.dynamic_update_slice_in_dim(cache[1], new[1], places_T[0], 2),
     )
-    allowed_TxN = jnp.arange(cache[0].shape[-1])[None] <= places_T[:, None]
+    written_TxN = jnp.arange(cache[0].shape[-1])[None] <= places_T[:, None]
     query = self.self_attn.queries(y_BxTxD)
-    x_BxTxD += self.self_attn.join(_attend_to(query, cache, allowed_TxN))
+    x_BxTxD += self.self_attn.join(_attend_to(query, cache, written_TxN[None]))
     query = self.encoder_attn.queries(self.encoder_attn_layer_norm(x_BxTxD))
-    x_BxTxD += self.encoder_attn.join(_attend_to(query, heard))
+    # Rows of one clip, such as beams, are as queries of one row.
+    clips = len(heard.key_BxHxKxN)
+    y = _attend_to(
+      query.reshape(clips, -1, *query.shape[2:]), heard, heard_Bx1xT
+    )
+    x_BxTxD += self.encoder_attn.join(y.reshape(query.shape))
     activation = ACTIVATIONS[self.config.activation_function]
     y_BxTxD = self.fc1(self.final_layer_norm(x_BxTxD))
     return x_BxTxD + self.fc2(activation(y_BxTxD)), cache
@@ -340,15 +382,15 @@ def _seen(key_BxTxHxK, value_BxTxHxK):
   )
 
 
-def _attend_to(query_BxTxHxK, seen, allowed_TxN=None):
+def _attend_to(query_BxTxHxK, seen, allowed_BxTxN=None):
   """Scaled dot-product attention to what is laid out for it: [B, T, H, K]."""
   dtype, units = query_BxTxHxK.dtype, query_BxTxHxK.shape[-1]
   query = query_BxTxHxK.transpose(0, 2, 1, 3) * units**-0.5
   scores = jnp.matmul(
     query, seen.key_BxHxKxN, preferred_element_type=jnp.float32
   )
-  if allowed_TxN is not None:
-    scores = jnp.where(allowed_TxN[None, None], scores, _EXCLUDED)
+  if allowed_BxTxN is not None:
+    scores = jnp.where(allowed_BxTxN[:, None], scores, _EXCLUDED)
   weights = nn.softmax(scores).astype(dtype)
   y_BxHxTxK = jnp.matmul(
     weights, seen.value_BxHxNxK, preferred_element_type=jnp.float32

@@ -11,7 +11,7 @@ from typing import Self
 import tokenizers
 
 from emojax.encoders import tokenizing
-from emojax.encoders.whisper_decoding import Rules
+from emojax.encoders.whisper_rules import Rules
 from emojax.errors import UserError
 from emojax.weights import json_files
 

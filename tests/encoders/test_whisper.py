@@ -13,7 +13,12 @@ import transformers
 from safetensors.torch import save_file
 
 from emojax import encoders
-from emojax.encoders import whisper, whisper_decoding, whisper_features
+from emojax.encoders import (
+  whisper_decoding,
+  whisper_encoder,
+  whisper_features,
+  whisper_rules,
+)
 from emojax.encoders.whisper_config import WhisperConfig
 from emojax.encoders.whisper_model import WhisperDecoder, WhisperEncoder
 from emojax.errors import UserError
@@ -134,7 +139,7 @@ def test_states_and_logits_equal_transformers(tmp_path, change):
       decoder_input_ids=torch.tensor(tokens_BxT),
     ).logits
   tensors = checkpoints.open_tensors(tmp_path)
-  params = whisper.decoder_params(config, tensors, tmp_path)
+  params = whisper_encoder.decoder_params(config, tensors, tmp_path)
   decoder = WhisperDecoder(config)
   found = decoder.apply(
     {"params": params}, outputs["states"], tokens_BxT, method="read"
@@ -205,8 +210,8 @@ def test_another_preprocessor_is_refused(tmp_path):
 
 
 @functools.cache
-def _rules(timestamps: bool) -> whisper_decoding.Rules:
-  return whisper_decoding.Rules(
+def _rules(timestamps: bool) -> whisper_rules.Rules:
+  return whisper_rules.Rules(
     *(40, 44, (1, 2, 41, 42, 43), (3, 40), 5, timestamps)
   )
 
@@ -247,18 +252,18 @@ def test_tokens_equal_transformers(tmp_path, timestamps, num_beams):
       ),
     )
   tensors = checkpoints.open_tensors(tmp_path)
-  params = whisper.decoder_params(config, tensors, tmp_path)
+  params = whisper_encoder.decoder_params(config, tensors, tmp_path)
   decoder = WhisperDecoder(config)
   prompt = jnp.tile(jnp.array([[41, 44][: 2 - timestamps]]), (3, 1))
   if num_beams == 1:
     found = whisper_decoding.greedy(
-      *(decoder, rules, params, states_BxTxD, prompt),
+      *(decoder, rules, params, states_BxTxD, None, prompt),
       jnp.float32(0),
       jax.random.key(0),
     )
   else:
     found = whisper_decoding.beams(
-      decoder, rules, num_beams, params, states_BxTxD, prompt
+      decoder, rules, num_beams, params, states_BxTxD, None, prompt
     )
   expected = expected[:, 2 - timestamps :].numpy()
   tokens = np.asarray(found.tokens_BxN)[:, : expected.shape[1]]
