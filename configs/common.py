@@ -55,7 +55,9 @@ def split() -> ml_collections.ConfigDict:
   # `labelled_sessions` against `test_session`. official: the corpus' own parts,
   # of faces. emobox: the six published folds of RAVDESS (Ma et al., Interspeech
   # 2024), four actors each; EmoBox has no validation part, so a fifth of the
-  # other actors validates. What only another method reads has to be empty.
+  # other actors validates. folds: those of the file `folds`; where it has no
+  # validation part, a fifth of the training speakers validates. What only
+  # another method reads has to be empty.
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
   # Comma-separated; a name with a comma in double quotes: '"Smith, Jo",B'.
@@ -63,6 +65,9 @@ def split() -> ml_collections.ConfigDict:
   split.validation_speakers = ""
   split.test_speakers = ""
   split.num_folds = 5
+  # A CSV file with the columns path, part (train, validation or test) and fold;
+  # or a folder of EmoBox's files (fold_1/NAME_train_fold_1.jsonl and so on).
+  split.folds = ""
   split.group = "speaker"  # Or "session", "corpus".
   # Each a setting: the sessions that are labelled, "1234" is TS 1234.
   split.labelled_sessions = ()

@@ -252,7 +252,8 @@ def _require_every_class(names: np.ndarray, config) -> None:
 
 
 def _names(table: FeatureTable) -> splits.Names:
-  return splits.Names(table.speaker, table.session, table.corpus)
+  names = table.speaker, table.session, table.corpus, table.path
+  return splits.Names(*names)
 
 
 def _audit(split: Split, table: FeatureTable) -> str:

@@ -121,7 +121,7 @@ def annotations(
       ours = [utterances[row] for row in rows]
       duplicates.check(corpus, ours, [prints[row] for row in rows], index)
   texts = {"corpus": corpora, "fingerprint": prints}
-  for name in ("label", "speaker", "dialogue", "session"):
+  for name in ("label", "speaker", "dialogue", "session", "path"):
     texts[name] = [getattr(utterance, name) for utterance in utterances]
   return FeatureTable(
     {},

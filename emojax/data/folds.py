@@ -1,15 +1,22 @@
-"""Splits that others have published, so that results can be compared.
+"""Splits that others have made, so that results can be compared.
 
 U utterances, all corpora together. Each setting is a name and who learns, who
 is tested and who validates, as masks [U]; see `splits.make`.
 """
 
+import itertools
 import logging
+import os
+import pathlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from emojax import spelling
+from emojax.audio import io
+from emojax.corpora import fold_files
 from emojax.errors import UserError
+from emojax.runtime import walk
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,8 +52,8 @@ def emobox(
   if corpora != ["ravdess"]:
     raise UserError(
       "config.split.method = 'emobox': these folds are of ravdess alone, and "
-      f"the data are {', '.join(corpora) or 'of no corpus'}; choose another "
-      "config.split.method"
+      f"the data are {', '.join(corpora) or 'of no corpus'}; name your own "
+      "with config.split.method='folds' and config.split.folds=FILE.csv"
     )
   known = set(speaker_U.tolist())
   actors = sorted(actor for fold in _EMOBOX.values() for actor in fold)
@@ -72,3 +79,153 @@ def emobox(
   for fold, test in _EMOBOX.items():
     test_U = np.isin(speaker_U, test)
     yield fold, ~test_U, test_U, None
+
+
+def of_files(
+  path: str, path_U: np.ndarray | None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]:
+  """Tests each fold of a fold file in turn; see `fold_files`.
+
+  A clip of a file is known by its path: that from the file's folder, if there
+  is one, else the one of the data that has the same name and whose folders
+  agree farthest, so that files of others fit a copy that lies elsewhere, also
+  as FLAC where they have WAV. Clips that a fold does not name are in no part of
+  it.
+
+  Args:
+    path: of a table, or of a folder of EmoBox.
+    path_U: of the recordings of the data; '' or None where they are not known.
+
+  Raises:
+    UserError: whatever is wrong with the file; one of several corpora; a clip
+      that is not there, or that several of the data may be.
+  """
+  if not path:
+    raise UserError(
+      "config.split.folds is empty, and config.split.method = 'folds' reads "
+      f"it: name {fold_files.LAYOUT}"
+    )
+  if path_U is None or not all(path_U):
+    raise UserError(
+      "config.split.method = 'folds': the data do not say of which file each "
+      "utterance is, as feature tables do not; choose another one"
+    )
+  found = fold_files.read(path)
+  if len(found) > 1:
+    raise UserError(
+      f"{path}: has folds of {', '.join(found)}; name the folder of one"
+    )
+  (folds,) = found.values()
+  paths_of = _Paths(np.unique(path_U), path)
+  clips = itertools.chain.from_iterable(folds.values())
+  named = {one.path: paths_of.find(one) for one in clips}
+  paths_of.check()
+  settings = []
+  for fold, of_fold in folds.items():
+    parts = {
+      part: np.isin(path_U, [named[c.path] for c in of_fold if c.part == part])
+      for part in dict.fromkeys(one.part for one in of_fold)
+    }
+    chosen = parts["train"], parts["test"], parts.get("validation")
+    settings.append((fold, *chosen))
+  _warn_left_out(settings, path_U, path)
+  yield from settings
+
+
+def _warn_left_out(settings, path_U: np.ndarray, path: str) -> None:
+  """Says how many clips of the data are in no part, fold by fold."""
+  counts, first = [], ""
+  for fold, *masks in settings:
+    is_named_U = np.any([mask for mask in masks if mask is not None], axis=0)
+    if not is_named_U.all():
+      counts.append(f"{np.sum(~is_named_U)} in {fold}")
+      first = first or path_U[~is_named_U][0]
+  if counts:
+    _LOG.warning(
+      "%s: clips of the data that a fold does not name are left out of it: %s; "
+      "the first: %s",
+      *(path, ", ".join(counts), first),
+    )
+
+
+class _Paths:
+  """Recordings of the data by the paths that a fold file has for them."""
+
+  def __init__(self, paths: np.ndarray, file: str):
+    """Takes the paths of the recordings, each once, and that of the file."""
+    self._folder = pathlib.Path(file).expanduser()
+    if not self._folder.is_dir():
+      self._folder = self._folder.parent
+    self._file = file
+    self._real = {os.path.realpath(one): one for one in paths.tolist()}
+    self._by_name: dict[str, list[pathlib.PurePath]] = {}
+    for one in map(pathlib.PurePath, paths.tolist()):
+      self._by_name.setdefault(spelling.key(one.stem), []).append(one)
+    self._others: list[fold_files.Clip] = []
+
+  def find(self, clip: fold_files.Clip) -> str:
+    """The path of a recording, '' where there is none.
+
+    Raises:
+      UserError: several may be meant.
+    """
+    exact = walk.locate(self._folder / os.path.expanduser(clip.path))
+    if exact and (found := self._real.get(os.path.realpath(exact))):
+      return found
+    wanted = pathlib.PurePosixPath(clip.path)
+    alike = self._by_name.get(spelling.key(wanted.stem), [])
+    if not alike:
+      self._others.append(clip)
+      return ""
+    agree = [_agreement(one, wanted) for one in alike]
+    best = [one for one, n in zip(alike, agree, strict=True) if n == max(agree)]
+    if len(best) > 1:
+      raise UserError(
+        f"{clip.where}: {clip.path} may be {best[0]} or {best[1]}; write its "
+        "path from the folder of the corpus"
+      )
+    return str(best[0])
+
+  def check(self) -> None:
+    """Warns of what the study leaves out; refuses what is not on disk."""
+    if not self._others:
+      return
+    tops = {
+      one.parent.parent for ones in self._by_name.values() for one in ones
+    }
+    there = {
+      spelling.key(os.path.splitext(name)[0])
+      for top in tops
+      for folder in walk.folders(top, 1)
+      for name in os.listdir(folder)
+      if os.path.splitext(name)[1].lower() in io.SUFFIXES
+    }
+    missing = [
+      one
+      for one in self._others
+      if spelling.key(pathlib.PurePosixPath(one.path).stem) not in there
+    ]
+    count = len({one.path for one in missing})
+    if missing:
+      raise UserError(
+        f"{missing[0].where}: no such recording among the data: "
+        f"{missing[0].path} ({count} such in all); give the data their files, "
+        "or remove those rows"
+      )
+    _LOG.warning(
+      "%s: recordings that the data leave out, such as those of other labels, "
+      "are in no part: %d; the first: %s",
+      *(self._file, len({one.path for one in self._others})),
+      self._others[0].path,
+    )
+
+
+def _agreement(one: pathlib.PurePath, wanted: pathlib.PurePosixPath) -> tuple:
+  """How many folders of two paths agree, from the last; and their types."""
+  pairs = zip(
+    reversed(one.parts[:-1]), reversed(wanted.parts[:-1]), strict=False
+  )
+  same = itertools.takewhile(
+    lambda pair: spelling.key(pair[0]) == spelling.key(pair[1]), pairs
+  )
+  return len(list(same)), one.suffix.lower() == wanted.suffix.lower()

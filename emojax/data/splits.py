@@ -8,7 +8,7 @@ part. U utterances, all corpora together.
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import ml_collections
 import numpy as np
@@ -21,13 +21,14 @@ from emojax.errors import UserError
 
 METHODS = (
   *("shuffle", "speakers", "k_fold", "leave_one_out", "sessions"),
-  "emobox",
+  *("emobox", "folds"),
 )
 GROUPS = ("speaker", "session", "corpus")
 # Fields of a `config.split` that one method only reads.
 _FIELDS = {
   **dict.fromkeys(("test_speakers", "validation_speakers"), "speakers"),
   "labelled_sessions": "sessions",
+  "folds": "folds",
 }
 # What holds where `audit` has raised nothing.
 AUDITED = "no speaker and no identical recording is in two parts"
@@ -54,6 +55,7 @@ class Names:
   speaker_U: np.ndarray  # Unique over all corpora, see `records.merge`.
   session_U: np.ndarray  # '' where there is none.
   corpus_U: np.ndarray
+  path_U: np.ndarray | None = None  # Of recordings; '' where not known.
 
 
 def make(
@@ -82,7 +84,7 @@ def make(
       )
   choosers = (
     *(_shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions),
-    _emobox,
+    *(_emobox, _by_files),
   )
   choose = dict(zip(METHODS, choosers, strict=True))[split.method]
   made = {}
@@ -287,6 +289,20 @@ def _emobox(split, names: Names, validates: bool) -> _Settings:
   return folds.emobox(names.corpus_U, names.speaker_U)
 
 
+def _by_files(split, names: Names, validates: bool) -> _Settings:
+  """Tests each fold of `config.split.folds`, see `folds.of_files`.
+
+  Where it names no validation part, a fifth of the training speakers validate;
+  where nobody validates, those that it names are labelled.
+  """
+  for fold, learn_U, test_U, third_U in folds.of_files(
+    split.folds, names.path_U
+  ):
+    if third_U is not None and not validates:
+      learn_U, third_U = learn_U | third_U, None
+    yield fold, learn_U, test_U, third_U
+
+
 def _hold_out(rest_U: np.ndarray, names: Names, seed: int) -> np.ndarray:
   """A fifth of the speakers of each corpus, of those in a mask: a mask [U]."""
   held_out_U = np.zeros_like(rest_U)
@@ -350,14 +366,19 @@ def audit(
   names = sorted(set(labels.tolist()) - {""})
   table = [["part", "utterances", "dialogues", "speakers", *names, "no label"]]
   for part, rows in split.parts.items():
-    who = sorted(set(speakers[rows].tolist()))
-    more = f" and {len(who) - _NAMED} others" if len(who) > _NAMED else ""
-    people = f"{len(who)}: {' '.join(who[:_NAMED])}{more}"
     counts = Counter(labels[rows].tolist())
-    numbers = len(rows), len(set(dialogues[rows].tolist())), people
+    who = people(speakers[rows].tolist())
+    numbers = len(rows), len(set(dialogues[rows].tolist())), who
     labelled = (counts[name] for name in (*names, ""))
     table.append([part, *map(str, (*numbers, *labelled))])
   return markdown.table(table, num_names=len(table[0]))
+
+
+def people(speakers: Iterable[str]) -> str:
+  """How many they are, and who, of many the first, for a table."""
+  who = sorted(set(speakers))
+  more = f" and {len(who) - _NAMED} others" if len(who) > _NAMED else ""
+  return f"{len(who)}: {' '.join(who[:_NAMED])}{more}"
 
 
 def _check_apart(split, pair, what, values, speakers, dialogues) -> None:

@@ -59,9 +59,10 @@ class FeatureTable:
   session: np.ndarray  # As `normalise_session` gives it.
   corpus: np.ndarray | None = None
   fingerprint: np.ndarray | None = None  # Equal for identical recordings.
+  path: np.ndarray | None = None  # Of the recording; a file does not keep it.
 
   def __post_init__(self):
-    for name in ("corpus", "fingerprint"):
+    for name in ("corpus", "fingerprint", "path"):
       if getattr(self, name) is None:
         object.__setattr__(self, name, np.full(np.shape(self.label), ""))
 
