@@ -3,6 +3,7 @@
 python -m emojax fetch CORPUS FOLDER
 python -m emojax import-table FILE.pkl OUT.npz
 python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
+python -m emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
 python -m emojax report RUN RUN … [--output=FOLDER]
 python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
 """
@@ -76,6 +77,9 @@ def _import_table(argv: list[str]) -> None:
 
 def _audit(argv: list[str]) -> None:
   """Prints who is in which part of a config's splits, and checks them."""
+  if any(argument.split("=")[0] == "--folds" for argument in argv):
+    _audit_folds(argv)
+    return
   from ml_collections import config_flags
 
   holder = config_flags.DEFINE_config_file("config")
@@ -85,6 +89,21 @@ def _audit(argv: list[str]) -> None:
   for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")
   print(trainer.AUDITED)
+
+
+def _audit_folds(argv: list[str]) -> None:
+  """Prints who is on both sides of folds of others, and refuses these."""
+  from emojax.data import fold_audit
+
+  rest, path = _arguments(argv, None, "--folds=FOLDER or FILE.csv", 0, "folds")
+  if rest or not path:
+    raise UserError("usage: python -m emojax audit --folds=FOLDER or FILE.csv")
+  folds = []
+  for fold in fold_audit.audit(path):
+    said = "; ".join(fold.leaks) or fold.unknown or fold_audit.AUDITED
+    print(f"{fold.name}\n{fold.table}\n\n{said}\n")
+    folds.append(fold)
+  print(fold_audit.summarise(path, folds))
 
 
 def _report(argv: list[str]) -> None:
@@ -114,16 +133,18 @@ def _predict(argv: list[str]) -> None:
 
 
 def _arguments(
-  argv: list[str], output: str | None, option: str, least: int = 0
+  argv: list[str],
+  default: str | None,
+  option: str,
+  least: int = 0,
+  name: str = "output",
 ) -> tuple[list[str], str | None]:
-  """What a command is given, at `least` so many, and its `--output`.
+  """What a command is given, at `least` so many, and its option `name`.
 
-  `output` is meant where none is given; an error says that there is `option`.
+  `default` is meant where none is given; an error says that there is `option`.
   """
   options = flags.FlagValues()
-  holder = flags.DEFINE_string(
-    "output", output, "Where to write.", flag_values=options
-  )
+  holder = flags.DEFINE_string(name, default, option, flag_values=options)
   options.set_gnu_getopt()
   try:
     arguments = options(argv)[1:]

@@ -31,7 +31,7 @@ BESIDE = {
 }
 # What is found by a name in the config, not by its own.
 CONTRACTS = {
-  "corpora": {"read", "read_text", "LAYOUT", "SOURCE"},
+  "corpora": {"read", "read_text", "speaker_of", "LAYOUT", "SOURCE"},
   "encoders": {"vectors"},
   "trainers": {"train", "audit", "AUDITED"},
 }

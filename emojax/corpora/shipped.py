@@ -4,7 +4,7 @@ import importlib
 import os
 import pathlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import ml_collections
@@ -22,7 +22,8 @@ class Reader(Protocol):
   One that takes files from the user's disk also states `LAYOUT` (what must be
   there) and `SOURCE` (where the corpus comes from), which the errors quote. One
   that has transcripts also has `read_text`, which yields the same records where
-  the audio is not there: their path is ''.
+  the audio is not there: their path is ''. One whose file names say who speaks
+  also has `speaker_of`, which gives the speaker, or None of other names.
   """
 
   def read(self, path: str) -> Any:
@@ -46,6 +47,17 @@ class Readers:
   def names(self) -> list[str]:
     """The corpora that can be read."""
     return sorted([*self._shipped(), *self._registered])
+
+  def speaker_rules(
+    self,
+  ) -> dict[str, Callable[[pathlib.PurePath], str | None]]:
+    """What says who speaks by the name of a file, by corpus."""
+    readers = {name: self._find(name) for name in self.names()}
+    return {
+      name: reader.speaker_of
+      for name, reader in readers.items()
+      if hasattr(reader, "speaker_of")
+    }
 
   def read(
     self, name: str, path: str | os.PathLike, needs_audio: bool = True

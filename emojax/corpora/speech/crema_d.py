@@ -46,6 +46,12 @@ def read(path: str) -> list[Utterance]:
   return recordings.each_once(path, recordings.find(path), _parse)
 
 
+def speaker_of(clip: pathlib.PurePath) -> str | None:
+  """The actor, by the name of the file; None where it is another name."""
+  match = _NAME.fullmatch(clip.stem)
+  return match and match[1]
+
+
 def _parse(clip: pathlib.Path) -> Utterance | str:
   match = _NAME.fullmatch(clip.stem)
   if not match:

@@ -29,9 +29,11 @@ _LOG = logging.getLogger(__name__)
 _FOLDER = re.compile(r"session ?[0-9]")
 _DIALOGUE = re.compile(r"Ses\d\d[FM]_\w+")
 _LONGEST = 1000  # Characters of an evaluation.
+# Session, and after the name of the dialogue who speaks: Ses01F_impro01_F000.
+_NAME = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])\w+")
 # [6.2901 - 8.2357]<TAB>Ses01F_impro01_F000<TAB>neu<TAB>[2.5, 2.5, 2.5]
 _EVALUATION = re.compile(
-  r"\[(\d+\.?\d*) - \d+\.?\d*\]\t((Ses\d\d)[FM]_\w+_([FM])\w+)\t(\w+)\t\[.*\]"
+  rf"\[(\d+\.?\d*) - \d+\.?\d*\]\t({_NAME.pattern})\t(\w+)\t\[.*\]"
 )
 # Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
 _TRANSCRIPT = re.compile(r"(Ses\d\d[FM]_\w+) \[[\d.]+-[\d.]+\]: ?(.*)")
@@ -68,6 +70,15 @@ def read_text(path: str) -> Iterator[Utterance]:
   for utterance in _read(path):
     is_there = os.path.exists(utterance.path)
     yield utterance if is_there else dataclasses.replace(utterance, path="")
+
+
+def speaker_of(clip: pathlib.PurePath) -> str | None:
+  """Who speaks, by the name of the file; None where it is another name.
+
+  The dialogue's own letter says who wears the markers, not who speaks.
+  """
+  match = _NAME.fullmatch(clip.stem)
+  return match and match[1] + match[2]
 
 
 def _read(path: str) -> Iterator[Utterance]:

@@ -34,10 +34,16 @@ def read(path: str) -> list[Utterance]:
   return recordings.each_once(path, recordings.find(path), _parse)
 
 
-def _parse(clip: pathlib.Path) -> Utterance | str:
+def speaker_of(clip: pathlib.PurePath) -> str | None:
+  """The actor, by file and folder; None where they have other names."""
   match = _NAME.fullmatch(clip.stem)
   speaker = match and (match[1] or clip.parent.name)
-  if speaker not in _SPEAKERS:
+  return speaker if speaker in _SPEAKERS else None
+
+
+def _parse(clip: pathlib.Path) -> Utterance | str:
+  match, speaker = _NAME.fullmatch(clip.stem), speaker_of(clip)
+  if not match or not speaker:
     return "not named as clips of SAVEE (DC/sa01.wav, DC_sa01.wav)"
   name = f"{speaker}_{match[2]}{match[3]}"
   return Utterance(str(clip), _EMOTIONS[match[2]], speaker, name)

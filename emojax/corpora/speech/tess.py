@@ -36,6 +36,12 @@ def read(path: str) -> list[Utterance]:
   return recordings.each_once(path, recordings.find(path), _parse)
 
 
+def speaker_of(clip: pathlib.PurePath) -> str | None:
+  """Who speaks, by the name of the file; None where it is another name."""
+  match = _NAME.fullmatch(clip.stem)
+  return match and _SPEAKERS[match[1].lower()]
+
+
 def _parse(clip: pathlib.Path) -> Utterance | str:
   match = _NAME.fullmatch(clip.stem)
   if not match:
