@@ -7,6 +7,7 @@ each fold, with a file for each part.
 import json
 import os
 import pathlib
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -42,7 +43,7 @@ class Clip(NamedTuple):
   """Where a file says it, a clip, and its part in a fold."""
 
   where: str
-  path: str  # With '/' between folders.
+  path: str  # With '/' between folders, without '.'.
   part: str  # 'train', 'validation' or 'test'.
   fold: str  # As it is called: 'fold 1' where the file has 1.
   speaker: str  # '' where the file does not say it.
@@ -71,7 +72,8 @@ def read(path: str | os.PathLike) -> dict[str, Folds]:
     found = {"": _read_table(path)}
   for corpus, clips in found.items():
     if not clips:
-      raise UserError(f"{path}: {corpus} names no clip; expected {LAYOUT}")
+      what = f"{corpus} names" if corpus else "names"
+      raise UserError(f"{path}: {what} no clip; expected {LAYOUT}")
   return {name: _by_fold(clips, path, name) for name, clips in found.items()}
 
 
@@ -99,8 +101,12 @@ def _by_fold(clips: Sequence[Clip], path: pathlib.Path, corpus: str) -> Folds:
 
 
 def _read_table(path: pathlib.Path) -> list[Clip]:
-  clips = []
-  for where, values in delimited.read(path, _COLUMNS):
+  rows = delimited.read(path, _COLUMNS)
+  known = spelling.unify(
+    (row.values.get("speaker", "") for row in rows), f"{path}: speaker"
+  )
+  clips, first = [], {}
+  for where, values in rows:
     for name in ("path", "fold"):
       if not values[name]:
         raise UserError(f"{where}: no {name}; each row has path, part and fold")
@@ -110,8 +116,14 @@ def _read_table(path: pathlib.Path) -> list[Clip]:
         f"{where}: part {values['part'][:60]!r}: there are train, validation "
         "and test"
       )
-    clip = _slashed(values["path"]), part, values["fold"]
-    clips.append(Clip(where, *clip, values.get("speaker", "")))
+    name, speaker = _plain(values["path"]), known[values.get("speaker", "")]
+    other = first.setdefault(name, (where, speaker))
+    if other[1] != speaker:
+      raise UserError(
+        f"{where}: the clip of {other[0]}, there with speaker {other[1]!r}, "
+        f"here with {speaker!r}; correct one of the two"
+      )
+    clips.append(Clip(where, name, part, values["fold"], speaker))
   return clips
 
 
@@ -138,7 +150,7 @@ def _read_folder(folder: pathlib.Path) -> dict[str, list[Clip]]:
   for (name, number, part), path in sorted(chosen.items()):
     clips = found.setdefault(name, [])
     for where, wav in _wavs(path):
-      clips.append(Clip(where, _slashed(wav), part, str(number), ""))
+      clips.append(Clip(where, _plain(wav), part, str(number), ""))
   return found
 
 
@@ -184,5 +196,5 @@ def _parse(text: str, where: str) -> list | Mapping:
   return found
 
 
-def _slashed(path: str) -> str:
-  return path.replace("\\", "/")
+def _plain(path: str) -> str:
+  return posixpath.normpath(path.replace("\\", "/"))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from emojax import markdown
-from emojax.corpora import fold_files, records, speech
+from emojax.corpora import delimited, fold_files, records, speech
 from emojax.corpora.fold_files import Clip
 from emojax.data import splits
-from emojax.errors import UserError
+from emojax.errors import UserError, one_line
 
 AUDITED = "no speaker and no recording is in two parts"
 
@@ -42,7 +42,7 @@ def audit(path: str | os.PathLike) -> Iterator[Fold]:
     why = "" if speakers else _unknown(clips, corpus)
     for fold, found in folds.items():
       name = f"{corpus}, {fold}" if corpus else fold
-      yield _audit(name, found, speakers, why)
+      yield _audit(one_line(name), found, speakers, why)
 
 
 def summarise(path: str | os.PathLike, folds: Sequence[Fold]) -> str:
@@ -84,13 +84,19 @@ def _audit(
   }
   table = [["part", "utterances", "speakers"]]
   for part in parts:
-    people = splits.people(who[part]) if speakers else markdown.NOTHING
+    people = (
+      one_line(splits.people(who[part])) if speakers else markdown.NOTHING
+    )
     table.append([part, str(len(paths[part])), people])
   leaks = []
   for what, found in (("speakers", who), ("recordings", paths)):
     for one, other in itertools.combinations(parts, 2):
       if shared := sorted(found[one] & found[other]):
-        first = f", such as {shared[0]}" if what == "recordings" else ""
+        first = (
+          f", such as {delimited.shown(shared[0])}"
+          if what == "recordings"
+          else ""
+        )
         leaks.append(
           f"{len(shared)} of {len(found[other])} {other} {what} are in the "
           f"{_CALLED.get(one, one)} part, too{first}"
@@ -122,11 +128,11 @@ def _unknown(clips: Sequence[Clip], corpus: str) -> str:
     for name, speaker_of in rules.items()
   }
   best = min(strange, key=lambda name: len(strange[name]))
-  follows = ""
-  if len(strange[best]) < len(paths):
-    follows = f" ({len(strange[best])} of {len(paths)} are not as in {best})"
+  name, count = delimited.shown(strange[best][0].name), len(strange[best])
+  why = f"file names such as {name} follow no rule of {', '.join(rules)}"
+  if count < len(paths):
+    why = f"{count} of {len(paths)} file names are not as in {best}: {name}"
   return (
-    f"{f'{corpus}: ' if corpus else ''}who speaks is not known: file names "
-    f"such as {strange[best][0].name} follow no rule of {', '.join(rules)}"
-    f"{follows}; give a CSV file with the columns path,part,fold,speaker"
+    f"{f'{corpus}: ' if corpus else ''}who speaks is not known: {why}; give a "
+    "CSV file with the columns path,part,fold,speaker"
   )

@@ -117,8 +117,8 @@ def of_files(
     )
   (folds,) = found.values()
   paths_of = _Paths(np.unique(path_U), path)
-  clips = itertools.chain.from_iterable(folds.values())
-  named = {one.path: paths_of.find(one) for one in clips}
+  clips = {c.path: c for c in itertools.chain.from_iterable(folds.values())}
+  named = {clip: paths_of.find(one) for clip, one in clips.items()}
   paths_of.check()
   settings = []
   for fold, of_fold in folds.items():
@@ -205,18 +205,16 @@ class _Paths:
       for one in self._others
       if spelling.key(pathlib.PurePosixPath(one.path).stem) not in there
     ]
-    count = len({one.path for one in missing})
     if missing:
       raise UserError(
         f"{missing[0].where}: no such recording among the data: "
-        f"{missing[0].path} ({count} such in all); give the data their files, "
-        "or remove those rows"
+        f"{missing[0].path} ({len(missing)} such in all); give the data their "
+        "files, or remove those rows"
       )
     _LOG.warning(
       "%s: recordings that the data leave out, such as those of other labels, "
       "are in no part: %d; the first: %s",
-      *(self._file, len({one.path for one in self._others})),
-      self._others[0].path,
+      *(self._file, len(self._others), self._others[0].path),
     )
 
 

@@ -132,6 +132,24 @@ def test_tables_that_are_wrong(tmp_path, rows, reason):
   assert reason in str(caught.value)
 
 
+def test_speakers_of_a_table(tmp_path):
+  header = "path,part,fold,speaker"
+  rows = [
+    "./a.wav,train,1,Anna",
+    "b.wav,test,1,anna ",
+    "x/../a.wav,train,2,Anna",
+  ]
+  path = table(tmp_path, *rows, "b.wav,test,2,ANNA", header=header)
+  found = fold_files.read(path)[""]
+  for fold in ("fold 1", "fold 2"):
+    clips = [(one.path, one.speaker) for one in found[fold]]
+    assert clips == [("a.wav", "Anna"), ("b.wav", "Anna")]
+  path = table(tmp_path, *rows, "a.wav,test,1,Bo", header=header)
+  reason = "line 5: the clip of .* line 2, there with speaker 'Anna', here with"
+  with pytest.raises(UserError, match=reason):
+    fold_files.read(path)
+
+
 def test_other_files(tmp_path):
   (tmp_path / "empty").mkdir()
   write(tmp_path, "emodb_test_fold_1.jsonl", LINE)
