@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -116,14 +116,14 @@ def of_files(
       f"{path}: has folds of {', '.join(found)}; name the folder of one"
     )
   (folds,) = found.values()
-  paths_of = _Paths(np.unique(path_U), path)
   clips = {c.path: c for c in itertools.chain.from_iterable(folds.values())}
-  named = {clip: paths_of.find(one) for clip, one in clips.items()}
-  paths_of.check()
+  named = _Paths(np.unique(path_U), path).of(list(clips.values()))
   settings = []
   for fold, of_fold in folds.items():
     parts = {
-      part: np.isin(path_U, [named[c.path] for c in of_fold if c.part == part])
+      part: np.isin(
+        path_U, [named.get(c.path) for c in of_fold if c.part == part]
+      )
       for part in dict.fromkeys(one.part for one in of_fold)
     }
     chosen = parts["train"], parts["test"], parts.get("validation")
@@ -158,41 +158,65 @@ class _Paths:
       self._folder = self._folder.parent
     self._file = file
     self._real = {os.path.realpath(one): one for one in paths.tolist()}
-    self._by_name: dict[str, list[pathlib.PurePath]] = {}
-    for one in map(pathlib.PurePath, paths.tolist()):
-      self._by_name.setdefault(spelling.key(one.stem), []).append(one)
-    self._others: list[fold_files.Clip] = []
+    self._by_name: dict[str, list[str]] = {}
+    for one in paths.tolist():
+      name = spelling.key(pathlib.PurePath(one).stem)
+      self._by_name.setdefault(name, []).append(one)
 
-  def find(self, clip: fold_files.Clip) -> str:
-    """The path of a recording, '' where there is none.
+  def of(self, clips: Sequence[fold_files.Clip]) -> dict[str, str]:
+    """The recordings of clips that the data have, by the file's paths.
 
     Raises:
-      UserError: several may be meant.
+      UserError: a clip may be several recordings, or is not on disk.
     """
-    exact = walk.locate(self._folder / os.path.expanduser(clip.path))
-    if exact and (found := self._real.get(os.path.realpath(exact))):
-      return found
+    exact = {clip.path: self._exact(clip) for clip in clips}
+    named = {path: one for path, one in exact.items() if one}
+    taken = set(named.values())
+    # Two speakers may have a clip of one name, and the data leave out one.
+    best: dict[str, tuple[tuple, fold_files.Clip]] = {}
+    others = []
+    for clip in clips:
+      if clip.path in named:
+        continue
+      found, agreement = self._by_folders(clip)
+      known, other = best.get(found, ((), None))
+      if found and other and agreement == known:
+        raise UserError(
+          f"{clip.where}: {clip.path} and {other.path} may both be {found}; "
+          "write the paths from the folder of the corpus"
+        )
+      if found and found not in taken and agreement > known:
+        best[found] = agreement, clip
+        clip = other
+      if clip:
+        others.append(clip)
+    self._check(others)
+    return named | {clip.path: found for found, (_, clip) in best.items()}
+
+  def _exact(self, clip: fold_files.Clip) -> str | None:
+    """The recording at the path from the file's folder."""
+    found = walk.locate(self._folder / os.path.expanduser(clip.path))
+    return found and self._real.get(os.path.realpath(found))
+
+  def _by_folders(self, clip: fold_files.Clip) -> tuple[str, tuple]:
+    """The recording of that name with the most folders, and how many; or ''."""
     wanted = pathlib.PurePosixPath(clip.path)
-    alike = self._by_name.get(spelling.key(wanted.stem), [])
-    if not alike:
-      self._others.append(clip)
-      return ""
-    agree = [_agreement(one, wanted) for one in alike]
-    best = [one for one, n in zip(alike, agree, strict=True) if n == max(agree)]
+    alike = self._by_name.get(spelling.key(wanted.stem), ())
+    agree = {one: _agreement(one, wanted) for one in alike}
+    most = max(agree.values(), default=())
+    best = [one for one, agreement in agree.items() if agreement == most]
     if len(best) > 1:
       raise UserError(
         f"{clip.where}: {clip.path} may be {best[0]} or {best[1]}; write its "
         "path from the folder of the corpus"
       )
-    return str(best[0])
+    return (best[0], most) if best else ("", ())
 
-  def check(self) -> None:
+  def _check(self, others: Sequence[fold_files.Clip]) -> None:
     """Warns of what the study leaves out; refuses what is not on disk."""
-    if not self._others:
+    if not others:
       return
-    tops = {
-      one.parent.parent for ones in self._by_name.values() for one in ones
-    }
+    tops = {pathlib.Path(one).parent.parent for one in self._real.values()}
     there = {
       spelling.key(os.path.splitext(name)[0])
       for top in tops
@@ -202,7 +226,7 @@ class _Paths:
     }
     missing = [
       one
-      for one in self._others
+      for one in others
       if spelling.key(pathlib.PurePosixPath(one.path).stem) not in there
     ]
     if missing:
@@ -214,12 +238,13 @@ class _Paths:
     _LOG.warning(
       "%s: recordings that the data leave out, such as those of other labels, "
       "are in no part: %d; the first: %s",
-      *(self._file, len(self._others), self._others[0].path),
+      *(self._file, len(others), others[0].path),
     )
 
 
-def _agreement(one: pathlib.PurePath, wanted: pathlib.PurePosixPath) -> tuple:
+def _agreement(path: str, wanted: pathlib.PurePosixPath) -> tuple:
   """How many folders of two paths agree, from the last; and their types."""
+  one = pathlib.PurePath(path)
   pairs = zip(
     reversed(one.parts[:-1]), reversed(wanted.parts[:-1]), strict=False
   )

@@ -109,8 +109,8 @@ def by_file(tmp_path, names, *rows, validates=True):
 def test_two_folds_of_a_file(tmp_path, caplog):
   names = corpus(tmp_path, "A/1", "A/2", "B/1", "C/1", "D/1")
   rows = ["downloads/A/1.wav,train,1", "downloads/A/2.wav,train,1"]
-  rows += ["B/1.flac,valid,1", "c\\1.WAV,test,1", "D/1,test,1"]
-  rows += ["D/1.wav,train,2", "A/1.wav,dev,2", "data/B/1.ogg,test,2"]
+  rows += ["data/B/1.ogg,valid,1", "c\\1.WAV,test,1", "D/1,test,1"]
+  rows += ["D/1,train,2", "downloads/A/1.wav,dev,2", "data/B/1.ogg,test,2"]
   assert by_file(tmp_path, names, *rows) == {
     "fold 1": {"train": [0, 1], "validation": [2], "test": [3, 4]},
     "fold 2": {"train": [4], "validation": [0], "test": [2]},
@@ -168,6 +168,20 @@ def test_a_file_beside_the_clips_means_those(tmp_path):
     UserError, match=r"line 2: 1.wav may be .*A/1.ogg or .*; w"
   ):
     by_file(tmp_path, names, "1.wav,train,1", "B/1.wav,test,1")
+
+
+def test_clips_of_one_name_of_which_the_study_leaves_out_one(tmp_path, caplog):
+  corpus(tmp_path, "B/1")
+  names = corpus(tmp_path, "A/1", "C/2")
+  rows = ["x/B/1.wav,test,1", "x/A/1.wav,train,1", "x/C/2.wav,test,1"]
+  for order in (rows, rows[::-1]):
+    parts = by_file(tmp_path, names, *order, validates=False)["fold 1"]
+    assert parts["labelled"] == [0]
+    assert parts["test"] == [1]
+  assert "are in no part: 1; the first: x/B/1.wav" in caplog.text
+  rows[1] = "x/D/1.wav,train,1"
+  with pytest.raises(UserError, match=r"x/D/1.wav and x/B/1.wav may both be "):
+    by_file(tmp_path, names, *rows)
 
 
 def test_clips_that_the_study_leaves_out(tmp_path, caplog):
