@@ -15,7 +15,7 @@ import numpy as np
 
 from emojax import checks
 from emojax.corpora import labels, records, speech
-from emojax.data import batches, features, normalisation, splits, text_features
+from emojax.data import batches, features, normalisation, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
@@ -154,10 +154,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   """
   checks.common(config)
   checks.choices(config, "data.normalisation", normalisation.METHODS)
-  audio = (*features.AUDIO_FEATURES, features.NOTHING)
-  checks.choice(config, "data.audio_features", audio)
-  text = (*text_features.NAMES, features.NOTHING)
-  checks.choice(config, "data.text_features", text)
+  features.check(config.data)
 
 
 def read(config: ml_collections.ConfigDict) -> Conversations:

@@ -13,6 +13,7 @@ Several processes may use the same one: the first to finish wins.
 import dataclasses
 import errno
 import functools
+import hashlib
 import io
 import math
 import os
@@ -179,6 +180,16 @@ class Vectors:
 
   def _path(self, digest: str) -> pathlib.Path:
     return self.folder / digest[:2] / f"{digest}.npy"
+
+
+def digest(folder: pathlib.Path) -> str:
+  """SHA-256 of the names and the content of the files in a folder."""
+  content = hashlib.sha256()
+  for path in filter(pathlib.Path.is_file, sorted(folder.glob("*"))):
+    with open(path, "rb") as file:
+      of_file = hashlib.file_digest(file, "sha256").hexdigest()
+    content.update(f"{path.name}\0{of_file}\0".encode())
+  return content.hexdigest()
 
 
 def _save(path: pathlib.Path, save: Callable, *arrays, **named) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emojax.audio import io
+from emojax.data import store
 from emojax.data.store import Vectors
 from emojax.errors import UserError
 
@@ -62,11 +62,8 @@ def extract(
     from emojax.weights import hub
 
     folder = hub.folder(encoder, revision or None)
-  # The name and the content of each of the encoder's files.
-  content = hashlib.sha256()
-  for path in filter(pathlib.Path.is_file, sorted(folder.glob("*"))):
-    content.update(f"{path.name}\0{io.content_hash(path)}\0".encode())
-  kept = Vectors(pathlib.Path(cache_dir, f"{name}-{content.hexdigest()[:16]}"))
+  digest = store.digest(folder)[:16]
+  kept = Vectors(pathlib.Path(cache_dir, f"{name}-{digest}"))
   digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
   vectors = {text: kept.get(digest) for text, digest in digests.items()}
   pending = [text for text, vector in vectors.items() if vector is None]

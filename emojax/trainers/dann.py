@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from emojax import checks, losses, metrics, runs, summary
-from emojax.data import conversations, splits, text_features
+from emojax.data import conversations, features, splits, text_features
 from emojax.data.batches import Evaluation
 from emojax.data.conversations import Conversations, Setting, Task
 from emojax.errors import UserError
@@ -457,14 +457,15 @@ def train(
     UserError: something in the config, the data or the folder is wrong.
   """
   _check(config)
-  config = runs.settle(
-    workdir,
-    config,
-    "data.text_revision",
-    lambda: text_features.commit(
-      config.data.text_features, config.data.text_encoder
+  data = config.data
+  for field, find in (
+    ("audio_revision", lambda: features.audio_commit(data)),
+    (
+      "text_revision",
+      lambda: text_features.commit(data.text_features, data.text_encoder),
     ),
-  )
+  ):
+    config = runs.settle(workdir, config, f"data.{field}", find)
   result = runs.complete(config, workdir, functools.partial(_study, config))
   print(tables.terminal_table(result))
   return result

@@ -10,7 +10,7 @@ import soundfile
 from scipy import signal
 
 from emojax.corpora.speech import demo as corpus
-from emojax.data import features
+from emojax.data.functionals import functionals
 from emojax.synthetic import phones, source_filter
 from emojax.synthetic import voices as demo
 
@@ -216,7 +216,7 @@ def test_the_corpus_is_rendered_once_into_whole_files(short, tmp_path, cache):
     assert info.subtype == "PCM_16"
     samples, _ = soundfile.read(utterance.path)
     assert np.abs(samples).max() < 0.99
-    vector = features.functionals(samples.astype(np.float32), "ComParE_2016")
+    vector = functionals(samples.astype(np.float32), "ComParE_2016")
     assert np.isfinite(vector).all()
   assert not cache.exists()
 
