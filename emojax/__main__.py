@@ -2,6 +2,8 @@
 
 python -m emojax fetch CORPUS FOLDER
 python -m emojax import-table FILE.pkl OUT.npz
+python -m emojax features --config=configs/dann.py:ravdess \
+    --config.data.path=… --config.data.audio_features=FOLDER OUT.npz
 python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
 python -m emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
 python -m emojax report RUN RUN … [--output=FOLDER]
@@ -27,7 +29,8 @@ _LOG = logging.getLogger("emojax")
 
 def main(argv: list[str]) -> None:
   """Runs the command that the command line names, or prints what there is."""
-  commands = {"fetch": _fetch, "import-table": _import_table, "audit": _audit}
+  commands = {"fetch": _fetch, "import-table": _import_table}
+  commands |= {"features": _features, "audit": _audit}
   commands |= {"report": _report, "predict": _predict}
   if len(argv) < 2 or {"-h", "--help"} & set(argv):
     print(__doc__)
@@ -67,12 +70,51 @@ def _import_table(argv: list[str]) -> None:
   if len(argv) != 3:
     raise UserError("usage: python -m emojax import-table FILE.pkl OUT.npz")
   table = import_pickle(*argv[1:])
+  _tell(argv[2], table)
+
+
+def _features(argv: list[str]) -> None:
+  """Writes the features that a config's study reads, as a feature table."""
+  from emojax.data import conversations, table
+  from emojax.inference import results
+
+  *argv, target = argv
+  if not target.endswith(".npz"):
+    raise UserError(
+      "usage: python -m emojax features --config=… --config.data.…=… OUT.npz"
+    )
+  config = _config(argv)
+  if "audio_features" not in config.data:
+    raise UserError(
+      "features are those of a study of conversations: take a config such as "
+      "configs/dann.py"
+    )
+  conversations.check(config)
+  results.require_writable(target)
+  environment.require_devices()
+  with process.resumable():
+    found = conversations.load(config.data)
+  table.save(target, found)
+  _tell(target, found)
+
+
+def _tell(path: str, table) -> None:
+  """Prints what is in a feature table that was written."""
+  from emojax.data import table as tables
+
   sizes = ", ".join(f"{k} {v.shape[1]}" for k, v in table.features.items())
-  dialogues, speakers = len(set(table.dialogue)), len(set(table.speaker))
+  dialogues, speakers = len(tables.dialogues(table)), len(set(table.speaker))
   print(
-    f"{argv[2]}: {len(table)} utterances, {dialogues} dialogues, {speakers} "
+    f"{path}: {len(table)} utterances, {dialogues} dialogues, {speakers} "
     f"speakers; features: {sizes}"
   )
+
+
+def _config(argv: list[str]):
+  from ml_collections import config_flags
+
+  holder = config_flags.DEFINE_config_file("config")
+  return cli.parse_config(argv, holder, __doc__)
 
 
 def _audit(argv: list[str]) -> None:
@@ -80,10 +122,7 @@ def _audit(argv: list[str]) -> None:
   if any(argument.split("=")[0] == "--folds" for argument in argv):
     _audit_folds(argv)
     return
-  from ml_collections import config_flags
-
-  holder = config_flags.DEFINE_config_file("config")
-  config = cli.parse_config(argv, holder, __doc__)
+  config = _config(argv)
   trainer = cli.trainer(config)
   environment.require_devices()
   for setting, parts in trainer.audit(config).items():
