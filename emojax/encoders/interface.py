@@ -199,8 +199,8 @@ def find(name: str, revision: str = "") -> Source:
   encoder = _KINDS[kind].read(folder, fields)
   if encoder.sample_rate != SAMPLE_RATE:
     raise UserError(
-      f"config.model.encoder = {name!r} takes {encoder.sample_rate} Hz, and "
-      f"clips have {SAMPLE_RATE}; choose another encoder"
+      f"{name}: takes {encoder.sample_rate} Hz, and clips have {SAMPLE_RATE}; "
+      "choose another encoder"
     )
   label = pathlib.PurePath(name).name
   revision = hub.revision_of(folder)

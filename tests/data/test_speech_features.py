@@ -1,6 +1,7 @@
 """Means of frames of speech encoders, against transformers' PyTorch models."""
 
 import functools
+import json
 import sys
 
 import numpy as np
@@ -288,7 +289,7 @@ def test_a_command_that_is_wrong(command, arguments, what):
     ({"audio_layers": (True,)}, "audio_layers = (True,)"),
   ],
 )
-def test_features_that_there_are_not(data, tmp_path, changes, what):
+def test_layers_and_names_that_there_are_not(data, tmp_path, changes, what):
   whisper(tmp_path / "encoder")
   data.update(changes)
   with pytest.raises(UserError) as caught:
@@ -296,3 +297,20 @@ def test_features_that_there_are_not(data, tmp_path, changes, what):
   assert what in str(caught.value)
   assert "\n" not in str(caught.value)
   assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+  ("file", "fields", "what"),
+  [
+    ("config.json", {"model_type": "bert"}, "bert"),
+    ("preprocessor_config.json", {"sampling_rate": 8000}, "takes 8000 Hz"),
+    ("model.safetensors", {}, "model.safetensors"),
+  ],
+)
+def test_folders_of_something_else(data, tmp_path, file, fields, what):
+  hubert(tmp_path / "encoder")
+  path = tmp_path / "encoder" / file
+  path.write_text(json.dumps(fields), encoding="utf-8")
+  with pytest.raises(UserError, match=what) as caught:
+    conversations.load(data)
+  assert str(tmp_path / "encoder") in str(caught.value)
