@@ -163,7 +163,7 @@ def beams(
   first = _Beams(
     *(jnp.int32(asked.begin), tokens_BxKxN, nothing_BxK.at[:, 0].set(0)),
     *(tokens_BxKxN, nothing_BxK),
-    jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), cache),
+    _rows_of(asked, cache, jnp.repeat(jnp.arange(batch), num_beams)),
   )
 
   def grow(state):
@@ -222,8 +222,19 @@ def _branch(asked, state: _Beams, logits_BxKxV) -> _Beams:
     total_BxK,
     ended_BxKxN,
     mean_BxK,
-    jax.tree.map(lambda x: x[rows], state.cache),
+    _rows_of(asked, state.cache, rows),
   )
+
+
+def _rows_of(asked, cache, rows):
+  """What is cached of these rows."""
+  heads = asked.decoder.config.decoder_attention_heads
+
+  def take(cached):
+    chosen = cached.reshape(-1, heads, *cached.shape[1:])[rows]
+    return chosen.reshape(-1, *cached.shape[1:])
+
+  return jax.tree.map(take, cache)
 
 
 def _likeliest(asked, state: _Beams):
