@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,16 @@ import numpy as np
 
 from emojax.encoders import whisper_encoder
 from emojax.encoders.whisper_config import HOP, SAMPLES_PER_FRAME, WhisperConfig
-from emojax.encoders.whisper_decoding import beams, greedy
+from emojax.encoders.whisper_decoder import WhisperDecoder
+from emojax.encoders.whisper_decoding import (
+  Decoded,
+  beams,
+  first_logits,
+  greedy,
+)
 from emojax.encoders.whisper_features import log_mel_of_recording
-from emojax.encoders.whisper_model import WhisperDecoder, WhisperEncoder
+from emojax.encoders.whisper_model import WhisperEncoder
+from emojax.encoders.whisper_segments import Recording, Transcript
 from emojax.encoders.whisper_tokens import Vocabulary
 from emojax.errors import UserError
 from emojax.weights import checkpoints, hub, json_files
@@ -32,25 +39,7 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _MOST_COMPRESSED = 2.4  # Text that compresses better repeats itself.
 _LEAST_LOGPROB = -1.0
 _NO_SPEECH = 0.6
-_STAMP_SECONDS = 0.02
 _SILENCE = 1e-4  # -80 dB: of less the model invents words ("you").
-_SPECTRA_PER_STAMP = SAMPLES_PER_FRAME // HOP
-
-
-class Segment(NamedTuple):
-  """A part of a transcript, in seconds of its recording."""
-
-  start: float
-  end: float
-  text: str
-
-
-class Transcript(NamedTuple):
-  """What is said in a recording: '' where nobody speaks."""
-
-  text: str
-  language: str  # '' of a checkpoint for English only.
-  segments: tuple[Segment, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,84 +81,136 @@ class Transcriber:
     options: Options = Options(),
     batch_size: int = 8,
   ) -> list[Transcript]:
-    """Transcribes recordings [S], 16 kHz, full scale at 1.
+    """Transcribes recordings of any length [S], 16 kHz, full scale at 1.
+
+    Each in windows of 30 s, the last one filled up with silence.
 
     Raises:
-      UserError: a clip without a sample, or a language or a task that the
-        checkpoint does not have.
+      UserError: a clip without a sample, of more than one channel, of integers
+        or with NaN; a language or a task that the checkpoint does not have.
     """
     self.vocabulary.check(options.language, options.task)
-    pending = [self._open(clip, options) for clip in clips]
-    while waiting := [r for r in pending if r.seek < r.num_spectra]:
-      group = waiting[:batch_size]
-      windows_BxTxM = np.stack([r.window(self._window) for r in group])
-      rows = 1 << (len(group) - 1).bit_length()
-      padding = [(0, rows - len(group)), (0, 0), (0, 0)]
-      states_BxTxD = self.encode(np.pad(windows_BxTxM, padding))
-      self._decode(group, states_BxTxD, options)
-    return [r.transcript(self.vocabulary) for r in pending]
+    opened = [self._open(*clip, options) for clip in enumerate(clips)]
+    while waiting := [x for x in opened if x[0].seek < x[0].num_spectra]:
+      windows = [
+        spectra_TxM[recording.seek :][: self._window]
+        for recording, spectra_TxM in waiting[:batch_size]
+      ]
+      windows += [windows[0][:0]] * (_rows(len(windows)) - len(windows))
+      windows_BxTxM = np.stack(
+        [np.pad(w, ((0, self._window - len(w)), (0, 0))) for w in windows]
+      )
+      states_BxTxD = self._encode(self.params["encoder"], windows_BxTxM)
+      group = [recording for recording, _ in waiting[:batch_size]]
+      self._decode(group, states_BxTxD, None, options)
+    return [recording.transcript(self.vocabulary) for recording, _ in opened]
+
+  def transcribe_states(
+    self,
+    states_BxTxD: jax.Array,
+    mask_BxT: jax.Array | None = None,
+    options: Options = Options(),
+  ) -> list[Transcript]:
+    """Transcribes clips that Whisper's encoder has read already.
+
+    So one pass of the encoder serves emotion and transcript: see `hear`, and
+    `SpeechClassifier.encode`, whose last features are these states.
+
+    Args:
+      states_BxTxD: the encoder's `last_hidden_state` with its `mask`, or its
+        `states` without. Of an encoder that was trained further the decoder
+        understands what it still says as the published one does.
+      mask_BxT: false for frames that are hidden; None hides none.
+      options: see there.
+
+    Raises:
+      UserError: as `transcribe`.
+    """
+    self.vocabulary.check(options.language, options.task)
+    spectra_B = np.full(len(states_BxTxD), states_BxTxD.shape[1])
+    if mask_BxT is not None:
+      spectra_B = np.asarray(mask_BxT).sum(1)
+    group = [
+      Recording(int(spectra), options.timestamps, options.language)
+      for spectra in spectra_B * (SAMPLES_PER_FRAME // HOP)
+    ]
+    states_BxTxD = jnp.asarray(states_BxTxD, self.dtype)
+    self._decode(group, states_BxTxD, mask_BxT, options)
+    return [recording.transcript(self.vocabulary) for recording in group]
+
+  def hear(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> dict[str, Any]:
+    """The encoder's outputs of clips of up to 30 s, filled up to 30 s.
+
+    `hidden_states` and `mask` are what an emotion classifier reads; `states`
+    are for `transcribe_states`. See `WhisperEncoder`.
+    """
+    return self._hear(self.params["encoder"], audio_BxS, lengths_B)
 
   @functools.cached_property
-  def encode(self):
+  def _hear(self):
+    """Compiled."""
+    encoder = WhisperEncoder(self.config, True, self.dtype)
+    return jax.jit(
+      lambda params, *clips: encoder.apply({"params": params}, *clips)
+    )
+
+  @functools.cached_property
+  def _encode(self):
     """Compiled: spectra [B, T, M] of whole windows to states [B, T, D]."""
     encoder = WhisperEncoder(self.config, True, self.dtype)
-    encode = jax.jit(
+    return jax.jit(
       lambda params, spectra_BxTxM: encoder.apply(
         {"params": params}, spectra_BxTxM, None
       )["states"]
     )
-    return functools.partial(encode, self.params["encoder"])
 
-  def detect(self, states_BxTxD: jax.Array) -> list[str]:
+  def _detect(
+    self, states_BxTxD: jax.Array, mask_BxT: jax.Array | None
+  ) -> list[str]:
     """The likeliest language of each window; '' where there is but one."""
     if not self.vocabulary.languages:
       return [""] * len(states_BxTxD)
     codes, tokens = zip(*self.vocabulary.languages.items(), strict=True)
-    logits_BxV = self._first_logits(self.params["decoder"], states_BxTxD)
+    logits_BxV = first_logits(
+      self._decoder,
+      self.params["decoder"],
+      *(states_BxTxD, mask_BxT, self.vocabulary.start),
+    )
     best_B = np.asarray(logits_BxV)[:, list(tokens)].argmax(-1)
     return [codes[index] for index in best_B]
 
   @property
   def _window(self) -> int:
-    return self.config.max_source_positions * _SPECTRA_PER_STAMP
+    """Spectra of a window."""
+    return self.config.max_source_positions * (SAMPLES_PER_FRAME // HOP)
 
   @functools.cached_property
   def _decoder(self) -> WhisperDecoder:
     return WhisperDecoder(self.config, self.dtype)
 
-  @functools.cached_property
-  def _first_logits(self):
-    start = self.vocabulary.start
-
-    def first(params, states_BxTxD):
-      tokens_BxT = jnp.full((len(states_BxTxD), 1), start)
-      read = self._decoder.apply
-      return read({"params": params}, states_BxTxD, tokens_BxT, method="read")[
-        :, 0
-      ]
-
-    return jax.jit(first)
-
-  def _open(self, clip: np.ndarray, options: Options) -> "_Recording":
-    if clip.ndim != 1 or not len(clip):
-      raise UserError(
-        f"a clip of shape {clip.shape}: give one channel of samples, [S]"
-      )
+  def _open(
+    self, number: int, clip: np.ndarray, options: Options
+  ) -> tuple[Recording, np.ndarray]:
+    """Spectra of a clip; none of one in which nothing is to be heard."""
+    _check_clip(number, clip)
+    bands = self.config.num_mel_bins
     if np.abs(clip).max() < _SILENCE:
-      return _Recording(clip[:0, None], options.timestamps, options.language)
+      spectra_TxM = np.zeros((0, bands), np.float32)
+      return Recording(0, False, options.language), spectra_TxM
     size = self.config.window_samples
     is_long = len(clip) > size
     if not is_long:
       clip = np.pad(clip, (0, size - len(clip)))
-    spectra_TxM = log_mel_of_recording(clip, self.config.num_mel_bins)
+    spectra_TxM = log_mel_of_recording(clip, bands)
     timestamps = options.timestamps or is_long
-    return _Recording(spectra_TxM, timestamps, options.language)
+    return Recording(
+      len(spectra_TxM), timestamps, options.language
+    ), spectra_TxM
 
-  def _decode(self, group, states_BxTxD, options: Options) -> None:
+  def _decode(self, group, states_BxTxD, mask_BxT, options: Options) -> None:
     """Adds what is said in a window of each of these recordings."""
-    unknown = [r for r in group if not r.language]
-    if unknown:
-      found = self.detect(states_BxTxD)
+    if not all(recording.language for recording in group):
+      found = self._detect(states_BxTxD, mask_BxT)
       for recording, language in zip(group, found, strict=False):
         recording.language = recording.language or language
     for timestamps in (False, True):
@@ -177,126 +218,74 @@ class Transcriber:
       for attempt, temperature in enumerate(options.temperatures):
         if not rows:
           break
-        last = attempt == len(options.temperatures) - 1
+        # Spare rows repeat the first one: few shapes are compiled.
+        spare = _rows(len(rows)) - len(rows)
+        rows_R = np.array(rows + rows[:1] * spare)
         decoded = self._ask(
-          [group[i] for i in rows],
-          states_BxTxD[np.array(rows)],
-          options,
-          timestamps,
-          temperature,
-          attempt,
+          [group[row] for row in rows_R],
+          states_BxTxD[rows_R],
+          None if mask_BxT is None else mask_BxT[rows_R],
+          *(options, timestamps, temperature, attempt),
         )
+        last = attempt == len(options.temperatures) - 1
         rows = [
           row
-          for row, tokens, logprob, no_speech in zip(
-            rows, *decoded, strict=False
-          )
-          if not self._take(group[row], tokens, logprob, no_speech, last)
+          for row, *found in zip(rows, *decoded, strict=False)
+          if not self._take(group[row], *found, last)
         ]
 
   def _ask(
-    self, group, states_BxTxD, options, timestamps, temperature, attempt
-  ):
+    self, group, states, mask, options, timestamps, temperature, attempt
+  ) -> Decoded:
     rules = dataclasses.replace(self.vocabulary.rules, timestamps=timestamps)
-    prompts = [
-      self.vocabulary.prompt(r.language, options.task, timestamps)
-      for r in group
-    ]
-    rows = 1 << (len(group) - 1).bit_length()
-    spare = rows - len(group)
-    states = jnp.concatenate([states_BxTxD, states_BxTxD[:1].repeat(spare, 0)])
-    prompt = jnp.array(prompts + prompts[:1] * spare)
-    params = self.params["decoder"]
+    prompt_BxP = np.array(
+      [
+        self.vocabulary.prompt(recording.language, options.task, timestamps)
+        for recording in group
+      ]
+    )
+    asked = self.params["decoder"], states, mask, prompt_BxP
     if options.num_beams > 1 and temperature == 0:
-      decoded = beams(
-        self._decoder, rules, options.num_beams, params, states, None, prompt
-      )
+      decoded = beams(self._decoder, rules, options.num_beams, *asked)
     else:
       key = jax.random.fold_in(jax.random.key(0), attempt)
       heat = jnp.float32(temperature)
-      decoded = greedy(
-        self._decoder, rules, params, states, None, prompt, heat, key
-      )
+      decoded = greedy(self._decoder, rules, *asked, heat, key)
     return jax.device_get(decoded)
 
-  def _take(self, recording, tokens, logprob, no_speech, last) -> bool:
+  def _take(self, recording, tokens_N, logprob, no_speech, last) -> bool:
     """Adds a transcript to its recording, if it is good, or the last try."""
-    tokens = tokens[tokens != self.vocabulary.rules.end]
+    tokens_N = tokens_N[tokens_N != self.vocabulary.rules.end]
     if logprob < _LEAST_LOGPROB and no_speech > _NO_SPEECH:
       recording.skip(self._window)
       return True
-    text = self.vocabulary.decode(tokens).encode()
+    text = self.vocabulary.decode(tokens_N).encode()
     repeats = len(text) > _MOST_COMPRESSED * len(zlib.compress(text))
     if (repeats or logprob < _LEAST_LOGPROB) and not last:
       return False
-    recording.add(tokens, self._window, self.vocabulary.rules.first_stamp)
+    first_stamp = self.vocabulary.rules.first_stamp
+    recording.add(tokens_N, self._window, first_stamp)
     return True
 
 
-class _Recording:
-  """Spectra of a recording, and its transcript so far."""
-
-  def __init__(self, spectra_TxM: np.ndarray, timestamps: bool, language: str):
-    self.seek, self.timestamps, self.language = 0, timestamps, language
-    self._spectra_TxM = spectra_TxM
-    # Start and end in seconds, and tokens.
-    self._segments: list[tuple[float, float, np.ndarray]] = []
-
-  @property
-  def num_spectra(self) -> int:
-    return len(self._spectra_TxM)
-
-  def window(self, size: int) -> np.ndarray:
-    """The next [T, M]; zeros follow the end."""
-    part = self._spectra_TxM[self.seek : self.seek + size]
-    return np.pad(part, ((0, size - len(part)), (0, 0)))
-
-  def skip(self, size: int) -> None:
-    """Goes on behind the window."""
-    self.seek += min(size, self.num_spectra - self.seek)
-
-  def add(self, tokens: np.ndarray, size: int, first_stamp: int) -> None:
-    """Cuts a window's tokens in segments where two stamps meet, and goes on.
-
-    What follows the last pair is heard again in the next window, unless it
-    ends with a stamp: then nobody speaks any more in this one.
-    """
-    stamped = tokens >= first_stamp
-    ends = (np.flatnonzero(stamped[:-1] & stamped[1:]) + 1).tolist()
-    alone = stamped[-2:].tolist() == [False, True]
-    offset = self.seek * HOP / 16_000
-    if not self.timestamps or not ends:
-      length = min(size, self.num_spectra - self.seek)
-      seconds = length * HOP / 16_000
-      stamps = tokens[stamped]
-      if len(stamps) and stamps[-1] != first_stamp:
-        seconds = (stamps[-1] - first_stamp) * _STAMP_SECONDS
-      self._segments.append((offset, offset + seconds, tokens))
-      self.skip(size)
-      return
-    if alone:
-      ends.append(len(tokens))
-    else:
-      ends[-1] += 1  # With the stamp that begins what is heard again.
-    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-      part = tokens[start:end]
-      is_last = number == len(ends) - 1 and not alone
-      stop = part[-2 if is_last else -1]
-      times = (np.array([part[0], stop]) - first_stamp) * _STAMP_SECONDS
-      self._segments.append((*(offset + times), part))
-    if alone:
-      self.skip(size)
-    else:
-      last = tokens[ends[-1] - 2] - first_stamp
-      self.seek += int(last) * _SPECTRA_PER_STAMP
-
-  def transcript(self, vocabulary: Vocabulary) -> Transcript:
-    segments = tuple(
-      Segment(float(start), float(end), vocabulary.decode(tokens))
-      for start, end, tokens in self._segments
+def _check_clip(number: int, clip: np.ndarray) -> None:
+  if clip.ndim != 1 or not len(clip):
+    raise UserError(
+      f"clip {number}: of shape {clip.shape}; give one channel of samples, [S]"
     )
-    everything = [token for *_, tokens in self._segments for token in tokens]
-    return Transcript(vocabulary.decode(everything), self.language, segments)
+  if not np.issubdtype(clip.dtype, np.floating):
+    raise UserError(
+      f"clip {number}: {clip.dtype}; give float32 with full scale at 1"
+    )
+  if not np.isfinite(clip).all():
+    raise UserError(
+      f"clip {number}: NaN or infinite samples; decode the recording again"
+    )
+
+
+def _rows(count: int) -> int:
+  """A power of two."""
+  return 1 << (count - 1).bit_length()
 
 
 def load(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emojax.encoders.whisper_model import Sound, WhisperDecoder
+from emojax.encoders.whisper_decoder import Sound, WhisperDecoder
 from emojax.encoders.whisper_rules import Rules
 
 
@@ -29,6 +29,26 @@ class Decoded(NamedTuple):
   tokens_BxN: jax.Array
   logprob_B: jax.Array
   no_speech_B: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("decoder", "start"))
+def first_logits(
+  decoder: WhisperDecoder,
+  params: Any,
+  states_BxTxD: jax.Array,
+  mask_BxT: jax.Array | None,
+  start: int,
+) -> jax.Array:
+  """Logits [B, V] of what follows the token of the start: the language."""
+  sound = decoder.apply(
+    {"params": params}, states_BxTxD, mask_BxT, method="look"
+  )
+  batch = len(states_BxTxD)
+  tokens_Bx1 = jnp.full((batch, 1), start)
+  logits_Bx1xV, _ = decoder.apply(
+    {"params": params}, tokens_Bx1, 0, sound, decoder.start(batch, 1)
+  )
+  return logits_Bx1xV[:, 0]
 
 
 class _Asked(NamedTuple):

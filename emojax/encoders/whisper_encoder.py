@@ -22,7 +22,8 @@ from emojax.encoders.whisper_config import (
   SAMPLES_PER_FRAME,
   WhisperConfig,
 )
-from emojax.encoders.whisper_model import WhisperDecoder, WhisperEncoder
+from emojax.encoders.whisper_decoder import WhisperDecoder
+from emojax.encoders.whisper_model import WhisperEncoder
 from emojax.errors import UserError
 from emojax.weights import checkpoints
 

@@ -1,14 +1,13 @@
-"""Whisper's encoder and decoder as Flax modules.
+"""Whisper's encoder as a Flax module.
 
 Radford et al. 2023, "Robust speech recognition via large-scale weak
 supervision". Modules and parameters carry the names of the published
 checkpoints.
 
-B clips, S samples, T frames or tokens, N positions of the cache, D features,
-H heads of K units, V tokens of the vocabulary.
+B clips, S samples, T frames, M mel bands, D features, H heads of K units.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +25,7 @@ from emojax.encoders.whisper_config import SAMPLES_PER_FRAME, WhisperConfig
 from emojax.encoders.whisper_features import log_mel
 from emojax.kernels.attention import attend
 
-_EPSILON = 1e-5  # Not in the configs: PyTorch's default.
-_EXCLUDED = -1e30
+EPSILON = 1e-5  # Not in the configs: PyTorch's default.
 
 
 class WhisperEncoder(nn.Module):
@@ -122,7 +120,7 @@ class WhisperEncoder(nn.Module):
       output = layer(x_BxTxD, heard_BxT, train)
       x_BxTxD = self._drop_layer(output, x_BxTxD, train)
       hidden_states.append(x_BxTxD)
-    norm = layer_norm(_EPSILON, self.dtype, "layer_norm")
+    norm = layer_norm(EPSILON, self.dtype, "layer_norm")
     return [*hidden_states[:-1], norm(x_BxTxD)]
 
   def _convolve(self, x_BxTxM, after):
@@ -190,7 +188,7 @@ class EncoderLayer(nn.Module):
     attention = Attention(
       config.d_model, config.encoder_attention_heads, dtype, name="self_attn"
     )
-    y_BxTxD = layer_norm(_EPSILON, dtype, "self_attn_layer_norm")(x_BxTxD)
+    y_BxTxD = layer_norm(EPSILON, dtype, "self_attn_layer_norm")(x_BxTxD)
     rate = config.attention_dropout
     y_BxTxHxK = attend(
       attention.queries(y_BxTxD),
@@ -200,7 +198,7 @@ class EncoderLayer(nn.Module):
       dropout_key=self.make_rng("dropout") if train and rate > 0 else None,
     )
     x_BxTxD += dropout(config.dropout, train)(attention.join(y_BxTxHxK))
-    y_BxTxD = layer_norm(_EPSILON, dtype, "final_layer_norm")(x_BxTxD)
+    y_BxTxD = layer_norm(EPSILON, dtype, "final_layer_norm")(x_BxTxD)
     y_BxTxF = dense(config.encoder_ffn_dim, dtype, "fc1")(y_BxTxD)
     y_BxTxF = ACTIVATIONS[config.activation_function](y_BxTxF)
     y_BxTxF = dropout(config.activation_dropout, train)(y_BxTxF)
@@ -233,184 +231,6 @@ class Attention(nn.Module):
 
   def _heads(self, x_BxTxD):
     return x_BxTxD.reshape(*x_BxTxD.shape[:2], self.heads, -1)
-
-
-class Seen(NamedTuple):
-  """Keys and values of a layer, laid out for products with few queries.
-
-  R = B * H: as the products take them. With an axis for each, XLA would
-  reshape the cache beside writing it, and copy all of it four times a token.
-  """
-
-  key_RxKxN: jax.Array
-  value_RxNxK: jax.Array
-
-
-class Sound(NamedTuple):
-  """What the decoder attends to of clips: of each layer, and where."""
-
-  layers: list[Seen]
-  mask_BxT: jax.Array | None
-
-
-class WhisperDecoder(nn.Module):
-  """The decoder: tokens of a transcript, given the encoder's states.
-
-  Everything that it has to remember is handed in and out, so that a step is a
-  pure function.
-  """
-
-  config: WhisperConfig
-  dtype: Any = jnp.float32
-
-  def setup(self):
-    config = self.config
-    self.embed_tokens = nn.Embed(config.vocab_size, config.d_model)
-    self.embed_positions = nn.Embed(config.max_target_positions, config.d_model)
-    self.layers = [
-      DecoderLayer(config, self.dtype) for _ in range(config.decoder_layers)
-    ]
-    self.layer_norm = layer_norm(_EPSILON, self.dtype)
-
-  def read(self, states_BxTxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
-    """The logits of what follows each token of whole transcripts, [B, T, V]."""
-    cache = self.start(*tokens_BxT.shape)
-    return self(tokens_BxT, 0, self.look(states_BxTxD), cache)[0]
-
-  def look(
-    self, states_BxTxD: jax.Array, mask_BxT: jax.Array | None = None
-  ) -> Sound:
-    """What is attended to of an encoder's `states`; computed once.
-
-    The mask is false for frames that are hidden; None hides none.
-    """
-    layers = [layer.look(states_BxTxD) for layer in self.layers]
-    return Sound(layers, mask_BxT)
-
-  def start(self, batch: int, positions: int) -> list[Seen]:
-    """An empty cache for so many tokens."""
-    config = self.config
-    rows = batch * config.decoder_attention_heads
-    units = config.d_model // config.decoder_attention_heads
-    seen = Seen(
-      jnp.zeros((rows, units, positions), self.dtype),
-      jnp.zeros((rows, positions, units), self.dtype),
-    )
-    return [seen] * config.decoder_layers
-
-  def __call__(
-    self,
-    tokens_BxT: jax.Array,
-    position: jax.Array | int,
-    sound: Sound,
-    cache: list[Seen],
-  ) -> tuple[jax.Array, list[Seen]]:
-    """The logits of what follows each of T tokens, and the longer cache.
-
-    Args:
-      tokens_BxT: the next tokens.
-      position: how many are in the cache before.
-      sound: of `look`, also of fewer clips: each is that of B / clips rows.
-      cache: of `start`, or of the call before.
-
-    Returns:
-      float32 [B, T, V]; the cache with these tokens.
-    """
-    places_T = position + jnp.arange(tokens_BxT.shape[1])
-    x_BxTxD = self.embed_tokens(tokens_BxT)
-    x_BxTxD += self.embed_positions(places_T)[None]
-    x_BxTxD = x_BxTxD.astype(self.dtype)
-    longer = []
-    heard_Bx1xT = None
-    if sound.mask_BxT is not None:
-      heard_Bx1xT = sound.mask_BxT[:, None]
-    for layer, heard, seen in zip(
-      self.layers, sound.layers, cache, strict=True
-    ):
-      x_BxTxD, seen = layer(x_BxTxD, places_T, heard, heard_Bx1xT, seen)
-      longer.append(seen)
-    x_BxTxD = self.layer_norm(x_BxTxD)
-    # The embedding is the output, too.
-    table_VxD = self.embed_tokens.embedding.astype(self.dtype)
-    # Table first: on a CPU a fifth faster for one token than token first.
-    logits_VxBxT = jnp.einsum(
-      "vd,btd->vbt", table_VxD, x_BxTxD, preferred_element_type=jnp.float32
-    )
-    logits_BxTxV = logits_VxBxT.transpose(1, 2, 0)
-    return logits_BxTxV, longer
-
-
-class DecoderLayer(nn.Module):
-  """Attention to the tokens before, attention to the sound, feed-forward."""
-
-  config: WhisperConfig
-  dtype: Any
-
-  def setup(self):
-    config, heads = self.config, self.config.decoder_attention_heads
-    self.self_attn, self.encoder_attn = (
-      Attention(config.d_model, heads, self.dtype) for _ in range(2)
-    )
-    self.self_attn_layer_norm = layer_norm(_EPSILON, self.dtype)
-    self.encoder_attn_layer_norm = layer_norm(_EPSILON, self.dtype)
-    self.final_layer_norm = layer_norm(_EPSILON, self.dtype)
-    self.fc1 = dense(config.decoder_ffn_dim, self.dtype)
-    self.fc2 = dense(config.d_model, self.dtype)
-
-  def look(self, states_BxTxD):
-    return _seen(*self.encoder_attn.keys(states_BxTxD))
-
-  def __call__(self, x_BxTxD, places_T, heard, heard_Bx1xT, cache):
-    y_BxTxD = self.self_attn_layer_norm(x_BxTxD)
-    new = _seen(*self.self_attn.keys(y_BxTxD))
-    cache = Seen(
-      jax.lax.dynamic_update_slice_in_dim(cache[0], new[0], places_T[0], 2),
-      jax.lax.dynamic_update_slice_in_dim(cache[1], new[1], places_T[0], 1),
-    )
-    written_TxN = jnp.arange(cache[0].shape[-1])[None] <= places_T[:, None]
-    query = self.self_attn.queries(y_BxTxD)
-    x_BxTxD += self.self_attn.join(_attend_to(query, cache, written_TxN[None]))
-    query = self.encoder_attn.queries(self.encoder_attn_layer_norm(x_BxTxD))
-    # Rows of one clip, such as beams, are as queries of one row.
-    clips = len(heard.key_RxKxN) // query.shape[2]
-    y = _attend_to(
-      query.reshape(clips, -1, *query.shape[2:]), heard, heard_Bx1xT
-    )
-    x_BxTxD += self.encoder_attn.join(y.reshape(query.shape))
-    activation = ACTIVATIONS[self.config.activation_function]
-    y_BxTxD = self.fc1(self.final_layer_norm(x_BxTxD))
-    return x_BxTxD + self.fc2(activation(y_BxTxD)), cache
-
-
-def _seen(key_BxTxHxK, value_BxTxHxK):
-  batch, size, heads, units = key_BxTxHxK.shape
-  return Seen(
-    key_BxTxHxK.transpose(0, 2, 3, 1).reshape(batch * heads, units, size),
-    value_BxTxHxK.transpose(0, 2, 1, 3).reshape(batch * heads, size, units),
-  )
-
-
-def _attend_to(query_BxTxHxK, seen, allowed_BxTxN=None):
-  """Scaled dot-product attention to what is laid out for it: [B, T, H, K]."""
-  batch, size, heads, units = query_BxTxHxK.shape
-  dtype = query_BxTxHxK.dtype
-  query = query_BxTxHxK.transpose(0, 2, 1, 3) * units**-0.5
-  scores_RxTxN = jnp.matmul(
-    query.reshape(-1, size, units),
-    seen.key_RxKxN,
-    preferred_element_type=jnp.float32,
-  )
-  if allowed_BxTxN is not None:
-    scores = scores_RxTxN.reshape(batch, heads, size, -1)
-    scores = jnp.where(allowed_BxTxN[:, None], scores, _EXCLUDED)
-    scores_RxTxN = scores.reshape(scores_RxTxN.shape)
-  y_RxTxK = jnp.matmul(
-    nn.softmax(scores_RxTxN).astype(dtype),
-    seen.value_RxNxK,
-    preferred_element_type=jnp.float32,
-  )
-  y_BxHxTxK = y_RxTxK.astype(dtype).reshape(batch, heads, size, units)
-  return y_BxHxTxK.transpose(0, 2, 1, 3)
 
 
 def _frames(lengths_B, size):

@@ -37,3 +37,4 @@ demo rlps 120
 benchmark dann 120
 benchmark rlps 150
 benchmark encoders 200 --turns=3
+benchmark whisper 240 --size=base --batch=16 --dtype=bfloat16 --turns=5

@@ -20,7 +20,8 @@ from emojax.encoders import (
   whisper_rules,
 )
 from emojax.encoders.whisper_config import WhisperConfig
-from emojax.encoders.whisper_model import WhisperDecoder, WhisperEncoder
+from emojax.encoders.whisper_decoder import WhisperDecoder
+from emojax.encoders.whisper_model import WhisperEncoder
 from emojax.errors import UserError
 from emojax.weights import checkpoints
 

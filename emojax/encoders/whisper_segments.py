@@ -1,0 +1,100 @@
+"""Transcripts in parts, and where in a recording the next window begins.
+
+Radford et al. 2023, section 4.5, and the published code.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emojax.audio.settings import SAMPLE_RATE
+from emojax.encoders.whisper_config import HOP, SAMPLES_PER_FRAME
+from emojax.encoders.whisper_tokens import Vocabulary
+
+_SPECTRUM_SECONDS = HOP / SAMPLE_RATE
+# A stamp is a number of frames of the encoder.
+_SPECTRA_PER_STAMP = SAMPLES_PER_FRAME // HOP
+_STAMP_SECONDS = _SPECTRA_PER_STAMP * _SPECTRUM_SECONDS
+
+
+class Segment(NamedTuple):
+  """A part of a transcript, in seconds of its recording."""
+
+  start: float
+  end: float
+  text: str
+
+
+class Transcript(NamedTuple):
+  """What is said in a recording: '' where nobody speaks."""
+
+  text: str
+  language: str  # '' of a checkpoint for English only.
+  segments: tuple[Segment, ...]
+
+
+class Recording:
+  """A recording of so many spectra, and its transcript so far.
+
+  Attributes:
+    seek: the spectrum with which the next window begins.
+    timestamps: whether it is asked for with stamps.
+    language: as in `Transcript`; also '' while it is not known.
+  """
+
+  def __init__(self, num_spectra: int, timestamps: bool, language: str):
+    self.num_spectra, self.timestamps = num_spectra, timestamps
+    self.language = language
+    self.seek = 0
+    # Start and end in seconds, and tokens.
+    self._parts: list[tuple[float, float, np.ndarray]] = []
+
+  def skip(self, size: int) -> None:
+    """Goes on behind a window of so many spectra."""
+    self.seek += min(size, self.num_spectra - self.seek)
+
+  def add(self, tokens_N: np.ndarray, size: int, first_stamp: int) -> None:
+    """Cuts a window's tokens in segments where two stamps meet, and goes on.
+
+    What follows the last pair is heard again in the next window, unless it
+    ends with a stamp: then nobody speaks any more in this one.
+    """
+    is_stamp_N = tokens_N >= first_stamp
+    cuts = (np.flatnonzero(is_stamp_N[:-1] & is_stamp_N[1:]) + 1).tolist()
+    if not self.timestamps or not cuts:
+      self._add_whole(tokens_N, size, first_stamp)
+      self.skip(size)
+      return
+    ends_alone = is_stamp_N[-2:].tolist() == [False, True]
+    if ends_alone:
+      cuts.append(len(tokens_N))
+    for start, stop in zip([0, *cuts], cuts, strict=False):
+      part = tokens_N[start:stop]
+      self._append(part, *(part[[0, -1]] - first_stamp))
+    if ends_alone:
+      self.skip(size)
+    else:
+      last = int(tokens_N[cuts[-1] - 1]) - first_stamp
+      self.seek += last * _SPECTRA_PER_STAMP
+
+  def transcript(self, vocabulary: Vocabulary) -> Transcript:
+    """What was added, as text."""
+    segments = tuple(
+      Segment(float(start), float(end), vocabulary.decode(tokens))
+      for start, end, tokens in self._parts
+    )
+    everything = [token for *_, tokens in self._parts for token in tokens]
+    return Transcript(vocabulary.decode(everything), self.language, segments)
+
+  def _add_whole(self, tokens_N, size, first_stamp):
+    """A window as one segment, up to its last stamp if it has one."""
+    stamps = tokens_N[tokens_N >= first_stamp] - first_stamp
+    last = min(size, self.num_spectra - self.seek) / _SPECTRA_PER_STAMP
+    if len(stamps) and stamps[-1]:
+      last = stamps[-1]
+    self._append(tokens_N, 0, last)
+
+  def _append(self, tokens_N, first, last):
+    offset = self.seek * _SPECTRUM_SECONDS
+    start, end = offset + first * _STAMP_SECONDS, offset + last * _STAMP_SECONDS
+    self._parts.append((start, end, tokens_N))
