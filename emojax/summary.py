@@ -22,6 +22,12 @@ from emojax.errors import UserError
 SCHEMA = 2
 FILE, HISTORY = "summary.json", "history.npz"
 SIGN_FLIPS = "paired sign-flip permutation over initialisations"
+OVER_SPEAKERS = (
+  "paired sign-flip permutation over test speakers, each with the mean of all "
+  "initialisations"
+)
+# The group of a row: its unweighted accuracy on each test speaker.
+SPEAKERS = "speaker_accuracy"
 LAST_EPOCH = "at the last epoch"
 BEST_EPOCH = "at the epoch that was best on the validation part"
 
@@ -195,25 +201,34 @@ def over_speakers(
 ) -> Row:
   """Adds to `row` intervals over the test speakers, where there are several.
 
-  `hits_RxU` says whether each run is right on each test example.
+  And its `SPEAKERS`. `hits_RxU` says whether each run is right on each test
+  example.
   """
-  if len(np.unique(speakers_U)) < 2:
+  names = np.unique(speakers_U)
+  if len(names) < 2:
     return found
-
-  def mean_recall(hits_U, labels_U):
-    classes = np.unique(labels_U)
-    return np.mean([hits_U[labels_U == c].mean() for c in classes])
-
   estimates = dict(found.metrics)
   for name, statistic in (
     ("weighted_accuracy", lambda hits_U, labels_U: hits_U.mean()),
-    ("unweighted_accuracy", mean_recall),
+    ("unweighted_accuracy", _mean_recall),
   ):
     interval = statistics.cluster_bootstrap(
       statistic, speakers_U, hits_RxU.mean(0), labels_U
     )
     estimates[name] = replace(estimates[name], ci95_speakers=interval)
-  return replace(found, metrics=estimates)
+  by_speaker = {}
+  for name in names.tolist():
+    of_one = speakers_U == name
+    by_speaker[str(name)] = Estimate.of(
+      [_mean_recall(hits_U[of_one], labels_U[of_one]) for hits_U in hits_RxU]
+    )
+  groups = {**found.groups, SPEAKERS: by_speaker}
+  return replace(found, metrics=estimates, groups=groups)
+
+
+def _mean_recall(hits_U: np.ndarray, labels_U: np.ndarray) -> float:
+  classes = np.unique(labels_U)
+  return np.mean([hits_U[labels_U == c].mean() for c in classes])
 
 
 def oracle(confusion_ExRxCxC: np.ndarray) -> dict[str, Estimate]:
@@ -227,19 +242,46 @@ def compare(
   pairs: Sequence[tuple[str, str]],
   names: Sequence[str],
 ) -> tuple[Comparison, ...]:
-  """Paired comparisons a minus b of systems within each setting, run by run.
+  """Paired comparisons a minus b of systems within each setting.
 
-  `names` are metrics; what a setting lacks of one of the two is left out.
+  Run by run, of the metrics called `names`: what a setting lacks of one of the
+  two, or has of another number of runs, is left out. And speaker by speaker,
+  see `over_same_speakers`.
   """
-  found = {(row.setting, row.system): row.metrics for row in rows}
+  found = {(row.setting, row.system): row for row in rows}
   settings = dict.fromkeys(row.setting for row in rows)
   comparisons = []
-  for setting, (a, b), name in itertools.product(settings, pairs, names):
-    sides = [found.get((setting, system), {}).get(name) for system in (a, b)]
-    if None not in sides:
-      figures = statistics.paired_difference(*(side.runs for side in sides))
-      comparisons.append(Comparison(setting, a, b, name, *figures, SIGN_FLIPS))
+  for setting, (a, b) in itertools.product(settings, pairs):
+    if (setting, a) not in found or (setting, b) not in found:
+      continue
+    sides = found[setting, a], found[setting, b]
+    for name in names:
+      runs = [side.metrics[name].runs for side in sides if name in side.metrics]
+      if len(set(map(len, runs))) == 1 and len(runs) == 2:
+        figures = statistics.paired_difference(*runs)
+        one = Comparison(setting, a, b, name, *figures, SIGN_FLIPS)
+        comparisons.append(one)
+    comparisons += over_same_speakers(*sides, a, b)
   return tuple(comparisons)
+
+
+def over_same_speakers(
+  row_a: Row, row_b: Row, a: str, b: str
+) -> tuple[Comparison, ...]:
+  """Compares the unweighted accuracy of two rows, speaker by speaker.
+
+  It says how far the difference would hold for other speakers, which no number
+  of initialisations can; systems that are trained once have it, too. `a` and
+  `b` are what the comparison calls the two. Empty where the rows were not
+  tested on the same five speakers or more: of fewer no result is rare.
+  """
+  of_a, of_b = (row.groups.get(SPEAKERS, {}) for row in (row_a, row_b))
+  if len(of_a) < 5 or of_a.keys() != of_b.keys():
+    return ()
+  means = ([of[name].mean for name in of_a] for of in (of_a, of_b))
+  figures = statistics.paired_difference(*means)
+  name = "unweighted_accuracy"
+  return (Comparison(row_a.setting, a, b, name, *figures, OVER_SPEAKERS),)
 
 
 def write(path: pathlib.Path, summary: Summary) -> None:

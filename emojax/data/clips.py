@@ -11,6 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import ml_collections
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from emojax.audio.settings import Augmentation
 from emojax.corpora import labels, records
 from emojax.corpora import speech as corpora
-from emojax.data import array_record, duplicates, pipeline, splits, store
+from emojax.data import array_record, duplicates, pipeline, splits
 from emojax.data.array_record import Corpus
 from emojax.data.splits import Split
 from emojax.errors import UserError
@@ -72,6 +73,14 @@ class Clips:
     """One name for the same clips, where `rows` says which, by setting."""
     content = [[s, *self.digest_U[rows[s]].tolist()] for s in sorted(rows)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+class Features(Protocol):
+  """Features of pieces, [T, L, D] by index, with T of each; see `encoded`."""
+
+  lengths: np.ndarray
+
+  def __getitem__(self, index: int) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,10 +215,10 @@ def parts_of_features(
   split: Split,
   fields: Mapping[str, np.ndarray],
   lengths: tuple[int, ...],
-  features: store.Sequences,
+  features: Features,
   num_frames: Callable[[int], int],
 ) -> dict[str, Part]:
-  """Parts that are read as features of a frozen encoder; see `encoded`.
+  """Parts that are read as features of a frozen encoder.
 
   There are [T, L, D] of each of `pieces`, T = `num_frames` of its samples.
   """

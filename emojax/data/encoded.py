@@ -1,15 +1,19 @@
 """Features of clips by a frozen encoder: computed once, then read from disk.
 
 A head trains on them in seconds. Everything that they depend on is in the name
-of their folder.
+of their folder. They are kept block by block, so that what was interrupted
+goes on where it stopped. `BySpeaker` are the same as z-scores of each speaker.
 
-B pieces of a batch, P of all clips, T frames, L layers, D features.
+B pieces of a batch, N of a block, P of all clips, T frames, L layers, D
+features.
 """
 
+import functools
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -17,86 +21,178 @@ import jax.numpy as jnp
 import numpy as np
 
 from emojax.audio import io
-from emojax.data import array_record, clips, pipeline, store
+from emojax.data import array_record, clips, normalisation, pipeline, store
 from emojax.data.clips import Clips
 from emojax.data.pipeline import Pieces
 from emojax.encoders import Encoder
+from emojax.errors import UserError
+from emojax.models.speech_classifier import states
 from emojax.runtime import sharding
 from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 
-_VERSION = 2  # Raise it with any change of what an encoder computes.
+_VERSION = 3  # Raise it with any change of what is computed.
+_BATCHES = 8  # Of a block.
+
+
+class Kept(NamedTuple):
+  """What is kept of an encoder's states; see `speech_classifier.states`.
+
+  Attributes:
+    dtype: theirs, and that of the computation.
+  """
+
+  dtype: Any
+  all_layers: bool
+  averaged_frames: int
+
+
+class Features(Sequence):
+  """The states of each piece, [T, L, D], read from the disk by index."""
+
+  def __init__(
+    self, lengths: np.ndarray, places: Sequence[tuple[store.Sequences, int]]
+  ):
+    """Takes T of each piece, and where in which store it is."""
+    self.lengths = lengths
+    self._places = places
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    block, place = self._places[index]
+    return block[place]
 
 
 def features(
   encoder: Encoder,
   params: Any,
-  dtype: Any,
-  all_layers: bool,
+  kept: Kept,
   data: Clips,
   sizes: tuple[int, ...],
   batch_size: int,
   mesh: jax.sharding.Mesh,
-) -> store.Sequences:
-  """Gives the encoder's hidden states of each of `clips.pieces`, [T, L, D].
+) -> Features:
+  """Gives the encoder's states of each of `clips.pieces`.
 
-  All layers, or the last one, in `dtype`, which is that of the computation,
-  too. Pieces are filled up to `sizes`, in samples.
+  Pieces are filled up to `sizes`, in samples.
 
   Raises:
     UserError: the cache cannot be written, or the disk is full.
   """
-  encode = _compiled(encoder, dtype, all_layers)
-  pieces = clips.pieces(data, sizes[-1])
-  plan = pipeline.Plan(pieces.lengths_P, sizes, batch_size)
-  frames_P = encoder.num_frames(pieces.lengths_P)
-  starts_P = np.cumsum(frames_P) - frames_P
-  by_clip = jax.sharding.NamedSharding(mesh, sharding.DATA)
+  encode = _compiled(encoder, kept)
   placed = sharding.place(params, mesh, sharding.REPLICATED)
+  by_clip = jax.sharding.NamedSharding(mesh, sharding.DATA)
+  pieces = clips.pieces(data, sizes[-1])
+  frames_P = -(-encoder.num_frames(pieces.lengths_P) // kept.averaged_frames)
 
-  def compute(writer: store.Writer) -> Mapping[str, np.ndarray]:
-    reader = pipeline.Reader(data.audio, pieces, {})
-    batches = pipeline.batches(plan, reader, by_clip)
-    waiting = None
-    for batch in progress(batches, len(plan), "encode", "batch"):
-      # One batch late, so that the devices never wait for the disk.
-      done, waiting = waiting, (batch, encode(placed, batch))
-      if done is not None:
-        _put(writer, starts_P, frames_P, *done)
-    _put(writer, starts_P, frames_P, *waiting)
-    return {}
+  def outputs(piece_N: np.ndarray) -> Iterator[tuple[Any, jax.Array]]:
+    """Batches of these pieces, and their states [B, T, L, D]."""
+    of_block = Pieces(*(values[piece_N] for values in pieces))
+    plan = pipeline.Plan(of_block.lengths_P, sizes, batch_size)
+    reader = pipeline.Reader(data.audio, of_block, {})
+    for batch in pipeline.batches(plan, reader, by_clip):
+      yield batch, encode(placed, batch)
 
-  described = [encoder.to_json(), jnp.dtype(dtype).name, all_layers]
-  name = _name(described, params, pieces, data.digest_U)
-  found = store.open_or_create(cache_folder() / "encoded" / name, compute)
-  return store.Sequences(found, frames_P)
+  described = [encoder.to_json(), jnp.dtype(kept.dtype).name, *kept[1:]]
+  common = _digest(described, params)
+  # Blocks of one length as far as it goes, and the longest first.
+  order_P = np.argsort(-pieces.lengths_P, kind="stable")
+  size = batch_size * _BATCHES
+  blocks = {}
+  for start in range(0, len(order_P), size):
+    piece_N = order_P[start : start + size]
+    name = _name(common, pieces, piece_N, data.digest_U)
+    blocks[cache_folder() / "encoded" / name] = piece_N
+  missing = [folder for folder in blocks if not store.is_there(folder)]
+  for folder in progress(missing, description="encode", unit="block"):
+    piece_N = blocks[folder]
+    compute = functools.partial(_write, outputs(piece_N), frames_P[piece_N])
+    store.create(folder, compute)
+  places = [None] * len(frames_P)
+  for folder, piece_N in blocks.items():
+    block = store.Sequences(store.read(folder), frames_P[piece_N])
+    for place, piece in enumerate(piece_N.tolist()):
+      places[piece] = block, place
+  return Features(frames_P, places)
 
 
-def _compiled(encoder: Encoder, dtype: Any, all_layers: bool) -> Callable:
-  """Parameters and a batch to hidden states [B, T, L, D]."""
-  module = encoder.module(dtype)
+class BySpeaker(Sequence):
+  """Features [T, L, D] of pieces, as z-scores of their speakers.
+
+  Each value is that of the speaker's pieces less their mean, over their
+  standard deviation, both of the pieces' means over time: so that a mean over
+  time is the z-score of such means. No label is read; but the statistics are of
+  all that the speaker says, the test clips of test speakers among it.
+  """
+
+  def __init__(self, features: Features, speaker_P: np.ndarray):
+    """Reads all features once.
+
+    Raises:
+      UserError: a speaker has one piece only, which would be all zeros.
+    """
+    self.lengths, self._features = features.lengths, features
+    self._speaker_P = speaker_P
+    mean_PxLxD = np.stack([x.mean(0, dtype=np.float64) for x in features])
+    self._statistics = {}
+    for speaker in np.unique(speaker_P).tolist():
+      own_PxLxD = mean_PxLxD[speaker_P == speaker]
+      if len(own_PxLxD) < 2:
+        raise UserError(
+          f"speaker {speaker} has one clip, and z-scores by speaker take two: "
+          "leave speaker_normalised out of config.baselines, or the speaker "
+          "out of the data"
+        )
+      found = normalisation.statistics(own_PxLxD)
+      self._statistics[speaker] = [x.astype(np.float32) for x in found]
+
+  def __len__(self) -> int:
+    return len(self.lengths)
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    """float32."""
+    mean_LxD, std_LxD = self._statistics[self._speaker_P[index]]
+    return (self._features[index].astype(np.float32) - mean_LxD) / std_LxD
+
+
+def _compiled(encoder: Encoder, kept: Kept) -> Callable:
+  """Parameters and a batch to states [B, T, L, D]."""
+  module = encoder.module(kept.dtype)
 
   @jax.jit
   def encode(params, batch):
     audio_BxS = batch["inputs"].astype(jnp.float32) / io.FULL_SCALE
     audio_BxS = encoder.preprocess(audio_BxS, batch["length"])
-    out = module.apply({"params": params}, audio_BxS, batch["length"])
-    last = (out["last_hidden_state"],)
-    layers = out["hidden_states"] if all_layers else last
-    return jnp.stack(layers, axis=2).astype(dtype)
+    outputs = module.apply({"params": params}, audio_BxS, batch["length"])
+    found, _ = states(outputs, kept.all_layers, kept.averaged_frames)
+    return found.astype(kept.dtype)
 
   return encode
 
 
-def _put(writer, starts_P, frames_P, batch, values_BxTxLxD) -> None:
-  """Writes the pieces of a batch, without what fills it up."""
-  arrays = map(np.asarray, (values_BxTxLxD, batch["weight"], batch["piece"]))
-  for values, weight, piece in zip(*arrays, strict=True):
-    if weight:
-      writer.put(starts_P[piece], values[: frames_P[piece]])
+def _write(
+  outputs: Iterator[tuple[Any, jax.Array]],
+  frames_N: np.ndarray,
+  writer: store.Writer,
+) -> Mapping[str, np.ndarray]:
+  """Writes the pieces of a block, without what fills their batches up."""
+  starts_N = np.cumsum(frames_N) - frames_N
+  # One batch late, so that the devices never wait for the disk.
+  waiting = next(outputs)
+  for following in itertools.chain(outputs, [None]):
+    batch, values_BxTxLxD = waiting
+    arrays = map(np.asarray, (values_BxTxLxD, batch["weight"], batch["piece"]))
+    for values, weight, piece in zip(*arrays, strict=True):
+      if weight:
+        writer.put(starts_N[piece], values[: frames_N[piece]])
+    waiting = following
+  return {}
 
 
-def _name(described: list, params: Any, pieces: Pieces, digest_U) -> str:
+def _digest(described: list, params: Any) -> str:
+  """Of all that the states of every piece depend on."""
   content = hashlib.sha256()
   versions = [_VERSION, str(array_record.CorpusBuilder.VERSION)]
   described = [*versions, jax.default_backend(), *described]
@@ -105,7 +201,12 @@ def _name(described: list, params: Any, pieces: Pieces, digest_U) -> str:
   for path, value in sorted(flat.items()):
     content.update(path.encode())
     content.update(np.asarray(value).tobytes())
-  for row in pieces.row_P:
-    content.update(digest_U[row].encode())
-  content.update(np.stack([pieces.start_P, pieces.stop_P]).tobytes())
-  return content.hexdigest()[:24]
+  return content.hexdigest()
+
+
+def _name(common: str, pieces: Pieces, piece_N, digest_U) -> str:
+  """Of the folder of a block."""
+  row_N, start_N, stop_N = (values[piece_N].tolist() for values in pieces)
+  digests = [digest_U[row] for row in row_N]
+  content = json.dumps([common, digests, start_N, stop_N])
+  return hashlib.sha256(content.encode()).hexdigest()[:24]

@@ -30,13 +30,13 @@ def normalise(
   for name, values in features.items():
     normalised[name] = np.empty(values.shape, np.float32)
     for rows, fitted in groups:
-      mean, std = _statistics(values[fitted].astype(np.float64))
+      mean, std = statistics(values[fitted].astype(np.float64))
       normalised[name][rows] = (values[rows] - mean) / std
   return normalised
 
 
-def _statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and standard deviation [D], the latter 1 where nothing varies."""
+def statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard deviation [...] of [U, ...], 1 where nothing varies."""
   std = values.std(0)
   constant = std <= 1e-8 * np.abs(values).max(0, initial=0)
   return values.mean(0), np.where(constant, 1, std)

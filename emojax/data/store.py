@@ -113,9 +113,18 @@ def open_or_create(
     UserError: the folder cannot be written, the disk is full, or the store is
       damaged.
   """
-  if not (folder / _INDEX).exists():
-    with files.explained(folder):
-      _create(folder, compute)
+  if not is_there(folder):
+    create(folder, compute)
+  return read(folder)
+
+
+def is_there(folder: pathlib.Path) -> bool:
+  """Whether a store is there; it may be damaged."""
+  return (folder / _INDEX).exists()
+
+
+def read(folder: pathlib.Path) -> Store:
+  """Opens a store that is there; a `UserError` tells of a damaged one."""
   path = folder / _INDEX
   try:
     with open(path, "rb") as file:
@@ -126,6 +135,14 @@ def open_or_create(
   store = Store(folder, shape, np.dtype(str(arrays.pop(_TYPE))), arrays)
   _ = store.values  # Says now what is damaged.
   return store
+
+
+def create(
+  folder: pathlib.Path, compute: Callable[[Writer], Mapping[str, np.ndarray]]
+) -> None:
+  """Computes a store; see `open_or_create`."""
+  with files.explained(folder):
+    _create(folder, compute)
 
 
 def _create(folder: pathlib.Path, compute) -> None:
@@ -143,7 +160,7 @@ def _create(folder: pathlib.Path, compute) -> None:
       work.rename(folder)
     except OSError:
       # Another process may have been first; its store is the same.
-      if not (folder / _INDEX).exists():
+      if not is_there(folder):
         raise
 
 

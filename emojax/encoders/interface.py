@@ -41,6 +41,7 @@ class Encoder(abc.ABC):
     max_samples: the longest clip that is taken; None where any length is.
     num_layers: transformer layers, of which a study may train the last ones.
     masks: whether spans of its features can be hidden in training.
+    pads: whether clips can be filled up with silence to `max_samples`.
     training_only: parameters (the first names of their paths) that do nothing
       but in training, so that a checkpoint may lack them.
   """
@@ -50,6 +51,7 @@ class Encoder(abc.ABC):
   max_samples: ClassVar[int | None] = None
   num_layers = 0
   masks = False
+  pads = False
   training_only: ClassVar[tuple[str, ...]] = ()
 
   @property
@@ -98,6 +100,10 @@ class Encoder(abc.ABC):
 
     Only where it `masks`.
     """
+    raise NotImplementedError
+
+  def padded(self) -> Self:
+    """The same with clips that are filled up. Only where it `pads`."""
     raise NotImplementedError
 
   def without_dropout(self) -> Self:

@@ -51,6 +51,7 @@ class Whisper(Encoder):
   window: bool = False
   kinds = ("whisper",)
   masks = True
+  pads = True
 
   # What the config says.
   num_layers = property(operator.attrgetter("config.encoder_layers"))
@@ -85,6 +86,9 @@ class Whisper(Encoder):
       mask_time_prob=time_share,
       mask_feature_prob=channel_share,
     )
+
+  def padded(self) -> Self:
+    return dataclasses.replace(self, window=True)
 
   def without_dropout(self) -> Self:
     return self._with(

@@ -1,6 +1,5 @@
 """Emotion from a waveform: encoder, pooling over time, classifier."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,63 +10,85 @@ from emojax.models.dann import DomainClassifier
 
 
 class AttentionPooling(nn.Module):
-  """A weighted mean of the frames, the weights by a linear score of each.
+  """Weights of the frames by a linear score of each, float32 [B, T].
 
   The published speech emotion classifier: score = Linear(D, 1), softmax over
-  the valid frames only.
+  the valid frames only. The weights of a clip add up to 1; they are all 0 where
+  it has no frame at all.
   """
 
   @nn.compact
   def __call__(
-    self, x_BxTxD: jax.Array, mask_BxT: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """Pools each sequence to float32 [B, D], with the weights [B, T].
+    self, x_BxTxLxD: jax.Array, weight_L: jax.Array, mask_BxT: jax.Array
+  ) -> jax.Array:
+    """Scores the average of the layers by `weight_L`.
 
-    States may be anything where the mask is false; no frame at all gives zero.
+    The score is linear, so it is the average of the layers' scores.
     """
     score = nn.Dense(1, dtype=jnp.float32, name="score")
-    score_BxT = score(x_BxTxD.astype(jnp.float32))[..., 0]
+    score_BxT = score(x_BxTxLxD)[..., 0] @ weight_L
     # Not minus infinity: a sequence without a frame would become NaN.
     weight_BxT = nn.softmax(jnp.where(mask_BxT, score_BxT, -1e30))
-    weight_BxT = jnp.where(mask_BxT, weight_BxT, 0)
-    return _weighted_sum(x_BxTxD, weight_BxT, mask_BxT), weight_BxT
+    return jnp.where(mask_BxT, weight_BxT, 0)
 
 
 class MeanPooling(nn.Module):
-  """The mean of the valid frames."""
+  """The same weight for each valid frame; see `AttentionPooling`."""
 
   @nn.compact
   def __call__(
-    self, x_BxTxD: jax.Array, mask_BxT: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """See `AttentionPooling`."""
+    self, x_BxTxLxD: jax.Array, weight_L: jax.Array, mask_BxT: jax.Array
+  ) -> jax.Array:
+    del x_BxTxLxD, weight_L
     count_Bx1 = mask_BxT.sum(-1, keepdims=True)
-    weight_BxT = mask_BxT / jnp.maximum(count_Bx1, 1).astype(jnp.float32)
-    return _weighted_sum(x_BxTxD, weight_BxT, mask_BxT), weight_BxT
+    return mask_BxT / jnp.maximum(count_Bx1, 1).astype(jnp.float32)
 
 
-class WeightedLayerSum(nn.Module):
-  """A learned average of an encoder's hidden states.
+class LayerWeights(nn.Module):
+  """The weights of a learned average of an encoder's layers.
 
-  Yang et al. 2021, "SUPERB", section 2.2: softmax over one weight a layer. All
+  Yang et al. 2021, "SUPERB", section 2.2: softmax over one number a layer. All
   layers count alike at first.
   """
 
   @nn.compact
-  def __call__(self, hidden_states: Sequence[jax.Array]) -> jax.Array:
-    """Averages L arrays [B, T, D] to one, in their type."""
-    logits_L = self.param("weights", nn.initializers.zeros, len(hidden_states))
-    weights_L = nn.softmax(logits_L).astype(hidden_states[0].dtype)
-    return jnp.einsum("l,lbtd->btd", weights_L, jnp.stack(hidden_states))
+  def __call__(self, num_layers: int) -> jax.Array:
+    """Gives float32 [L]; they add up to 1."""
+    return nn.softmax(self.param("logits", nn.initializers.zeros, num_layers))
 
 
 POOLINGS = {"attention": AttentionPooling, "mean": MeanPooling}
 
 
-def _weighted_sum(x_BxTxD, weight_BxT, mask_BxT):
-  # Of frames that do not count not even a NaN may come through.
-  x_BxTxD = jnp.where(mask_BxT[..., None], x_BxTxD.astype(jnp.float32), 0)
-  return jnp.einsum("bt,btd->bd", weight_BxT, x_BxTxD)
+def states(
+  outputs: dict[str, Any], all_layers: bool, count: int
+) -> tuple[jax.Array, jax.Array]:
+  """What the head reads of an encoder's outputs, float32 [B, T, L, D]; a mask.
+
+  The last layer, or all of them: then each state with zero mean and unit
+  variance over its features, as in SUPERB's toolkit, for layers differ in scale
+  by orders of magnitude. Every `count` frames of the clip itself are averaged
+  to one, so that T is ceil(frames / count). States are zero where the mask is
+  false, whatever the encoder gives there.
+  """
+  mask_BxT = outputs["mask"]
+  if all_layers:
+    x_BxTxLxD = jnp.stack(outputs["hidden_states"], 2).astype(jnp.float32)
+    x_BxTxLxD = jax.nn.standardize(x_BxTxLxD, epsilon=1e-5)
+  else:
+    x_BxTxLxD = outputs["last_hidden_state"][:, :, None].astype(jnp.float32)
+  x_BxTxLxD = jnp.where(mask_BxT[..., None, None], x_BxTxLxD, 0)
+  if count == 1:
+    return x_BxTxLxD, mask_BxT
+  lacking = -mask_BxT.shape[1] % count
+  x_BxTxLxD, mask_BxT = (
+    jnp.pad(x, ((0, 0), (0, lacking)) + ((0, 0),) * (x.ndim - 2))
+    for x in (x_BxTxLxD, mask_BxT)
+  )
+  batch, frames, *rest = x_BxTxLxD.shape
+  sums = x_BxTxLxD.reshape(batch, frames // count, count, *rest).sum(2)
+  valid_BxT = mask_BxT.reshape(batch, -1, count).sum(2)
+  return sums / jnp.maximum(valid_BxT, 1)[..., None, None], valid_BxT > 0
 
 
 class SpeechClassifier(nn.Module):
@@ -76,8 +97,9 @@ class SpeechClassifier(nn.Module):
   Attributes:
     encoder: a module that gives `last_hidden_state` [B, T, D], `hidden_states`
       (a tuple of such) and `mask` [B, T] for `(audio_BxS, lengths_B, train)`.
-    weigh_layers: whether the head reads a learned average of all hidden states
-      instead of the last one.
+    weigh_layers: whether the head reads a learned average of all layers, or
+      the last one.
+    averaged_frames: of the encoder, that become one before the pooling.
     hidden: units of the head.
     dropout: before each of its two layers.
     num_domains: S, what the adversary tells apart; 0 for no adversary.
@@ -87,13 +109,14 @@ class SpeechClassifier(nn.Module):
   num_classes: int
   pooling: str = "attention"
   weigh_layers: bool = False
+  averaged_frames: int = 1
   hidden: int = 256
   dropout: float = 0.3
   num_domains: int = 0
 
   def setup(self):
     if self.weigh_layers:
-      self.layer_sum = WeightedLayerSum()
+      self.layer_weights = LayerWeights()
     self.pool = POOLINGS[self.pooling]()
     self.drop = nn.Dropout(self.dropout)
     self.hidden_layer = nn.Dense(self.hidden)
@@ -103,27 +126,29 @@ class SpeechClassifier(nn.Module):
 
   def encode(
     self, audio_BxS: jax.Array, lengths_B: jax.Array, train: bool = False
-  ) -> tuple[tuple[jax.Array, ...], jax.Array]:
-    """What the head reads: L arrays [B, T, D], L = 1 or all layers; the mask.
+  ) -> tuple[jax.Array, jax.Array]:
+    """What the head reads, float32 [B, T, L, D], L = 1 or all layers; the mask.
 
     Clips are zero after their end; `train` is for the encoder's randomness.
+    States are zero where the mask is false.
     """
     outputs = self.encoder(audio_BxS, lengths_B, train)
-    if self.weigh_layers:
-      return outputs["hidden_states"], outputs["mask"]
-    return (outputs["last_hidden_state"],), outputs["mask"]
+    return states(outputs, self.weigh_layers, self.averaged_frames)
 
   def classify(
     self,
-    features: Sequence[jax.Array],
+    x_BxTxLxD: jax.Array,
     mask_BxT: jax.Array,
     train: bool = False,
     reversal: jax.Array | float = 0.0,
   ) -> tuple[jax.Array, dict[str, Any]]:
     """The head on what `encode` gives.
 
+    The average over the layers and the one over time are taken at once: that
+    of single frames, [B, T, D], is never formed.
+
     Args:
-      features: L arrays [B, T, D].
+      x_BxTxLxD: the states of L layers, zero where the mask is false.
       mask_BxT: true for the frames of the clip itself.
       train: whether dropout is active, by the rng 'dropout'.
       reversal: lambda of the gradient reversal before the adversary.
@@ -132,8 +157,18 @@ class SpeechClassifier(nn.Module):
       float32 logits [B, C]; and `pooled` [B, D], `attention` [B, T], and with
       an adversary `domain_logits` [B, S].
     """
-    x_BxTxD = self.layer_sum(features) if self.weigh_layers else features[0]
-    pooled_BxD, weight_BxT = self.pool(x_BxTxD, mask_BxT)
+    batch, _, num_layers, size = x_BxTxLxD.shape
+    weight_L = jnp.ones(num_layers) / num_layers
+    if self.weigh_layers:
+      weight_L = self.layer_weights(num_layers)
+    weight_BxT = self.pool(x_BxTxLxD, weight_L, mask_BxT)
+    weight_BxTxL = weight_BxT[..., None] * weight_L[None, None]
+    # As an einsum over both axes, it and its gradient took ten times as long
+    # on a CPU.
+    pooled_Bx1xD = jnp.matmul(
+      weight_BxTxL.reshape(batch, 1, -1), x_BxTxLxD.reshape(batch, -1, size)
+    )
+    pooled_BxD = pooled_Bx1xD[:, 0]
     out = {"pooled": pooled_BxD, "attention": weight_BxT}
     if self.num_domains:
       out["domain_logits"] = self.domain_classifier(pooled_BxD, reversal)
@@ -150,5 +185,5 @@ class SpeechClassifier(nn.Module):
     train_encoder: bool = False,
   ) -> tuple[jax.Array, dict[str, Any]]:
     """Encodes and classifies; see both."""
-    features, mask_BxT = self.encode(audio_BxS, lengths_B, train_encoder)
-    return self.classify(features, mask_BxT, train, reversal)
+    x_BxTxLxD, mask_BxT = self.encode(audio_BxS, lengths_B, train_encoder)
+    return self.classify(x_BxTxLxD, mask_BxT, train, reversal)

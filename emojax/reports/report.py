@@ -112,6 +112,8 @@ def between(
       else:
         result = *statistics.welch(*values), WELCH
       found.append(Comparison(row_a.setting, *labels, metric, *result))
+    if same_examples:
+      found += summaries.over_same_speakers(row_a, row_b, *labels)
   return found
 
 

@@ -3,6 +3,7 @@
 U test clips, C emotions.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from scipy import special
 
 from emojax import metrics
+from emojax import summary as summaries
 from emojax.audio import io
 from emojax.reports import (
   animation,
@@ -21,10 +23,85 @@ from emojax.reports import (
   study,
   tables,
 )
-from emojax.summary import Summary
+from emojax.runtime import environment
+from emojax.summary import Estimate, Row, Summary, System
+
+ALL = "all of them"  # The setting of all folds together.
+CURVE = "validation_unweighted_accuracy"
 
 _ATTENDED = 6  # Clips in the figure of attention.
 _LISTENED = 60  # Misclassified clips on the page, the surest mistakes.
+
+
+def summary(
+  title: str,
+  clips: Any,
+  systems: Sequence[System],
+  by_row: Mapping[tuple[str, str], Sequence[Any]],
+) -> Summary:
+  """Rows and comparisons, and what is of each run.
+
+  Args:
+    title: of the study.
+    clips: see `data.clips.Clips`.
+    systems: the first is compared with each of the others.
+    by_row: runs, see `runs.Outcome`, by (setting, system).
+  """
+  rows = [
+    _row(clips, *key, [[outcome] for outcome in group])
+    for key, group in by_row.items()
+  ]
+  for system in systems if len(clips.splits) > 1 else ():
+    folds = [by_row[setting, system.id] for setting in clips.splits]
+    rows.append(_row(clips, ALL, system.id, list(zip(*folds, strict=True))))
+  pairs = [(systems[0].id, other.id) for other in systems[1:]]
+  outcomes = [outcome for group in by_row.values() for outcome in group]
+  return Summary(
+    study="speech",
+    title=title,
+    demo=clips.demo,
+    classes=clips.classes,
+    selection=summaries.BEST_EPOCH,
+    metrics=tuple(summaries.METRICS),
+    systems=tuple(systems),
+    rows=tuple(rows),
+    comparisons=summaries.compare(rows, pairs, tuple(summaries.METRICS)),
+    runs=tuple({**dataclasses.asdict(o.run), **o.figures} for o in outcomes),
+    curve=CURVE,
+    test_digest=clips.digest_of(
+      {o.run.setting: o.outputs["test_rows"] for o in outcomes}
+    ),
+    **environment.describe(),
+  )
+
+
+def _row(
+  clips: Any, setting: str, system: str, of_runs: Sequence[Sequence[Any]]
+) -> Row:
+  """A row; each run is one initialisation on one or on several settings."""
+
+  def joined(name: str) -> np.ndarray:
+    """Over the settings of each run, [R, U, ...]."""
+    return np.stack(
+      [np.concatenate([o.outputs[name] for o in run]) for run in of_runs]
+    )
+
+  logits_RxUxC, labels_U = joined("test_logits"), joined("test_labels")[0]
+  matrices = [
+    metrics.confusion_counts(logits_UxC, labels_U)
+    for logits_UxC in logits_RxUxC
+  ]
+  row = summaries.over_speakers(
+    summaries.row(setting, system, np.stack(matrices)),
+    logits_RxUxC.argmax(2) == labels_U,
+    labels_U,
+    clips.speaker_U[joined("test_rows")[0]],
+  )
+  errors = {
+    name: Estimate.of([np.mean([o.figures[name] for o in r]) for r in of_runs])
+    for name in ("calibration_error_before", "calibration_error_after")
+  }
+  return dataclasses.replace(row, metrics={**row.metrics, **errors})
 
 
 def files(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from emojax import markdown
-from emojax.summary import Comparison, Estimate, Row, Summary
+from emojax.summary import SPEAKERS, Comparison, Estimate, Row, Summary
 
 # {setting: {system id: {metric: fraction, or group: {name: fraction}}}}
 Published = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -24,6 +24,10 @@ _TITLES = {"weighted_accuracy": "WA", "unweighted_accuracy": "UA"}
 _TITLES |= {"macro_f1": "F1", "auc": "AUC"}
 # Groups of further figures: what their section is called, and says.
 _GROUPS = {
+  SPEAKERS: (
+    "Test speakers",
+    "Unweighted accuracy (%) on what each of them says.",
+  ),
   "retention": (
     "What is retained",
     "Share of the training examples (%) that the final, deterministic "

@@ -49,6 +49,7 @@ def make(
       window_seconds=config.data.max_seconds,
       pooling="attention",
       weigh_layers=False,
+      averaged_frames=1,
       hidden=model.hidden,
       dropout=model.dropout,
       dtype=config.dtype,

@@ -51,6 +51,7 @@ class SpeechSystem:
   window_seconds: float  # The longest piece of a recording it sees at once.
   pooling: str
   weigh_layers: bool
+  averaged_frames: int
   hidden: int
   dropout: float
   dtype: str = "float32"  # Of the encoder's computation, of `DTYPES`.
@@ -75,10 +76,15 @@ class SpeechSystem:
       len(self.classes),
       self.pooling,
       self.weigh_layers,
+      self.averaged_frames,
       self.hidden,
       self.dropout,
       self.num_domains,
     )
+
+  def num_frames(self, num_samples):
+    """What the head reads of a clip by its length, or of an array of clips."""
+    return -(-self.encoder.num_frames(num_samples) // self.averaged_frames)
 
   def prepare(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """What the model reads, of int16 samples or float32 with full scale at 1.
@@ -114,9 +120,8 @@ class SpeechSystem:
       audio_BxS = self.prepare(inputs, lengths_B)
       arguments = (audio_BxS, lengths_B, train, reversal, train_encoder)
       return model.apply(variables, *arguments, rngs=rngs)
-    features = tuple(inputs[:, :, layer] for layer in range(inputs.shape[2]))
     mask_BxT = jnp.arange(inputs.shape[1])[None] < lengths_B[:, None]
-    arguments = (features, mask_BxT, train, reversal)
+    arguments = (inputs, mask_BxT, train, reversal)
     return model.apply(
       variables, *arguments, rngs=rngs, method=SpeechClassifier.classify
     )
@@ -138,9 +143,10 @@ class SpeechSystem:
     samples_S = samples_S[: self.window_samples]
     lengths_B = np.array([len(samples_S)])
     _, out = self.forward(params, samples_S[None], lengths_B)
-    num_frames = self.encoder.num_frames(len(samples_S))
+    num_frames = self.num_frames(len(samples_S))
     weights_T = np.asarray(out["attention"])[0, :num_frames]
-    seconds = self.encoder.samples_per_frame / self.sample_rate
+    samples = self.averaged_frames * self.encoder.samples_per_frame
+    seconds = samples / self.sample_rate
     return samples_S, (np.arange(num_frames) + 0.5) * seconds, weights_T
 
   @classmethod

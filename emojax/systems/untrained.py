@@ -21,15 +21,22 @@ from emojax.systems.speech import SpeechSystem
 _LOG = logging.getLogger(__name__)
 
 
+# The classifier of `config.model`, on features of a frozen encoder as z-scores
+# of each speaker: a baseline with this name.
+BY_SPEAKER = "speaker_normalised"
+
+
 @dataclasses.dataclass(frozen=True)
 class Untrained:
   """A classifier before its training."""
 
-  source: encoders.Source  # Of its encoder.
+  id: str
+  label: str  # For people.
   system: SpeechSystem
   encoder_params: Any  # Pretrained, None to draw them.
   trained_layers: int | None  # Of the encoder, the last ones; None: all of it.
-  start: str  # The folder of a run whose weights it starts from, or ''.
+  start: str = ""  # The folder of a run whose weights it starts from, or ''.
+  by_speaker: bool = False  # Whether it reads z-scores of each speaker.
 
   def with_domains(self, num_domains: int) -> Self:
     """The same with an adversary that tells so many domains apart."""
@@ -78,29 +85,79 @@ class Untrained:
 def make(
   config: ml_collections.ConfigDict, name: str, classes: tuple[str, ...]
 ) -> Untrained:
-  """Makes a classifier of the config, with the encoder of that name.
+  """Makes a classifier of the config: that of `config.model`, or a baseline.
 
-  One that is not `config.model.encoder` is a baseline, and trained as a whole.
+  The name is an encoder's, or `BY_SPEAKER`. An encoder that is not
+  `config.model.encoder` is trained as a whole.
 
   Raises:
     UserError: whatever is wrong with a pretrained encoder; more layers to
-      train than it has; a random encoder that is frozen.
+      train than it has; a random encoder that is frozen; longer clips than it
+      takes.
   """
-  is_main, trained_layers = name == config.model.encoder, None
+  by_speaker = name == BY_SPEAKER
+  if by_speaker:
+    name = config.model.encoder
+  is_main = name == config.model.encoder
   found = encoders.find(name, config.model.revision)
+  is_frozen = is_main and config.freeze_encoder
+  trained_layers = config.unfreeze_last_n_layers if is_frozen else None
+  if is_frozen:
+    _check_frozen(config, found)
+  system = SpeechSystem(
+    encoder=_encoder(config, found, is_main, trained_layers),
+    classes=classes,
+    window_seconds=config.data.buckets[-1],
+    pooling=config.model.pooling,
+    # Of random weights the last layer is as good as any.
+    weigh_layers=config.model.weigh_layers and bool(found.checkpoint),
+    averaged_frames=config.model.averaged_frames if is_main else 1,
+    hidden=config.model.hidden,
+    dropout=config.model.dropout,
+    dtype=config.dtype,
+  )
+  return Untrained(
+    id=f"{found.id}_{BY_SPEAKER}" if by_speaker else found.id,
+    label=f"{found.label}, z-scored by speaker" if by_speaker else found.label,
+    system=system,
+    encoder_params=found.load() if found.checkpoint else None,
+    trained_layers=trained_layers,
+    start=config.pretrained_weights if is_main else "",
+    by_speaker=by_speaker,
+  )
+
+
+def _check_frozen(config, found: encoders.Source) -> None:
+  if not (found.checkpoint or config.pretrained_weights):
+    raise UserError(
+      f"config.freeze_encoder: the {found.label} has random weights; train "
+      "it (False), or name a run in config.pretrained_weights"
+    )
+  if config.unfreeze_last_n_layers > found.encoder.num_layers:
+    raise UserError(
+      f"config.unfreeze_last_n_layers = {config.unfreeze_last_n_layers}: "
+      f"{config.model.encoder} has {found.encoder.num_layers} layers"
+    )
+
+
+def _encoder(config, found: encoders.Source, is_main, trained_layers):
+  """The encoder as the config wants it."""
   encoder = found.encoder
-  if is_main and config.freeze_encoder:
-    trained_layers = config.unfreeze_last_n_layers
-    if not (found.checkpoint or config.pretrained_weights):
+  longest = encoder.max_samples
+  window_samples = config.data.buckets[-1] * encoder.sample_rate
+  if longest is not None and window_samples > longest:
+    raise UserError(
+      f"config.data.buckets = {tuple(config.data.buckets)}: the {found.label} "
+      f"takes {longest / encoder.sample_rate:g} s at most; let the last one be "
+      "as long as that or shorter (longer recordings are cut in windows)"
+    )
+  if is_main and config.model.pad_clips:
+    if not encoder.pads:
       raise UserError(
-        f"config.freeze_encoder: the {found.label} has random weights; train "
-        "it (False), or name a run in config.pretrained_weights"
+        f"config.model.pad_clips: the {found.label} takes clips of any length; "
+        "set it False"
       )
-    if trained_layers > encoder.num_layers:
-      raise UserError(
-        f"config.unfreeze_last_n_layers = {trained_layers}: {name} has "
-        f"{encoder.num_layers} layers"
-      )
+    encoder = encoder.padded()
   shares = masked_shares(config)
   if encoder.masks:
     encoder = encoder.masked(*shares)
@@ -109,21 +166,7 @@ def make(
       f"config.augment.feature_time_share, feature_channel_share: a "
       f"{found.label} has no such features; see time_mask_probability"
     )
-  if trained_layers == 0:
-    encoder = encoder.without_dropout()
-  system = SpeechSystem(
-    encoder=encoder,
-    classes=classes,
-    window_seconds=config.data.buckets[-1],
-    pooling=config.model.pooling,
-    weigh_layers=config.model.weigh_layers,
-    hidden=config.model.hidden,
-    dropout=config.model.dropout,
-    dtype=config.dtype,
-  )
-  params = found.load() if found.checkpoint else None
-  start = config.pretrained_weights if is_main else ""
-  return Untrained(found, system, params, trained_layers, start)
+  return encoder.without_dropout() if trained_layers == 0 else encoder
 
 
 def masked_shares(config) -> tuple[float, float]:

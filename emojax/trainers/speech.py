@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import flax
@@ -36,9 +35,9 @@ from emojax.models.speech_classifier import POOLINGS, SpeechClassifier
 from emojax.reports import animation, tables
 from emojax.reports import speech as reports
 from emojax.runs import Outcome, Run
-from emojax.runtime import environment, memory, sharding
+from emojax.runtime import memory, sharding
 from emojax.runtime.sharding import DATA, REPLICATED
-from emojax.summary import Estimate, Row, Summary, System
+from emojax.summary import Summary, System
 from emojax.systems import speech, untrained
 from emojax.systems.speech import SpeechSystem
 from emojax.systems.untrained import Untrained
@@ -46,8 +45,6 @@ from emojax.trainers import fit, optimizers
 from emojax.trainers.fit import Best, Learner
 
 AUDITED = splits.AUDITED
-ALL = "all of them"  # The setting of all folds together.
-CURVE = "validation_unweighted_accuracy"
 
 
 # State, loss and step: the program of one device.
@@ -270,12 +267,16 @@ class Training:
     # Their encoder is pretrained, or another run's: the same for all seeds.
     params = untrained.merge(*self.first_weights(0))
     encoder, dtype = system.encoder, speech.DTYPES[system.dtype]
+    kept = encoded.Kept(dtype, system.weigh_layers, system.averaged_frames)
     features = encoded.features(
-      *(encoder, params["encoder"], dtype, system.weigh_layers),
+      *(encoder, params["encoder"], kept),
       *(data, sizes, config.batch_size, self._mesh),
     )
+    if self.classifier.by_speaker:
+      row_P = clips.pieces(data, sizes[-1]).row_P
+      features = encoded.BySpeaker(features, data.speaker_U[row_P])
     return clips.parts_of_features(
-      data, split, fields, sizes, features, encoder.num_frames
+      data, split, fields, sizes, features, system.num_frames
     )
 
   def _compile(self, augmentation: Settings | None) -> None:
@@ -325,7 +326,7 @@ class Training:
     )
     test = outputs["test_logits"], outputs["test_labels"]
     figures = {
-      CURVE: float(best.score),
+      reports.CURVE: float(best.score),
       "best_epoch": int(best.when) / self._plan.steps_per_epoch,
       "temperature": temperature,
       "calibration_error_before": _calibration_error(*test, 1.0),
@@ -410,14 +411,15 @@ def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
 
 
 def _names(config) -> list[str]:
-  """The encoders of the study, that of the config first."""
+  """The classifiers of the study as `untrained.make` takes them."""
   return list(dict.fromkeys((config.model.encoder, *config.baselines)))
 
 
 def _read(config) -> tuple[Clips, dict[str, str]]:
   """The clips, and who is in which part: what one can not use, none gets."""
   revision = config.model.revision
-  found = [encoders.find(name, revision) for name in _names(config)]
+  names = [name for name in _names(config) if name != untrained.BY_SPEAKER]
+  found = [encoders.find(name, revision) for name in names]
   return clips.read(config, max(one.encoder.min_samples for one in found))
 
 
@@ -428,6 +430,11 @@ def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
     print(f"{setting}\n{table}\n")
   augmentation = Augmentation.read(config.augment)
   names = _names(config)
+  if untrained.BY_SPEAKER in names and augmentation:
+    raise UserError(
+      f"config.baselines: {untrained.BY_SPEAKER} takes clips as they are; set "
+      "the probabilities of config.augment to 0, or leave it out"
+    )
   systems = [untrained.make(config, name, data.classes) for name in names]
   outcomes = []
   for setting, split in data.splits.items():
@@ -435,9 +442,14 @@ def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
       arguments = (config, classifier, data, split, augmentation)
       make = functools.cache(functools.partial(Training, *arguments))
       for seed in range(config.num_replicates):
-        run = Run(setting, classifier.source.id, seed)
+        run = Run(setting, classifier.id, seed)
         outcomes.append(grid.finished(run) or _train(config, grid, make, run))
-  summary = _summary(config, data, systems, outcomes)
+  summary = reports.summary(
+    config.title,
+    data,
+    [System(one.id, one.label) for one in systems],
+    runs.by_row(outcomes),
+  )
   return summary, _files(config, data, systems[0], summary, outcomes)
 
 
@@ -456,70 +468,13 @@ def _unit(config) -> str:
   return "round" if config.steps_per_round else "epoch"
 
 
-def _summary(config, data: Clips, classifiers, outcomes) -> Summary:
-  """Rows and comparisons, and what is of each run."""
-  systems = tuple(System(c.source.id, c.source.label) for c in classifiers)
-  by_row = runs.by_row(outcomes)
-  rows = [
-    _row(data, *key, [[outcome] for outcome in group])
-    for key, group in by_row.items()
-  ]
-  for system in systems if len(data.splits) > 1 else ():
-    folds = [by_row[setting, system.id] for setting in data.splits]
-    rows.append(_row(data, ALL, system.id, list(zip(*folds, strict=True))))
-  pairs = [(systems[0].id, other.id) for other in systems[1:]]
-  return Summary(
-    study=speech.STUDY,
-    title=config.title,
-    demo=data.demo,
-    classes=data.classes,
-    selection=summaries.BEST_EPOCH,
-    metrics=tuple(summaries.METRICS),
-    systems=systems,
-    rows=tuple(rows),
-    comparisons=summaries.compare(rows, pairs, tuple(summaries.METRICS)),
-    runs=tuple({**dataclasses.asdict(o.run), **o.figures} for o in outcomes),
-    curve=CURVE,
-    test_digest=data.digest_of(
-      {o.run.setting: o.outputs["test_rows"] for o in outcomes}
-    ),
-    **environment.describe(),
-  )
-
-
-def _row(
-  data: Clips, setting: str, system: str, of_runs: Sequence[Sequence[Outcome]]
-) -> Row:
-  """A row; each run is one initialisation on one or on several settings."""
-
-  def joined(name: str) -> np.ndarray:
-    """Over the settings of each run, [R, U, ...]."""
-    return np.stack(
-      [np.concatenate([o.outputs[name] for o in run]) for run in of_runs]
-    )
-
-  logits_RxUxC, labels_U = joined("test_logits"), joined("test_labels")[0]
-  matrices = [confusion_counts(logits, labels_U) for logits in logits_RxUxC]
-  row = summaries.over_speakers(
-    summaries.row(setting, system, np.stack(matrices)),
-    logits_RxUxC.argmax(2) == labels_U,
-    labels_U,
-    data.speaker_U[joined("test_rows")[0]],
-  )
-  errors = {
-    name: Estimate.of([np.mean([o.figures[name] for o in r]) for r in of_runs])
-    for name in ("calibration_error_before", "calibration_error_after")
-  }
-  return dataclasses.replace(row, metrics={**row.metrics, **errors})
-
-
 def _files(
   config, data: Clips, classifier: Untrained, summary: Summary, outcomes
 ) -> runs.Files:
   """All that a person looks at, and the best run of the first system."""
   best = max(
-    (o for o in outcomes if o.run.system == classifier.source.id),
-    key=lambda outcome: outcome.figures[CURVE],
+    (o for o in outcomes if o.run.system == classifier.id),
+    key=lambda outcome: outcome.figures[reports.CURVE],
   )
   trained, frozen = best.weights, {}
   if classifier.trained_layers is not None:
@@ -544,7 +499,8 @@ def _files(
 def _check(config: ml_collections.ConfigDict) -> None:
   """Values that would otherwise fail late, or not at all."""
   checks.common(config)
-  checks.positive(config, "model.hidden", "data.buckets")
+  checks.positive(config, "model.hidden", "model.averaged_frames")
+  checks.positive(config, "data.buckets")
   checks.positive(config, "optimizer.learning_rate", "optimizer.accumulate")
   checks.not_negative(config, "optimizer.encoder_learning_rate", "mixup")
   checks.not_negative(config, "optimizer.weight_decay", "optimizer.clip_norm")
@@ -560,7 +516,8 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.choice(config, "split.group", splits.GROUPS)
   checks.choice(config, "adversary.domain", ("none", "speaker", "corpus"))
   if config.baselines:
-    checks.choices(config, "baselines", encoders.names())
+    known = (untrained.BY_SPEAKER, *encoders.names())
+    checks.choices(config, "baselines", known)
   if list(config.data.buckets) != sorted(set(config.data.buckets)):
     raise UserError(
       f"config.data.buckets = {config.data.buckets}: name lengths in seconds, "
@@ -581,7 +538,16 @@ def _check_frozen(config: ml_collections.ConfigDict) -> None:
       "config.unfreeze_last_n_layers: the whole encoder is trained; set "
       "config.freeze_encoder=True to train its last layers only"
     )
-  if config.freeze_encoder and not last:
+  is_frozen = config.freeze_encoder and not last
+  if untrained.BY_SPEAKER in config.baselines and not (
+    is_frozen and not any(untrained.masked_shares(config))
+  ):
+    raise UserError(
+      f"config.baselines: {untrained.BY_SPEAKER} takes the features of a "
+      "frozen encoder; set config.freeze_encoder=True, without "
+      "config.unfreeze_last_n_layers and feature masks, or leave it out"
+    )
+  if is_frozen:
     if config.adversary.domain != "none":
       raise UserError(
         "config.adversary.domain: the encoder is frozen, so the adversary's "

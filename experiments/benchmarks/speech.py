@@ -241,8 +241,7 @@ def stream(counts):
     features = encoded.features(
       classifier.system.encoder,
       params["encoder"],
-      np.float32,
-      False,
+      encoded.Kept(np.float32, False, 1),
       make_clips(count, 2.0),
       (2 * RATE,),
       32,

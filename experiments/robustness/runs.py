@@ -58,6 +58,7 @@ def _system() -> edits.Files:
     window_seconds=1.0,
     pooling="attention",
     weigh_layers=False,
+    averaged_frames=1,
     hidden=8,
     dropout=0.3,
     temperature=1.7,

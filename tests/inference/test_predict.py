@@ -52,6 +52,7 @@ def make_system(encoder: str) -> speech.SpeechSystem:
     window_seconds=WINDOW,
     pooling="attention",
     weigh_layers=False,
+    averaged_frames=1,
     hidden=8,
     dropout=0.3,
     temperature=1.7,

@@ -15,11 +15,7 @@ from emojax.encoders.interface import normalise
 from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.models.speech_classifier import (
-  AttentionPooling,
-  MeanPooling,
-  SpeechClassifier,
-)
+from emojax.models.speech_classifier import SpeechClassifier, states
 from emojax.systems import speech
 from emojax.systems.speech import SpeechSystem
 
@@ -49,6 +45,7 @@ def make_system(name, **changes):
     "window_seconds": 1.0,
     "pooling": "attention",
     "weigh_layers": False,
+    "averaged_frames": 1,
     "hidden": 8,
     "dropout": 0.3,
   }
@@ -57,57 +54,85 @@ def make_system(name, **changes):
 
 def frames(seed=0):
   rng = np.random.default_rng(seed)
-  x = rng.normal(size=(3, 7, 5)).astype(np.float32)
-  mask = np.arange(7)[None] < np.array([7, 4, 1])[:, None]
-  return x, mask
+  x = rng.normal(size=(3, 7, 2, 5)).astype(np.float32)
+  mask = np.arange(7)[None] < np.array([7, 4, 0])[:, None]
+  return np.where(mask[..., None, None], x, 0), mask
 
 
-def test_attention_pooling_is_pytorchs():
+def head(**changes):
+  fields = {"encoder": None, "num_classes": 3, "hidden": 4, "dropout": 0.0}
+  return SpeechClassifier(**fields | changes)
+
+
+@pytest.mark.parametrize("weigh_layers", [False, True])
+def test_attention_over_an_average_of_layers_is_pytorchs(weigh_layers):
   x, mask = frames()
-  module = AttentionPooling()
-  (pooled, weights), variables = jax.jit(module.init_with_output)(
-    jax.random.key(1), x, mask
+  x = x if weigh_layers else x[:, :, :1]
+  model = head(weigh_layers=weigh_layers)
+  (_, out), variables = model.init_with_output(
+    jax.random.key(1), x, mask, method="classify"
   )
+  params = flax.core.unfreeze(variables["params"])
+  if weigh_layers:
+    params["layer_weights"]["logits"] = jnp.array([0.3, -0.7])
+    _, out = model.apply({"params": params}, x, mask, method="classify")
   score = torch.nn.Linear(5, 1)
-  kernel = variables["params"]["score"]["kernel"]
+  kernel = params["pool"]["score"]["kernel"]
   score.weight.data = torch.tensor(np.asarray(kernel).T)
-  score.bias.data = torch.tensor(
-    np.asarray(variables["params"]["score"]["bias"])
-  )
-  scores = score(torch.tensor(x))[..., 0]
-  scores = scores.masked_fill(~torch.tensor(mask), -torch.inf)
-  expected = scores.softmax(-1)
-  np.testing.assert_allclose(weights, expected.detach(), atol=1e-6)
-  expected = (expected[..., None] * torch.tensor(x)).sum(1)
-  np.testing.assert_allclose(pooled, expected.detach(), atol=1e-6)
+  score.bias.data = torch.tensor(np.asarray(params["pool"]["score"]["bias"]))
+  logits = torch.tensor([0.3, -0.7] if weigh_layers else [0.0])
+  average = torch.einsum("l,btld->btd", logits.softmax(0), torch.tensor(x))
+  scores = score(average)[..., 0].masked_fill(~torch.tensor(mask), -torch.inf)
+  weights = scores.softmax(-1).nan_to_num()  # Of a clip without a frame: 0.
+  np.testing.assert_allclose(out["attention"], weights.detach(), atol=1e-6)
+  pooled = (weights[..., None] * average).sum(1)
+  np.testing.assert_allclose(out["pooled"], pooled.detach(), atol=1e-6)
 
 
 def test_mean_pooling():
   x, mask = frames()
-  pooled, weights = MeanPooling().apply({}, x, mask)
-  expected = [clip[rows].mean(0) for clip, rows in zip(x, mask, strict=True)]
-  np.testing.assert_allclose(pooled, expected, atol=1e-6)
-  np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+  (_, out), _ = head(pooling="mean").init_with_output(
+    jax.random.key(1), x[:, :, :1], mask, method="classify"
+  )
+  for pooled, clip, rows in zip(out["pooled"], x[:, :, 0], mask, strict=True):
+    mean = clip[rows].mean(0) if rows.any() else np.zeros(5)
+    np.testing.assert_allclose(pooled, mean, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-  "pooling", [AttentionPooling(), MeanPooling()], ids=str
-)
-def test_nothing_comes_in_from_behind_the_end(pooling):
+@pytest.mark.parametrize("pooling", ["attention", "mean"])
+def test_a_clip_without_a_frame_has_finite_gradients(pooling):
   x, mask = frames()
-  mask = mask.copy()
-  mask[2] = False  # A clip without a frame.
-  variables = jax.jit(pooling.init)(jax.random.key(0), x, mask)
-  apply = jax.jit(pooling.apply)
-  pooled, _ = apply(variables, x, mask)
-  dirty = np.where(mask[..., None], x, np.nan)
-  again, _ = apply(variables, dirty, mask)
-  np.testing.assert_array_equal(pooled, again)
-  np.testing.assert_array_equal(pooled[2], 0)
-  gradient = jax.grad(
-    lambda params: pooling.apply({"params": params}, x, mask)[0].sum()
-  )(variables.get("params", {}))
-  chex.assert_tree_all_finite(gradient)
+  model = head(pooling=pooling, weigh_layers=True)
+  params = model.init(jax.random.key(0), x, mask, method="classify")["params"]
+
+  def total(params):
+    return model.apply({"params": params}, x, mask, method="classify")[0].sum()
+
+  chex.assert_tree_all_finite(jax.grad(total)(params))
+
+
+def test_states_are_those_of_the_clip_alone():
+  rng = np.random.default_rng(0)
+  layers = rng.normal(size=(2, 3, 7, 5)).astype(np.float32)
+  layers[1] *= 100
+  mask = np.arange(7)[None] < np.array([7, 4, 0])[:, None]
+  dirty = np.where(mask[..., None], layers, np.nan)
+  outputs = {
+    "hidden_states": tuple(dirty),
+    "last_hidden_state": dirty[1],
+    "mask": mask,
+  }
+  found, valid = states(outputs, all_layers=True, count=3)
+  np.testing.assert_array_equal(valid, [[1, 1, 1], [1, 1, 0], [0, 0, 0]])
+  normal = torch.nn.functional.layer_norm(torch.tensor(layers), (5,)).numpy()
+  np.testing.assert_allclose(found[0, 1], normal[:, 0, 3:6].mean(1), atol=1e-5)
+  np.testing.assert_allclose(found[1, 1], normal[:, 1, 3], atol=1e-5)
+  np.testing.assert_array_equal(found[1, 2], 0)
+  np.testing.assert_array_equal(found[2], 0)
+  last, valid = states(outputs, all_layers=False, count=1)
+  np.testing.assert_array_equal(valid, mask)
+  np.testing.assert_array_equal(last[1, :4, 0], layers[1, 1, :4])
+  np.testing.assert_array_equal(last[1, 4:], 0)
 
 
 @pytest.mark.parametrize("weigh_layers", [False, True])

@@ -87,6 +87,7 @@ def test_clips_and_the_speech_classifier(corpus, cache):
     window_seconds=0.3,
     pooling="attention",
     weigh_layers=False,
+    averaged_frames=1,
     hidden=4,
     dropout=0.0,
   )

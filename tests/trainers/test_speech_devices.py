@@ -17,7 +17,8 @@ from emojax.trainers import fit, speech
 
 system = SpeechSystem(
   encoder=LogMel((4,)), classes=("a", "b", "c"), window_seconds=1.0,
-  pooling="attention", weigh_layers=False, hidden=4, dropout=0.0, num_domains=2)
+  pooling="attention", weigh_layers=False, averaged_frames=1,
+  hidden=4, dropout=0.0, num_domains=2)
 recipe = speech.Recipe(
   system, system.model(), label_smoothing=0.1, reversal=0.5, ramp=True,
   num_steps=10)

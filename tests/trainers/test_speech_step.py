@@ -47,6 +47,7 @@ SYSTEM = SpeechSystem(
   window_seconds=1.0,
   pooling="attention",
   weigh_layers=False,
+  averaged_frames=1,
   hidden=8,
   dropout=0.0,
 )
