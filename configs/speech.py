@@ -81,6 +81,9 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.optimizer = ml_collections.ConfigDict()
   config.optimizer.learning_rate = 1e-4  # Adam; of all but the encoder.
   config.optimizer.encoder_learning_rate = 1e-5
+  # Of the pooling's scores; 0: that of the head. In a few steps of a large one
+  # the attention settles on single frames of the training speakers.
+  config.optimizer.pooling_learning_rate = 0.0
   # constant, one_cycle, cosine or warm_restarts: over the whole training.
   config.optimizer.schedule = "constant"
   config.optimizer.weight_decay = 0.0  # Decoupled, as in AdamW.
@@ -203,6 +206,7 @@ def _whisper(config):
   config.freeze_encoder = True
   config.num_epochs = 30
   config.optimizer.learning_rate = 3e-3
+  config.optimizer.pooling_learning_rate = 3e-4
   config.optimizer.schedule = "one_cycle"
   config.baselines = ("speaker_normalised",)
   config.data.corpus = "ravdess"

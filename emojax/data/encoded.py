@@ -106,7 +106,8 @@ def features(
     name = _name(common, pieces, piece_N, data.digest_U)
     blocks[cache_folder() / "encoded" / name] = piece_N
   missing = [folder for folder in blocks if not store.is_there(folder)]
-  for folder in progress(missing, description="encode", unit="block"):
+  shown = progress(missing, description="encode", unit="block")
+  for folder in shown if missing else ():
     piece_N = blocks[folder]
     compute = functools.partial(_write, outputs(piece_N), frames_P[piece_N])
     store.create(folder, compute)
@@ -121,31 +122,31 @@ def features(
 class BySpeaker(Sequence):
   """Features [T, L, D] of pieces, as z-scores of their speakers.
 
-  Each value is that of the speaker's pieces less their mean, over their
-  standard deviation, both of the pieces' means over time: so that a mean over
-  time is the z-score of such means. No label is read; but the statistics are of
-  all that the speaker says, the test clips of test speakers among it.
+  Mean and standard deviation are those of all frames of the speaker. No label
+  is read; but the statistics are of all that the speaker says, the test clips
+  of test speakers among it.
   """
 
   def __init__(self, features: Features, speaker_P: np.ndarray):
     """Reads all features once.
 
     Raises:
-      UserError: a speaker has one piece only, which would be all zeros.
+      UserError: a speaker has one piece only, which would be told apart from
+        itself.
     """
     self.lengths, self._features = features.lengths, features
     self._speaker_P = speaker_P
-    mean_PxLxD = np.stack([x.mean(0, dtype=np.float64) for x in features])
     self._statistics = {}
     for speaker in np.unique(speaker_P).tolist():
-      own_PxLxD = mean_PxLxD[speaker_P == speaker]
-      if len(own_PxLxD) < 2:
+      own_N = np.flatnonzero(speaker_P == speaker)
+      if len(own_N) < 2:
         raise UserError(
           f"speaker {speaker} has one clip, and z-scores by speaker take two: "
           "leave speaker_normalised out of config.baselines, or the speaker "
           "out of the data"
         )
-      found = normalisation.statistics(own_PxLxD)
+      frames = np.concatenate([features[piece] for piece in own_N])
+      found = normalisation.statistics(frames.astype(np.float64))
       self._statistics[speaker] = [x.astype(np.float32) for x in found]
 
   def __len__(self) -> int:

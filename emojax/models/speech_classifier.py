@@ -124,17 +124,6 @@ class SpeechClassifier(nn.Module):
     if self.num_domains:
       self.domain_classifier = DomainClassifier(self.num_domains)
 
-  def encode(
-    self, audio_BxS: jax.Array, lengths_B: jax.Array, train: bool = False
-  ) -> tuple[jax.Array, jax.Array]:
-    """What the head reads, float32 [B, T, L, D], L = 1 or all layers; the mask.
-
-    Clips are zero after their end; `train` is for the encoder's randomness.
-    States are zero where the mask is false.
-    """
-    outputs = self.encoder(audio_BxS, lengths_B, train)
-    return states(outputs, self.weigh_layers, self.averaged_frames)
-
   def classify(
     self,
     x_BxTxLxD: jax.Array,
@@ -142,7 +131,7 @@ class SpeechClassifier(nn.Module):
     train: bool = False,
     reversal: jax.Array | float = 0.0,
   ) -> tuple[jax.Array, dict[str, Any]]:
-    """The head on what `encode` gives.
+    """The head on what `states` gives.
 
     The average over the layers and the one over time are taken at once: that
     of single frames, [B, T, D], is never formed.
@@ -184,6 +173,13 @@ class SpeechClassifier(nn.Module):
     reversal: jax.Array | float = 0.0,
     train_encoder: bool = False,
   ) -> tuple[jax.Array, dict[str, Any]]:
-    """Encodes and classifies; see both."""
-    x_BxTxLxD, mask_BxT = self.encode(audio_BxS, lengths_B, train_encoder)
-    return self.classify(x_BxTxLxD, mask_BxT, train, reversal)
+    """The encoder, and then `classify`.
+
+    Clips are zero after their end; `train_encoder` is for the encoder's own
+    randomness. Intermediates have the `encoder`'s outputs, too, for who wants
+    more of them than the emotion: see `encoders.whisper`.
+    """
+    outputs = self.encoder(audio_BxS, lengths_B, train_encoder)
+    found = states(outputs, self.weigh_layers, self.averaged_frames)
+    logits_BxC, out = self.classify(*found, train, reversal)
+    return logits_BxC, {**out, "encoder": outputs}

@@ -45,7 +45,7 @@ SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
 def adam(
   config: ml_collections.ConfigDict, num_steps: int
 ) -> optax.GradientTransformation:
-  """AdamW, with a learning rate of its own for the parameters of `encoder`.
+  """AdamW, with learning rates of their own for `encoder` and `pool`.
 
   Raises:
     UserError: the training has fewer batches than one update takes.
@@ -56,12 +56,21 @@ def adam(
       f"config.optimizer.accumulate = {config.accumulate}: the training has "
       f"{num_steps} batches, so there would be no update"
     )
-  ratio = config.encoder_learning_rate / config.learning_rate
+  rates = {
+    "encoder": config.encoder_learning_rate,
+    "pool": config.pooling_learning_rate or config.learning_rate,
+  }
   clip_norm = config.clip_norm
 
-  def scale_encoder(updates, params):
-    encoder = jax.tree.map(lambda u: ratio * u, updates.get("encoder", {}))
-    return {k: encoder if k == "encoder" else v for k, v in updates.items()}
+  def scale_parts(updates, params):
+    del params
+    return {
+      name: _scaled(rates.get(name, config.learning_rate), part)
+      for name, part in updates.items()
+    }
+
+  def _scaled(rate, part):
+    return jax.tree.map(lambda u: rate / config.learning_rate * u, part)
 
   optimizer = optax.chain(
     optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
@@ -70,7 +79,7 @@ def adam(
     optax.scale_by_learning_rate(
       SCHEDULES[config.schedule](config.learning_rate, num_updates)
     ),
-    optax.stateless(scale_encoder),
+    optax.stateless(scale_parts),
   )
   if config.accumulate == 1:
     return optimizer

@@ -503,6 +503,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.positive(config, "data.buckets")
   checks.positive(config, "optimizer.learning_rate", "optimizer.accumulate")
   checks.not_negative(config, "optimizer.encoder_learning_rate", "mixup")
+  checks.not_negative(config, "optimizer.pooling_learning_rate")
   checks.not_negative(config, "optimizer.weight_decay", "optimizer.clip_norm")
   checks.not_negative(config, "steps_per_round", "unfreeze_last_n_layers")
   checks.not_negative(config, "adversary.reversal")
