@@ -204,7 +204,7 @@ def _whisper(config):
   config.model.encoder = "openai/whisper-base"
   config.model.averaged_frames = 4  # 80 ms.
   config.freeze_encoder = True
-  config.num_epochs = 30
+  config.num_epochs = 20
   config.optimizer.learning_rate = 3e-3
   config.optimizer.pooling_learning_rate = 3e-4
   config.optimizer.schedule = "one_cycle"

@@ -14,7 +14,9 @@ class AttentionPooling(nn.Module):
 
   The published speech emotion classifier: score = Linear(D, 1), softmax over
   the valid frames only. The weights of a clip add up to 1; they are all 0 where
-  it has no frame at all.
+  it has no frame at all. Scores are 0 before training, so that it begins as
+  `MeanPooling`: from random ones it soon listened to single frames of the
+  training speakers.
   """
 
   @nn.compact
@@ -25,7 +27,9 @@ class AttentionPooling(nn.Module):
 
     The score is linear, so it is the average of the layers' scores.
     """
-    score = nn.Dense(1, dtype=jnp.float32, name="score")
+    score = nn.Dense(
+      1, dtype=jnp.float32, kernel_init=nn.initializers.zeros, name="score"
+    )
     score_BxT = score(x_BxTxLxD)[..., 0] @ weight_L
     # Not minus infinity: a sequence without a frame would become NaN.
     weight_BxT = nn.softmax(jnp.where(mask_BxT, score_BxT, -1e30))

@@ -97,9 +97,11 @@ def _row(
     labels_U,
     clips.speaker_U[joined("test_rows")[0]],
   )
+  # What gives no probabilities has no such error.
   errors = {
     name: Estimate.of([np.mean([o.figures[name] for o in r]) for r in of_runs])
     for name in ("calibration_error_before", "calibration_error_after")
+    if name in of_runs[0][0].figures
   }
   return dataclasses.replace(row, metrics={**row.metrics, **errors})
 

@@ -72,10 +72,15 @@ def test_attention_over_an_average_of_layers_is_pytorchs(weigh_layers):
   (_, out), variables = model.init_with_output(
     jax.random.key(1), x, mask, method="classify"
   )
-  params = flax.core.unfreeze(variables["params"])
+  params = variables["params"]
+  count = np.array([[7], [4], [1]])
+  np.testing.assert_allclose(out["attention"], mask / count, atol=1e-6)
+  kernel = params["pool"]["score"]["kernel"]
+  drawn = jax.random.normal(jax.random.key(2), kernel.shape)
+  params["pool"]["score"]["kernel"] = drawn
   if weigh_layers:
     params["layer_weights"]["logits"] = jnp.array([0.3, -0.7])
-    _, out = model.apply({"params": params}, x, mask, method="classify")
+  _, out = model.apply({"params": params}, x, mask, method="classify")
   score = torch.nn.Linear(5, 1)
   kernel = params["pool"]["score"]["kernel"]
   score.weight.data = torch.tensor(np.asarray(kernel).T)

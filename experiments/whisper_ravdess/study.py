@@ -1,0 +1,194 @@
+"""RAVDESS on EmoBox's six folds: Whisper base, frozen and trained.
+
+python -m experiments.whisper_ravdess.study RAVDESS --encoder=WHISPER \
+    --output=FOLDER [--rows=frozen,last_2] [--seeds=5]
+
+What a row of `ROWS` leaves open is chosen anew in each fold, on its four
+validation actors, with the first initialisation of each option. Then the option
+is trained with all initialisations and tested once. Runs are kept in FOLDER,
+so that an interrupted study goes on, and rows may come from several machines;
+the summary is of the rows that are asked for.
+"""
+
+import argparse
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from configs import speech as configs
+from emojax import runs
+from emojax.data import clips
+from emojax.data.clips import Clips
+from emojax.systems import untrained
+from emojax.trainers import speech
+from experiments.whisper_ravdess import summing_up, svm
+
+_TITLE = "Whisper base on RAVDESS, EmoBox's folds"
+
+
+class RowOf(NamedTuple):
+  """A row of the table.
+
+  Attributes:
+    label: for people.
+    classifier: its name for `untrained.make`; '': that of `config.model`.
+    fixed: what the config says beyond `configs/speech.py:whisper`.
+    options: what is chosen from.
+  """
+
+  label: str
+  classifier: str
+  fixed: Mapping[str, Any]
+  options: Sequence[Mapping[str, Any]]
+
+
+_HEAD = (
+  {"model.pooling": "attention"},
+  {"model.pooling": "attention", "batch_size": 16},
+  {"model.pooling": "mean"},
+)
+_TRAINED = {
+  "freeze_encoder": False,
+  "num_epochs": 15,
+  "optimizer.learning_rate": 1e-3,
+  "optimizer.pooling_learning_rate": 1e-4,
+}
+_RATES = (
+  {"optimizer.encoder_learning_rate": 3e-5},
+  {"optimizer.encoder_learning_rate": 1e-4},
+)
+ROWS = {
+  "frozen": RowOf("Whisper base, frozen", "", {}, _HEAD),
+  "by_speaker": RowOf(
+    "Whisper base, frozen, z-scored by speaker",
+    untrained.BY_SPEAKER,
+    {"baselines": (untrained.BY_SPEAKER,)},
+    _HEAD,
+  ),
+  "last_2": RowOf(
+    "Whisper base, last 2 layers trained",
+    "",
+    {**_TRAINED, "freeze_encoder": True, "unfreeze_last_n_layers": 2},
+    _RATES,
+  ),
+  "all": RowOf("Whisper base, all trained", "", _TRAINED, _RATES),
+  "log_mel": RowOf(
+    "log-mel CNN, from scratch",
+    "",
+    {
+      "model.encoder": "log_mel",
+      "model.averaged_frames": 1,
+      "freeze_encoder": False,
+      "num_epochs": 20,
+      "batch_size": 16,
+      "optimizer.learning_rate": 1e-3,
+      "optimizer.pooling_learning_rate": 0.0,
+      "optimizer.encoder_learning_rate": 1e-3,
+    },
+    ({},),
+  ),
+}
+
+
+class Source(NamedTuple):
+  """Where the data and the pretrained encoder are."""
+
+  data: str
+  encoder: str
+
+
+class Chosen(NamedTuple):
+  """A row on one fold: what was chosen, and its runs."""
+
+  scores: list[float]  # Of each option on validation, of several.
+  option: Mapping[str, Any]
+  outcomes: list[runs.Outcome]
+
+
+def config_of(
+  source: Source, changes: Mapping[str, Any]
+) -> ml_collections.ConfigDict:
+  """The config `whisper` with these changes, by dotted names."""
+  config = configs.get_config("whisper")
+  config.data.path, config.model.encoder = source
+  config.baselines = ()
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def train(
+  config: ml_collections.ConfigDict,
+  data: Clips,
+  row: RowOf,
+  of_runs: Sequence[runs.Run],
+  folder: pathlib.Path,
+) -> list[runs.Outcome]:
+  """Runs of one row on one fold, as far as they are not there yet."""
+  name = row.classifier or config.model.encoder
+  grid = runs.Grid(folder, config)
+
+  @functools.cache
+  def training() -> speech.Training:
+    classifier = untrained.make(config, name, data.classes)
+    split = data.splits[of_runs[0].setting]
+    return speech.Training(config, classifier, data, split, None)
+
+  outcomes = []
+  for run in of_runs:
+    found = grid.finished(run)
+    if found is None:
+      study = training().study(run.seed)
+      found = grid.train(run, study, training().num_rounds)
+    outcomes.append(found)
+  return outcomes
+
+
+def choose(
+  source: Source, data: Clips, name: str, fold: str, seeds: int, folder
+) -> Chosen:
+  """Trains each option once, and the best on validation with all seeds."""
+  row, scores, best = ROWS[name], [], []
+  for number, option in enumerate(row.options):
+    changes = {**row.fixed, **option, "checkpoint_every": 1000}
+    config = config_of(source, changes)
+    where = folder / name / f"option-{number}"
+    first = train(config, data, row, [runs.Run(fold, name, 0)], where)
+    scores.append(first[0].figures[speech.reports.CURVE])
+    best.append((config, where, option))
+  config, where, option = best[int(np.argmax(scores))]
+  of_runs = runs.grid([fold], [name], seeds)
+  return Chosen(scores, option, train(config, data, row, of_runs, where))
+
+
+def main() -> None:
+  """Trains what is asked for and not there yet, and sums up."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("data", help="the folder of RAVDESS")
+  parser.add_argument("--encoder", default="openai/whisper-base")
+  parser.add_argument("--output", type=pathlib.Path, required=True)
+  parser.add_argument("--rows", default=",".join((*ROWS, *svm.ROWS)))
+  parser.add_argument("--seeds", type=int, default=5)
+  arguments = parser.parse_args()
+  source = Source(arguments.data, arguments.encoder)
+  data, _ = clips.read(config_of(source, {}))
+  names = arguments.rows.split(",")
+  folder = arguments.output / "runs"
+  found: dict[str, dict[str, Chosen]] = {name: {} for name in names}
+  for fold in data.splits:
+    for name in names:
+      if name in svm.ROWS:
+        of_fold = Chosen(*svm.choose(arguments.data, data, name, fold))
+      else:
+        of_fold = choose(source, data, name, fold, arguments.seeds, folder)
+      found[name][fold] = of_fold
+      print(f"{fold}, {name}: {of_fold.scores} {of_fold.option}", flush=True)
+  labels = {name: row.label for name, row in ROWS.items()} | svm.ROWS
+  summing_up.write(arguments.output, _TITLE, data, labels, found)
+
+
+if __name__ == "__main__":
+  main()
