@@ -32,7 +32,7 @@ from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 
 _VERSION = 3  # Raise it with any change of what is computed.
-_BATCHES = 8  # Of a block.
+_BLOCK = 256  # Pieces that are kept together, as soon as they are there.
 
 
 class Kept(NamedTuple):
@@ -99,10 +99,9 @@ def features(
   common = _digest(described, params)
   # Blocks of one length as far as it goes, and the longest first.
   order_P = np.argsort(-pieces.lengths_P, kind="stable")
-  size = batch_size * _BATCHES
   blocks = {}
-  for start in range(0, len(order_P), size):
-    piece_N = order_P[start : start + size]
+  for start in range(0, len(order_P), _BLOCK):
+    piece_N = order_P[start : start + _BLOCK]
     name = _name(common, pieces, piece_N, data.digest_U)
     blocks[cache_folder() / "encoded" / name] = piece_N
   missing = [folder for folder in blocks if not store.is_there(folder)]

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from configs import speech as speech_config
-from emojax import encoders
 from emojax.audio.settings import Settings
 from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
@@ -74,8 +73,7 @@ def mapped(function, in_specs, out_specs):
 
 
 def make(trained_layers, system=SYSTEM):
-  source = encoders.Source("tiny", "tiny", system.encoder)
-  return Untrained(source, system, None, trained_layers, "")
+  return Untrained("tiny", "tiny", system, None, trained_layers)
 
 
 def one_step(classifier, recipe, tx, batch=None, weights=(1, 1, 1)):
