@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emojax.encoders.layers import ACTIVATIONS
 from emojax.errors import UserError
+from emojax.weights import folders
 
 _SIZE = (1, 2**16)
 _RATE = (0, 1)
@@ -46,9 +48,12 @@ def family(
   """The `model_type` of a `config.json`, if it is one of the known."""
   found = fields.get("model_type")
   if not isinstance(found, str) or found not in known:
+    why = f"it has {', '.join(known)}"
+    if found is None:  # A config of another program.
+      why = folders.hint(pathlib.Path(source).parent, ()) or why
     raise UserError(
       f"{source}: model_type {found!r:.80} is no {kind} encoder that emojax "
-      f"has; it has {', '.join(known)}"
+      f"has; {why}"
     )
   if fields.get("pruned_heads"):
     raise UserError(

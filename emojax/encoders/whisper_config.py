@@ -12,6 +12,14 @@ from emojax.weights import json_files
 HOP = 160  # Samples from one spectrum to the next: 10 ms.
 SAMPLES_PER_FRAME = 2 * HOP  # The second convolution takes every other one.
 
+_LARGEST = 2**18  # Far beyond what is published.
+_SIZES = (
+  *("vocab_size", "num_mel_bins", "d_model"),
+  *("max_source_positions", "max_target_positions"),
+  *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"),
+  *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class WhisperConfig:
@@ -59,9 +67,15 @@ class WhisperConfig:
     """
     transformer_config.family(fields, source, "speech", ("whisper",))
     config = cls(**json_files.known_fields(cls, fields, source))
+    for name in _SIZES:
+      if not 1 <= getattr(config, name) <= _LARGEST:
+        raise UserError(
+          f"{source}: {name} = {getattr(config, name)} is not between 1 and "
+          f"{_LARGEST}; is this file damaged?"
+        )
     for part in ("encoder", "decoder"):
       heads = getattr(config, f"{part}_attention_heads")
-      if heads < 1 or config.d_model % heads:
+      if config.d_model % heads:
         raise UserError(
           f"{source}: d_model = {config.d_model} is no multiple of "
           f"{part}_attention_heads = {heads}; is this file damaged?"

@@ -32,13 +32,6 @@ class Seen(NamedTuple):
   value_RxNxK: jax.Array
 
 
-class Sound(NamedTuple):
-  """What the decoder attends to of clips: of each layer, and where."""
-
-  layers: list[Seen]
-  mask_BxT: jax.Array | None
-
-
 class WhisperDecoder(nn.Module):
   """The decoder: tokens of a transcript, given the encoder's states.
 
@@ -63,15 +56,9 @@ class WhisperDecoder(nn.Module):
     cache = self.start(*tokens_BxT.shape)
     return self(tokens_BxT, 0, self.look(states_BxTxD), cache)[0]
 
-  def look(
-    self, states_BxTxD: jax.Array, mask_BxT: jax.Array | None = None
-  ) -> Sound:
-    """What is attended to of an encoder's `states`; computed once.
-
-    The mask is false for frames that are hidden; None hides none.
-    """
-    layers = [layer.look(states_BxTxD) for layer in self.layers]
-    return Sound(layers, mask_BxT)
+  def look(self, states_BxTxD: jax.Array) -> list[Seen]:
+    """What each layer attends to of an encoder's `states`; computed once."""
+    return [layer.look(states_BxTxD) for layer in self.layers]
 
   def start(self, batch: int, positions: int) -> list[Seen]:
     """An empty cache for so many tokens."""
@@ -88,7 +75,7 @@ class WhisperDecoder(nn.Module):
     self,
     tokens_BxT: jax.Array,
     position: jax.Array | int,
-    sound: Sound,
+    sound: list[Seen],
     cache: list[Seen],
   ) -> tuple[jax.Array, list[Seen]]:
     """The logits of what follows each of T tokens, and the longer cache.
@@ -107,13 +94,8 @@ class WhisperDecoder(nn.Module):
     x_BxTxD += self.embed_positions(places_T)[None]
     x_BxTxD = x_BxTxD.astype(self.dtype)
     longer = []
-    heard_Bx1xT = None
-    if sound.mask_BxT is not None:
-      heard_Bx1xT = sound.mask_BxT[:, None]
-    for layer, heard, seen in zip(
-      self.layers, sound.layers, cache, strict=True
-    ):
-      x_BxTxD, seen = layer(x_BxTxD, places_T, heard, heard_Bx1xT, seen)
+    for layer, heard, seen in zip(self.layers, sound, cache, strict=True):
+      x_BxTxD, seen = layer(x_BxTxD, places_T, heard, seen)
       longer.append(seen)
     x_BxTxD = self.layer_norm(x_BxTxD)
     # The embedding is the output, too.
@@ -146,7 +128,7 @@ class DecoderLayer(nn.Module):
   def look(self, states_BxTxD):
     return _seen(*self.encoder_attn.keys(states_BxTxD))
 
-  def __call__(self, x_BxTxD, places_T, heard, heard_Bx1xT, cache):
+  def __call__(self, x_BxTxD, places_T, heard, cache):
     y_BxTxD = self.self_attn_layer_norm(x_BxTxD)
     new = _seen(*self.self_attn.keys(y_BxTxD))
     cache = Seen(
@@ -155,13 +137,11 @@ class DecoderLayer(nn.Module):
     )
     written_TxN = jnp.arange(cache[0].shape[-1])[None] <= places_T[:, None]
     query = self.self_attn.queries(y_BxTxD)
-    x_BxTxD += self.self_attn.join(_attend_to(query, cache, written_TxN[None]))
+    x_BxTxD += self.self_attn.join(_attend_to(query, cache, written_TxN))
     query = self.encoder_attn.queries(self.encoder_attn_layer_norm(x_BxTxD))
     # Rows of one clip, such as beams, are as queries of one row.
     clips = len(heard.key_RxKxN) // query.shape[2]
-    y = _attend_to(
-      query.reshape(clips, -1, *query.shape[2:]), heard, heard_Bx1xT
-    )
+    y = _attend_to(query.reshape(clips, -1, *query.shape[2:]), heard)
     x_BxTxD += self.encoder_attn.join(y.reshape(query.shape))
     activation = ACTIVATIONS[self.config.activation_function]
     y_BxTxD = self.fc1(self.final_layer_norm(x_BxTxD))
@@ -176,7 +156,7 @@ def _seen(key_BxTxHxK, value_BxTxHxK):
   )
 
 
-def _attend_to(query_BxTxHxK, seen, allowed_BxTxN=None):
+def _attend_to(query_BxTxHxK, seen, allowed_TxN=None):
   """Scaled dot-product attention to what is laid out for it: [B, T, H, K]."""
   batch, size, heads, units = query_BxTxHxK.shape
   dtype = query_BxTxHxK.dtype
@@ -186,10 +166,8 @@ def _attend_to(query_BxTxHxK, seen, allowed_BxTxN=None):
     seen.key_RxKxN,
     preferred_element_type=jnp.float32,
   )
-  if allowed_BxTxN is not None:
-    scores = scores_RxTxN.reshape(batch, heads, size, -1)
-    scores = jnp.where(allowed_BxTxN[:, None], scores, _EXCLUDED)
-    scores_RxTxN = scores.reshape(scores_RxTxN.shape)
+  if allowed_TxN is not None:
+    scores_RxTxN = jnp.where(allowed_TxN[None], scores_RxTxN, _EXCLUDED)
   y_RxTxK = jnp.matmul(
     nn.softmax(scores_RxTxN).astype(dtype),
     seen.value_RxNxK,

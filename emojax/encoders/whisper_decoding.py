@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emojax.encoders.whisper_decoder import Sound, WhisperDecoder
+from emojax.encoders.whisper_decoder import Seen, WhisperDecoder
 from emojax.encoders.whisper_rules import Rules
 
 
@@ -36,13 +36,10 @@ def first_logits(
   decoder: WhisperDecoder,
   params: Any,
   states_BxTxD: jax.Array,
-  mask_BxT: jax.Array | None,
   start: int,
 ) -> jax.Array:
   """Logits [B, V] of what follows the token of the start: the language."""
-  sound = decoder.apply(
-    {"params": params}, states_BxTxD, mask_BxT, method="look"
-  )
+  sound = decoder.apply({"params": params}, states_BxTxD, method="look")
   batch = len(states_BxTxD)
   tokens_Bx1 = jnp.full((batch, 1), start)
   logits_Bx1xV, _ = decoder.apply(
@@ -57,7 +54,7 @@ class _Asked(NamedTuple):
   decoder: WhisperDecoder
   rules: Rules
   params: Any
-  sound: Sound
+  sound: list[Seen]
   begin: int  # Where the transcript begins, behind the prompt.
 
   def read(self, tokens_BxT, position, cache):
@@ -87,16 +84,15 @@ def greedy(
   rules: Rules,
   params: Any,
   states_BxTxD: jax.Array,
-  mask_BxT: jax.Array | None,
   prompt_BxP: jax.Array,
   temperature: jax.Array,
   key: jax.Array,
 ) -> Decoded:
   """The likeliest token each time, or one drawn at a temperature above 0.
 
-  States and mask are those of `WhisperDecoder.look`.
+  The states are an encoder's `states`.
   """
-  asked = _ask(decoder, rules, params, states_BxTxD, mask_BxT, prompt_BxP)
+  asked = _ask(decoder, rules, params, states_BxTxD, prompt_BxP)
   choose = functools.partial(_choose, asked, temperature, key)
   tokens_BxN = _begun(asked, prompt_BxP)
   logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
@@ -164,14 +160,13 @@ def beams(
   num_beams: int,
   params: Any,
   states_BxTxD: jax.Array,
-  mask_BxT: jax.Array | None,
   prompt_BxP: jax.Array,
 ) -> Decoded:
   """The transcript of the highest mean log probability that K beams find.
 
-  States and mask are those of `WhisperDecoder.look`.
+  The states are an encoder's `states`.
   """
-  asked = _ask(decoder, rules, params, states_BxTxD, mask_BxT, prompt_BxP)
+  asked = _ask(decoder, rules, params, states_BxTxD, prompt_BxP)
   logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
   tokens_BxN = _begun(asked, prompt_BxP)
   batch, size = tokens_BxN.shape
@@ -275,9 +270,13 @@ def _best(scores, tokens, count):
   return scores, jnp.take_along_axis(tokens, which[..., None], 1)
 
 
-def _ask(decoder, rules, params, states_BxTxD, mask_BxT, prompt_BxP) -> _Asked:
+def _ask(decoder, rules, params, states_BxTxD, prompt_BxP) -> _Asked:
+  # In half precision once, and not for each token anew.
+  params = jax.tree.map(
+    lambda x: x.astype(decoder.dtype) if x.ndim > 1 else x, params
+  )
   variables = {"params": params}
-  sound = decoder.apply(variables, states_BxTxD, mask_BxT, method="look")
+  sound = decoder.apply(variables, states_BxTxD, method="look")
   return _Asked(decoder, rules, params, sound, prompt_BxP.shape[1])
 
 

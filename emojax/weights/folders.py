@@ -17,7 +17,10 @@ _FORMATS = (
   (("model.bin",), "CTranslate2"),
   (("*.pdparams",), "PaddlePaddle"),
   (("*.ot",), "rust-bert"),
-  (("*.pt", "*.pth", "*.th", "*.ckpt"), "fairseq or of a training script"),
+  (
+    ("*.pt", "*.pth", "*.th", "*.ckpt"),
+    "OpenAI's programs, fairseq or a training script",
+  ),
 )
 _NAMED = 3
 _BELOW = ("*/", "*/*/")  # Also the commits in the cache of the hub.
@@ -61,7 +64,8 @@ def hint(folder: pathlib.Path, wanted: tuple[str, ...]) -> str:
     if found:
       return (
         f"{_list(found)}: weights in a format of {program}, which emojax does "
-        "not read; save the model with transformers in PyTorch"
+        "not read; save the model with transformers in PyTorch, or take it as "
+        "saved from the hub, such as openai/whisper-base"
       )
   other = [n for n in names if n.endswith((".safetensors", ".bin"))]
   for name in wanted:

@@ -8,6 +8,8 @@ sides take turns: a ratio is formed in each turn, so that other load falls on
 all of them. States and texts of all sides are compared. `--speech` is a folder
 of recordings, which are joined to clips of 30 s and cut to clips of 4 s.
 
+`pip install faster-whisper` brings what only this one needs.
+
 Without a checkpoint the weights are drawn at random, for a machine that has
 none; then 444 tokens are decoded, whatever they are. On a GPU:
 
@@ -99,7 +101,7 @@ class Emojax:
     prompt_BxP = np.tile(PROMPT, (len(audio_BxS), 1))
     states, key = self.encode(audio_BxS), self._jax.random.key(0)
     decoded = greedy(
-      *(self._model, rules, self._decoder, states, None, prompt_BxP),
+      *(self._model, rules, self._decoder, states, prompt_BxP),
       *(jnp.float32(0), key),
     )
     return np.asarray(decoded.tokens_BxN)
