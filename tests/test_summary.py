@@ -109,6 +109,41 @@ def test_intervals_over_the_test_speakers_are_of_the_mean_run():
   assert of_one == row
 
 
+def test_speakers_are_compared_where_there_are_five():
+  accuracies = {"a": [0.9, 0.8, 0.7, 0.6, 0.9], "b": [0.5, 0.6, 0.6, 0.5, 0.8]}
+
+  def row(name, count):
+    # Two runs of the one, one of the other: trained twice or once.
+    runs = {"a": (-0.1, 0.1), "b": (0.0,)}[name]
+    by_speaker = {
+      str(speaker): Estimate.of([value + change for change in runs])
+      for speaker, value in enumerate(accuracies[name][:count])
+    }
+    return Row("few", name, {}, groups={summaries.SPEAKERS: by_speaker})
+
+  (one,) = summaries.compare([row("a", 5), row("b", 5)], [("a", "b")], ["x"])
+  assert (one.metric, one.test) == (
+    "unweighted_accuracy",
+    summaries.OVER_SPEAKERS,
+  )
+  assert one.difference == pytest.approx(0.18)
+  assert one.p_value == 2 / 2**5  # All five have the same sign.
+  rows = [row("a", 4), row("b", 4)]
+  assert summaries.compare(rows, [("a", "b")], ["x"]) == ()
+  rows = [row("a", 5), row("b", 4)]
+  assert summaries.compare(rows, [("a", "b")], ["x"]) == ()
+
+
+def test_accuracy_of_each_speaker_is_its_mean_recall():
+  labels_U = np.array([0, 0, 1, 0, 1, 1])
+  speakers_U = np.array(["x", "x", "x", "y", "y", "y"])
+  hits_RxU = np.array([[1, 0, 1, 1, 0, 0]], bool)
+  row = summaries.row("few", "c1", counts(1))
+  row = summaries.over_speakers(row, hits_RxU, labels_U, speakers_U)
+  found = {k: v.mean for k, v in row.groups[summaries.SPEAKERS].items()}
+  assert found == {"x": 0.75, "y": 0.5}
+
+
 def test_the_oracle_picks_an_epoch_for_each_run_and_metric():
   confusion_ExRxCxC = counts(6, 4)
   oracle = summaries.oracle(confusion_ExRxCxC)

@@ -227,13 +227,16 @@ def config_of(**changes):
   return config
 
 
-def test_the_encoder_has_its_own_learning_rate():
-  params = {"encoder": jnp.ones(3), "output": jnp.ones(3)}
-  grads = {"encoder": jnp.full(3, 2.0), "output": jnp.full(3, 2.0)}
-  tx = optimizers.adam(config_of(encoder_learning_rate=0.02), 10)
-  updates, _ = tx.update(grads, tx.init(params), params)
-  np.testing.assert_allclose(updates["output"], -0.1, rtol=1e-5)
-  np.testing.assert_allclose(updates["encoder"], -0.02, rtol=1e-5)
+def test_encoder_and_pooling_have_learning_rates_of_their_own():
+  params = {name: jnp.ones(3) for name in ("encoder", "pool", "output")}
+  grads = {name: jnp.full(3, 2.0) for name in params}
+  for rate, expected in ((0.0, 0.1), (0.003, 0.003)):
+    rates = {"encoder_learning_rate": 0.02, "pooling_learning_rate": rate}
+    tx = optimizers.adam(config_of(**rates), 10)
+    updates, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(updates["output"], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(updates["encoder"], -0.02, rtol=1e-5)
+    np.testing.assert_allclose(updates["pool"], -expected, rtol=1e-5)
 
 
 def test_accumulated_batches_are_one_large_one():

@@ -246,6 +246,7 @@ def test_cached_features_give_the_same_study(tmp_path, no_figures):
         "model.encoder": "small",
         "freeze_encoder": True,
         "pretrained_weights": str(tmp_path / "first"),
+        "baselines": ("speaker_normalised",),
       },
     ),
     tmp_path / "head",
@@ -256,7 +257,10 @@ def test_cached_features_give_the_same_study(tmp_path, no_figures):
     np.testing.assert_array_equal, params["encoder"], start["encoder"]
   )
   assert (params["output"]["kernel"] != start["output"]["kernel"]).any()
-  assert summary.rows[0].system == "small"
+  ids = ["small", "small_speaker_normalised"]
+  assert [row.system for row in summary.rows] == ids
+  rows = [row.metrics["unweighted_accuracy"].mean for row in summary.rows]
+  assert summary.comparisons[1].difference == pytest.approx(rows[0] - rows[1])
 
 
 def test_several_corpora_folds_and_an_adversary(
@@ -354,6 +358,12 @@ def test_several_corpora_folds_and_an_adversary(
     ({"optimizer.accumulate": 99}, "there would be no update"),
     ({"freeze_encoder": True}, "log-mel CNN has random weights"),
     ({"augment.feature_time_share": 0.1}, "no such features"),
+    (
+      {"baselines": ("speaker_normalised",)},
+      "the features of a frozen encoder",
+    ),
+    ({"model.pad_clips": True}, "takes clips of any length"),
+    ({"model.averaged_frames": 0}, "averaged_frames = 0"),
     ({"model.pooling": "max"}, "attention, mean"),
     ({"optimizer.schedule": "linear"}, "one_cycle"),
     ({"split.method": "random"}, "shuffle, speakers"),

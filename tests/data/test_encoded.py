@@ -1,0 +1,105 @@
+"""Features of a frozen encoder: right, kept, and resumed."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from emojax.data import encoded, store
+from emojax.encoders.log_mel import LogMel
+from emojax.errors import UserError
+from emojax.models.speech_classifier import states
+from emojax.runtime import sharding
+
+ENCODER = LogMel((4,))
+LENGTHS = np.array([3000, 5200, 4100, 6000, 2500, 3900])
+
+
+@pytest.fixture
+def data(monkeypatch, tmp_path):
+  """Clips, and blocks of two of them in a cache of their own."""
+  monkeypatch.setattr(encoded, "_BLOCK", 2)
+  monkeypatch.setattr(encoded, "cache_folder", lambda: tmp_path)
+  rng = np.random.default_rng(0)
+  return types.SimpleNamespace(
+    audio=[rng.integers(-9000, 9000, n).astype(np.int16) for n in LENGTHS],
+    num_samples_U=LENGTHS,
+    digest_U=np.array([f"clip {n}" for n in LENGTHS]),
+  )
+
+
+@pytest.fixture(scope="module")
+def params():
+  module = ENCODER.module(jnp.float32)
+  audio_BxS = jnp.zeros((1, 6400))
+  variables = module.init(jax.random.key(0), audio_BxS, jnp.array([6400]))
+  return variables["params"]
+
+
+def features_of(data, params, averaged_frames=1):
+  kept = encoded.Kept(np.float32, True, averaged_frames)
+  mesh = sharding.make_mesh(1)
+  return encoded.features(ENCODER, params, kept, data, (6400,), 2, mesh)
+
+
+@pytest.mark.parametrize("averaged_frames", [1, 3])
+def test_features_are_the_encoders(data, params, averaged_frames):
+  found = features_of(data, params, averaged_frames)
+  apply = jax.jit(ENCODER.module(jnp.float32).apply)
+  for samples, frames, length in zip(
+    data.audio, found, found.lengths, strict=True
+  ):
+    audio_BxS = np.zeros((1, 6400), np.float32)
+    audio_BxS[0, : len(samples)] = samples / 32768
+    lengths_B = np.array([len(samples)])
+    audio_BxS = ENCODER.preprocess(jnp.asarray(audio_BxS), lengths_B)
+    outputs = apply({"params": params}, audio_BxS, lengths_B)
+    expected, mask = states(outputs, True, averaged_frames)
+    assert len(frames) == length == mask.sum()
+    np.testing.assert_allclose(frames, expected[0, :length], atol=1e-5)
+
+
+def test_what_was_interrupted_goes_on(data, params, monkeypatch):
+  create, made = store.create, []
+
+  def stop_at_the_second(folder, compute):
+    if len(made) == 1:
+      raise KeyboardInterrupt
+    made.append(folder)
+    create(folder, compute)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(store, "create", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+      features_of(data, params)
+  again = []
+  monkeypatch.setattr(
+    store, "create", lambda *args: (again.append(args[0]), create(*args))
+  )
+  features_of(data, params)
+  assert len(again) == 2 and made[0] not in again
+  features_of(data, params)
+  assert len(again) == 2
+
+
+def test_z_scores_are_those_of_each_speakers_frames(data, params):
+  found = features_of(data, params)
+  speaker_P = np.array(["a", "b", "a", "b", "b", "a"])
+  scores = encoded.BySpeaker(found, speaker_P)
+  np.testing.assert_array_equal(scores.lengths, found.lengths)
+  for speaker in "ab":
+    own = np.flatnonzero(speaker_P == speaker)
+    frames = np.concatenate([found[i] for i in own]).astype(np.float64)
+    # A feature that does not vary is centred only; SciPy gives NaN.
+    expected = np.nan_to_num(stats.zscore(frames))
+    got = np.concatenate([scores[i] for i in own])
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+
+
+def test_one_clip_of_a_speaker_is_refused(data, params):
+  found = features_of(data, params)
+  with pytest.raises(UserError, match="speaker c has one clip"):
+    encoded.BySpeaker(found, np.array(["a", "a", "a", "b", "b", "c"]))
