@@ -10,6 +10,7 @@ again at a higher temperature; one without speech is left out.
 
 import dataclasses
 import functools
+import itertools
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -91,20 +92,19 @@ class Transcriber:
         or with NaN; a language or a task that the checkpoint does not have.
     """
     self.vocabulary.check(options.language, options.task)
-    opened = [self._open(*clip, options) for clip in enumerate(clips)]
-    while waiting := [x for x in opened if x[0].seek < x[0].num_spectra]:
-      windows = [
-        spectra_TxM[recording.seek :][: self._window]
-        for recording, spectra_TxM in waiting[:batch_size]
-      ]
-      windows += [windows[0][:0]] * (_rows(len(windows)) - len(windows))
-      windows_BxTxM = np.stack(
-        [np.pad(w, ((0, self._window - len(w)), (0, 0))) for w in windows]
-      )
-      states_BxTxD = self._encode(self.params["encoder"], windows_BxTxM)
-      group = [recording for recording, _ in waiting[:batch_size]]
-      self._decode(group, states_BxTxD, options)
-    return [recording.transcript(self.vocabulary) for recording, _ in opened]
+    for number, clip in enumerate(clips):
+      _check_clip(number, clip)
+    recordings, active, waiting = [], [], iter(clips)
+    while active or len(recordings) < len(clips):
+      # Only these have their spectra in memory.
+      for clip in itertools.islice(waiting, batch_size - len(active)):
+        recording, spectra_TxM = self._open(clip, options)
+        recordings.append(recording)
+        active.append((recording, spectra_TxM))
+      active = [x for x in active if x[0].seek < x[0].num_spectra]
+      if active:
+        self._read_windows(active, options)
+    return [recording.transcript(self.vocabulary) for recording in recordings]
 
   def transcribe_states(
     self,
@@ -114,8 +114,9 @@ class Transcriber:
   ) -> list[Transcript]:
     """Transcribes clips that Whisper's encoder has read already.
 
-    So one pass of the encoder serves emotion and transcript: see `hear`, and
-    `SpeechClassifier.encode`, whose last features are these states.
+    So one pass of the encoder serves emotion and transcript: `SpeechClassifier`
+    gives the outputs of its encoder with the logits; those of `hear` are for
+    its `classify`.
 
     Behind the frames of a clip come the states of silence, up to 30 s. Without
     them the decoder does not hear that a clip ends: on 48 clips of RAVDESS,
@@ -209,11 +210,22 @@ class Transcriber:
   def _decoder(self) -> WhisperDecoder:
     return WhisperDecoder(self.config, self.dtype)
 
+  def _read_windows(self, active, options: Options) -> None:
+    """Adds what is said in the next window of each of these recordings."""
+    size = self._window
+    windows = [spectra_TxM[r.seek : r.seek + size] for r, spectra_TxM in active]
+    # Spare rows are empty: few shapes are compiled.
+    windows += [windows[0][:0]] * (_rows(len(windows)) - len(windows))
+    windows_BxTxM = np.stack(
+      [np.pad(part, ((0, size - len(part)), (0, 0))) for part in windows]
+    )
+    states_BxTxD = self._encode(self.params["encoder"], windows_BxTxM)
+    self._decode([recording for recording, _ in active], states_BxTxD, options)
+
   def _open(
-    self, number: int, clip: np.ndarray, options: Options
+    self, clip: np.ndarray, options: Options
   ) -> tuple[Recording, np.ndarray]:
     """Spectra of a clip; none of one in which nothing is to be heard."""
-    _check_clip(number, clip)
     bands = self.config.num_mel_bins
     if np.abs(clip).max() < _SILENCE:
       spectra_TxM = np.zeros((0, bands), np.float32)

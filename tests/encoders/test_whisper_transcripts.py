@@ -24,6 +24,7 @@ from emojax.encoders.whisper_config import WhisperConfig
 from emojax.encoders.whisper_decoder import WhisperDecoder
 from emojax.encoders.whisper_model import WhisperEncoder
 from emojax.errors import UserError
+from emojax.models import speech_classifier
 from emojax.systems.speech import SpeechSystem
 
 # d_model, layers of encoder and decoder, heads, bands; millions of parameters
@@ -111,13 +112,26 @@ ONCE = whisper.Options(language="en", temperatures=(0.0,))
 def test_one_pass_gives_emotion_and_transcript(tmp_path, monkeypatch):
   transcriber = tiny(tmp_path)
   encoder = encoders.find(str(tmp_path)).encoder
-  classes = ("sad", "glad")
-  system = SpeechSystem(encoder, classes, 1.0, "attention", True, 8, 0.0)
+  system = SpeechSystem(
+    encoder,
+    ("sad", "glad"),
+    window_seconds=1.0,
+    pooling="attention",
+    weigh_layers=True,
+    averaged_frames=1,
+    hidden=8,
+    dropout=0.0,
+  )
   params = jax.tree.map(jnp.asarray, system.init(jax.random.key(0)))
   params["encoder"] = transcriber.params["encoder"]
   apply = jax.jit(system.model().apply, static_argnames="method")
   audio_BxS, lengths_B = example()
-  apart, _ = apply({"params": params}, audio_BxS, lengths_B)
+  # Apart: the encoder alone, and its outputs for the head.
+  alone = jax.jit(encoder.module(jnp.float32).apply)(
+    {"params": params["encoder"]}, audio_BxS, lengths_B
+  )
+  read = speech_classifier.states(alone, True, 1)
+  apart, _ = apply({"params": params}, *read, method="classify")
   calls = []
   call = WhisperEncoder._transform
 
@@ -126,20 +140,20 @@ def test_one_pass_gives_emotion_and_transcript(tmp_path, monkeypatch):
     return call(*arguments)
 
   monkeypatch.setattr(WhisperEncoder, "_transform", counted)
-  features, mask = apply(
-    {"params": params}, audio_BxS, lengths_B, method="encode"
-  )
-  logits, _ = apply({"params": params}, features, mask, method="classify")
+  logits, out = apply({"params": params}, audio_BxS, lengths_B)
   assert len(calls) == 1
   _ = transcriber._silence  # Once for all clips.
   calls.clear()
-  both = transcriber.transcribe_states(features[-1], mask, ONCE)
+  states, mask = out["encoder"]["last_hidden_state"], out["encoder"]["mask"]
+  both = transcriber.transcribe_states(states, mask, ONCE)
   assert not calls
   np.testing.assert_allclose(logits, apart, atol=1e-6)
+  heard = alone["last_hidden_state"]
+  assert both == transcriber.transcribe_states(heard, alone["mask"], ONCE)
   # The second is the same without the frames of the batch that are not its.
   frames = int(mask[1].sum())
-  alone = transcriber.transcribe_states(features[-1][1:, :frames], None, ONCE)
-  assert both[1] == alone[0]
+  (short,) = transcriber.transcribe_states(heard[1:, :frames], None, ONCE)
+  assert both[1] == short
   assert both[0].text and both[0].text != both[1].text
 
 
