@@ -1,16 +1,17 @@
-"""RAVDESS on EmoBox's six folds: Whisper base, frozen and trained.
+"""RAVDESS on published splits: Whisper base, frozen and trained.
 
 python -m experiments.whisper_ravdess.study RAVDESS --encoder=WHISPER \
-    --output=FOLDER [--rows=frozen,last_2] [--seeds=5]
+    --output=FOLDER [--rows=frozen,last_2] [--split=ten_actors] …
 
 What a row of `ROWS` leaves open is chosen anew in each fold, on its four
 validation actors, with the first initialisation of each option. Then the option
-is trained with all initialisations and tested once. Runs are kept in FOLDER,
-so that an interrupted study goes on, and rows may come from several machines;
-the summary is of the rows that are asked for.
+is trained with all initialisations and tested once. Runs are kept in
+FOLDER/runs, so that an interrupted study goes on, and rows may come from
+several machines; the summary is of the rows that are asked for.
 """
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,17 @@ from emojax.systems import untrained
 from emojax.trainers import speech
 from experiments.whisper_ravdess import summing_up, svm
 
-_TITLE = "Whisper base on RAVDESS, EmoBox's folds"
+_SPLITS = {
+  "emobox": ("Whisper base on RAVDESS, EmoBox's folds", {}),
+  "ten_actors": (
+    "Whisper base on RAVDESS, actors 01-10 train and validate",
+    {
+      "split.method": "speakers",
+      "split.validation_speakers": "03,08",
+      "split.test_speakers": ",".join(map(str, range(11, 25))),
+    },
+  ),
+}
 
 
 class RowOf(NamedTuple):
@@ -53,14 +64,12 @@ _HEAD = (
 )
 _TRAINED = {
   "freeze_encoder": False,
-  "num_epochs": 15,
+  "num_epochs": 12,
+  "data.buckets": (5.5,),
+  "optimizer.encoder_learning_rate": 1e-4,
   "optimizer.learning_rate": 1e-3,
   "optimizer.pooling_learning_rate": 1e-4,
 }
-_RATES = (
-  {"optimizer.encoder_learning_rate": 3e-5},
-  {"optimizer.encoder_learning_rate": 1e-4},
-)
 ROWS = {
   "frozen": RowOf("Whisper base, frozen", "", {}, _HEAD),
   "by_speaker": RowOf(
@@ -73,9 +82,9 @@ ROWS = {
     "Whisper base, last 2 layers trained",
     "",
     {**_TRAINED, "freeze_encoder": True, "unfreeze_last_n_layers": 2},
-    _RATES,
+    ({},),
   ),
-  "all": RowOf("Whisper base, all trained", "", _TRAINED, _RATES),
+  "all": RowOf("Whisper base, all trained", "", _TRAINED, ({},)),
   "log_mel": RowOf(
     "log-mel CNN, from scratch",
     "",
@@ -171,10 +180,16 @@ def main() -> None:
   parser.add_argument("--encoder", default="openai/whisper-base")
   parser.add_argument("--output", type=pathlib.Path, required=True)
   parser.add_argument("--rows", default=",".join((*ROWS, *svm.ROWS)))
+  parser.add_argument("--split", choices=_SPLITS, default="emobox")
+  parser.add_argument("--folds", help="such as 'fold 1,fold 2'; else all")
   parser.add_argument("--seeds", type=int, default=5)
   arguments = parser.parse_args()
   source = Source(arguments.data, arguments.encoder)
-  data, _ = clips.read(config_of(source, {}))
+  title, split = _SPLITS[arguments.split]
+  data, _ = clips.read(config_of(source, split))
+  if arguments.folds:
+    kept = {fold: data.splits[fold] for fold in arguments.folds.split(",")}
+    data = dataclasses.replace(data, splits=kept)
   names = arguments.rows.split(",")
   folder = arguments.output / "runs"
   found: dict[str, dict[str, Chosen]] = {name: {} for name in names}
@@ -187,7 +202,7 @@ def main() -> None:
       found[name][fold] = of_fold
       print(f"{fold}, {name}: {of_fold.scores} {of_fold.option}", flush=True)
   labels = {name: row.label for name, row in ROWS.items()} | svm.ROWS
-  summing_up.write(arguments.output, _TITLE, data, labels, found)
+  summing_up.write(arguments.output, title, data, labels, found)
 
 
 if __name__ == "__main__":

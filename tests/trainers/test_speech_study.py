@@ -360,7 +360,7 @@ def test_several_corpora_folds_and_an_adversary(
     ({"augment.feature_time_share": 0.1}, "no such features"),
     (
       {"baselines": ("speaker_normalised",)},
-      "the features of a frozen encoder",
+      "features of a frozen encoder",
     ),
     ({"model.pad_clips": True}, "takes clips of any length"),
     ({"model.averaged_frames": 0}, "averaged_frames = 0"),
