@@ -131,10 +131,16 @@ class Transcriber:
       options: see there.
 
     Raises:
-      UserError: as `transcribe`.
+      UserError: as `transcribe`; more frames than those of 30 s.
     """
     self.vocabulary.check(options.language, options.task)
     batch, frames, _ = states_BxTxD.shape
+    if frames > self.config.max_source_positions:
+      raise UserError(
+        f"states of {frames} frames: Whisper hears "
+        f"{self.config.max_source_positions} at once; cut the recording, or "
+        "give it to transcribe"
+      )
     frames_B = np.full(batch, frames)
     if mask_BxT is not None:
       frames_B = np.asarray(mask_BxT).sum(1)

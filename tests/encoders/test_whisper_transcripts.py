@@ -18,6 +18,7 @@ import torch
 import transformers
 from test_whisper import example, save
 
+from configs import speech as speech_config
 from emojax import encoders
 from emojax.encoders import whisper, whisper_features
 from emojax.encoders.whisper_config import WhisperConfig
@@ -25,6 +26,7 @@ from emojax.encoders.whisper_decoder import WhisperDecoder
 from emojax.encoders.whisper_model import WhisperEncoder
 from emojax.errors import UserError
 from emojax.models import speech_classifier
+from emojax.systems import untrained
 from emojax.systems.speech import SpeechSystem
 
 # d_model, layers of encoder and decoder, heads, bands; millions of parameters
@@ -224,6 +226,12 @@ def test_a_clip_longer_than_the_window(tmp_path):
   module, size = encoder.module(jnp.float32), encoder.max_samples + 1
   with pytest.raises(ValueError, match="Whisper hears 16000"):
     module.init(jax.random.key(0), jnp.zeros((1, size)), jnp.full(1, size))
+  with pytest.raises(UserError, match="51 frames: Whisper hears 50 at once"):
+    transcriber.transcribe_states(jnp.zeros((1, 51, 8)))
+  config = speech_config.get_config("whisper")
+  config.model.encoder, config.data.buckets = str(tmp_path), (0.5, 1.5)
+  with pytest.raises(UserError, match=r"buckets = .* takes 1 s at most"):
+    untrained.make(config, str(tmp_path), ("sad", "glad"))
   long = np.tile(example()[0][0], 2)
   (found,) = transcriber.transcribe([long], ONCE)
   starts = [segment.start for segment in found.segments]
