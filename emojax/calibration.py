@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 _LOWEST, _HIGHEST = 0.1, 10.0
+_ROUNDING = 1e-9  # Of the mean of a few rights and wrongs.
 
 
 class Reliability(NamedTuple):
@@ -74,9 +75,7 @@ def reliability(
   Of probabilities `[N, C]` and labels `[N]`; raises as `temperature` does. Bin
   m of M holds the confidences above m / M, up to (m + 1) / M.
   """
-  probabilities_NxC, labels_N = _checked(probabilities, labels)
-  confidence_N = probabilities_NxC.max(axis=1)
-  is_right_N = probabilities_NxC.argmax(axis=1) == labels_N
+  confidence_N, is_right_N = _outcomes(probabilities, labels)
   inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]
   bin_N = np.digitize(confidence_N, inner_edges, right=True)
   count_M = np.bincount(bin_N, minlength=num_bins)
@@ -86,6 +85,70 @@ def reliability(
     np.bincount(bin_N, confidence_N, num_bins) / filled_M,
     np.bincount(bin_N, is_right_N, num_bins) / filled_M,
   )
+
+
+def threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
+  """The confidence below which a prediction is wrong more often than right.
+
+  Chow 1970, "On optimum recognition error and reject tradeoff", rejects what is
+  likelier wrong than right where a rejection costs half a mistake. How often a
+  confidence is right is its isotonic regression over clips that nobody trained
+  on; the first at which that reaches a half is the threshold: 0 where it never
+  is below, 1 where it never gets there.
+
+  Of probabilities `[N, C]` and labels `[N]`; raises as `temperature` does.
+  """
+  confidence_N, is_right_N = _outcomes(probabilities, labels)
+  # Clips of one confidence are one point, which counts as often as they do.
+  confidence_K, of_point_N, count_K = np.unique(
+    confidence_N, return_inverse=True, return_counts=True
+  )
+  right_K = np.bincount(of_point_N, is_right_N) / count_K
+  right_K = optimize.isotonic_regression(right_K, weights=count_K).x
+  kept_K = right_K >= 0.5 - _ROUNDING
+  if kept_K.all():
+    return 0.0
+  return float(confidence_K[kept_K.argmax()]) if kept_K.any() else 1.0
+
+
+def accuracy_of_kept(
+  probabilities: ArrayLike, labels: ArrayLike, at: float
+) -> tuple[float, float]:
+  """Coverage and accuracy where a confidence below `at` is no prediction.
+
+  The share of the clips that are kept, and of these the share that is right:
+  NaN where none is kept. Arrays are those of `threshold`.
+  """
+  confidence_N, is_right_N = _outcomes(probabilities, labels)
+  kept_N = confidence_N >= at
+  right = is_right_N[kept_N].mean() if kept_N.any() else np.nan
+  return float(kept_N.mean()), float(right)
+
+
+def coverage_curve(
+  probabilities: ArrayLike, labels: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+  """Accuracy against coverage, as the least confidence falls: [K] each.
+
+  El-Yaniv & Wiener 2010, "On the foundations of noise-free selective
+  classification": 1 minus their risk. Clips of one confidence come together;
+  the last point is that of all clips.
+  """
+  confidence_N, is_right_N = _outcomes(probabilities, labels)
+  order_N = np.argsort(-confidence_N, kind="stable")
+  last_N = np.append(np.diff(confidence_N[order_N]) != 0, True)
+  count_N = np.arange(1, len(order_N) + 1)
+  accuracy_N = np.cumsum(is_right_N[order_N]) / count_N
+  return count_N[last_N] / len(order_N), accuracy_N[last_N]
+
+
+def _outcomes(
+  probabilities: ArrayLike, labels: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+  """Of each clip how sure the prediction is, and whether it is right: [N]."""
+  probabilities_NxC, labels_N = _checked(probabilities, labels)
+  is_right_N = probabilities_NxC.argmax(axis=1) == labels_N
+  return probabilities_NxC.max(axis=1), is_right_N
 
 
 def _checked(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import special
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
 
 from emojax import calibration
@@ -144,6 +145,65 @@ def test_reliability_by_hand():
   ],
 )
 def test_what_is_no_set_of_predictions(scores, labels, why):
-  for function in (calibration.temperature, calibration.reliability):
+  for function in (
+    *(calibration.temperature, calibration.reliability),
+    *(calibration.threshold, calibration.coverage_curve),
+  ):
     with pytest.raises(ValueError, match=why):
       function(scores, labels)
+
+
+def of_two(confidence_N, is_right_N):
+  """Probabilities of two classes, and labels that are right where asked."""
+  confidence_N = np.asarray(confidence_N)
+  probabilities_Nx2 = np.stack([confidence_N, 1 - confidence_N], axis=1)
+  return probabilities_Nx2, 1 - np.asarray(is_right_N, int)
+
+
+@pytest.mark.parametrize(
+  ("confidence", "is_right", "expected"),
+  [
+    ([0.6, 0.7, 0.8, 0.9], [0, 0, 1, 1], 0.8),
+    # A right one below wrong ones: pooled to a half, and to a third.
+    ([0.6, 0.7, 0.8, 0.9], [0, 1, 0, 1], 0.7),
+    ([0.6, 0.7, 0.8, 0.85, 0.9], [0, 1, 0, 0, 1], 0.9),
+    # Two pools of a half and of 1: it is wrong nowhere more often than right.
+    ([0.6, 0.7, 0.9], [1, 0, 1], 0.0),
+    # The same confidence is one point, whatever the order.
+    ([0.6, 0.6, 0.6, 0.9], [1, 0, 0, 1], 0.9),
+    ([0.6, 0.6, 0.6, 0.6, 0.9], [0, 1, 0, 1, 1], 0.0),
+    ([0.7], [1], 0.0),
+    ([0.7, 0.9], [0, 0], 1.0),
+    ([0.9, 0.8, 0.7], [0, 0, 1], 1.0),  # Surest where it is wrong.
+  ],
+)
+def test_threshold_in_closed_form(confidence, is_right, expected):
+  found = calibration.threshold(*of_two(confidence, is_right))
+  assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_threshold_agrees_with_scikit_learn(seed):
+  logits_NxC, labels_N = clips(300, sharpness=2.0, seed=seed)
+  # Rounded, so that some confidences are the same.
+  probabilities_NxC = special.softmax(logits_NxC, axis=1).round(2)
+  confidence_N = probabilities_NxC.max(1)
+  is_right_N = probabilities_NxC.argmax(1) == labels_N
+  fit = IsotonicRegression().fit(confidence_N, is_right_N)
+  sure_N = fit.predict(confidence_N) >= 0.5 - 1e-9
+  found = calibration.threshold(probabilities_NxC, labels_N)
+  np.testing.assert_array_equal(confidence_N >= found, sure_N)
+  assert sure_N.any() and not sure_N.all()
+
+
+def test_what_is_kept_by_hand():
+  predictions = of_two([0.9, 0.6, 0.8, 0.6], [1, 0, 0, 1])
+  for at, coverage, accuracy in (
+    *((0.0, 1, 1 / 2), (0.6, 1, 1 / 2), (0.7, 1 / 2, 1 / 2)),
+    *((0.9, 1 / 4, 1), (0.95, 0, np.nan)),
+  ):
+    found = calibration.accuracy_of_kept(*predictions, at)
+    np.testing.assert_allclose(found, (coverage, accuracy))
+  shares_K, accuracy_K = calibration.coverage_curve(*predictions)
+  np.testing.assert_allclose(shares_K, [1 / 4, 1 / 2, 1])
+  np.testing.assert_allclose(accuracy_K, [1, 1 / 2, 1 / 2])

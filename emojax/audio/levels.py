@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_FRAME_SECONDS = 0.032
+_PAUSE_DB = 20.0  # Below the loudest frame.
 # -80 dB of full scale: three steps of 16-bit samples, less than any microphone.
 _SILENCE = 1e-4
 # Two steps of 8-bit samples: what dither makes of silence.
@@ -17,6 +19,22 @@ _CANCELLED = 0.05  # Of what the channels have, -26 dB.
 _FEWEST_BITS = 1 << 8  # Below that nobody can say which integers were meant.
 # By the largest number of an integer type.
 _INTEGERS = {"int16": 1 << 15, "24 bits": 1 << 23, "int32": 1 << 31}
+
+
+def speech_db(samples_S: np.ndarray, sample_rate: int) -> float:
+  """The level of a clip where it is not paused: RMS, dB of full scale at 1.
+
+  Over all frames of 32 ms that are within 20 dB of the loudest one, much as
+  the active speech level of ITU-T P.56 leaves out pauses; a full-scale sine has
+  -3 dB. What is left behind the last whole frame is not heard. Minus infinity
+  where all is 0.
+  """
+  size = min(len(samples_S), round(_FRAME_SECONDS * sample_rate))
+  frames_TxS = samples_S[: len(samples_S) // size * size].reshape(-1, size)
+  power_T = np.square(frames_TxS, dtype=np.float64).mean(axis=1)
+  active_T = power_T >= power_T.max() / 10 ** (_PAUSE_DB / 10)
+  with np.errstate(divide="ignore"):
+    return float(10 * np.log10(power_T[active_T].mean()))
 
 
 class Levels:

@@ -16,6 +16,7 @@ from typing import Protocol
 import ml_collections
 import numpy as np
 
+from emojax.audio import io, levels
 from emojax.audio.settings import Augmentation
 from emojax.corpora import labels, records
 from emojax.corpora import speech as corpora
@@ -28,6 +29,8 @@ from emojax.runtime.files import cache_folder
 SAMPLE_RATE = array_record.SAMPLE_RATE
 
 _LOG = logging.getLogger(__name__)
+
+_MEASURED = 200  # Clips of a part whose level is that of all.
 
 
 class Audio(Sequence):
@@ -174,6 +177,21 @@ def read(
 def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   """The lengths of batches, in samples."""
   return tuple(round(seconds * SAMPLE_RATE) for seconds in config.data.buckets)
+
+
+def speech_db(clips: Clips, rows: np.ndarray) -> float | None:
+  """The median level of the speech of a part, see `levels.speech_db`.
+
+  Of 200 clips at most, spread evenly over `rows`; None where most are silent.
+  """
+  count = min(_MEASURED, len(rows))
+  chosen = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+  found = [
+    levels.speech_db(clips.audio[row] / io.FULL_SCALE, SAMPLE_RATE)
+    for row in chosen.tolist()
+  ]
+  level_db = float(np.median(found))
+  return level_db if math.isfinite(level_db) else None
 
 
 def pieces(clips: Clips, size: int) -> pipeline.Pieces:

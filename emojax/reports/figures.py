@@ -235,6 +235,41 @@ def reliability_diagram(
   style.save(figure, path, title)
 
 
+@matplotlib.rc_context(style.STYLE)
+def coverage(
+  path: str,
+  probabilities_NxC: np.ndarray,
+  labels_N: np.ndarray,
+  threshold: float,
+  title: str,
+) -> None:
+  """Accuracy of the clips that are kept, over their share of all clips.
+
+  From the surest alone to all of them; where the threshold keeps any, that
+  point is marked, with its numbers in the legend.
+  """
+  shares_K, accuracy_K = calibration.coverage_curve(probabilities_NxC, labels_N)
+  at = calibration.accuracy_of_kept(probabilities_NxC, labels_N, threshold)
+  looks = {"kept by confidence": {"color": style.BLUE, "linewidth": 1.3}}
+  figure = style.new_figure(3.6, 2.8)
+  ax = figure.subplots()
+  ax.plot(100 * shares_K, 100 * accuracy_K, **looks["kept by confidence"])
+  if at[0]:
+    name = (
+      f"threshold {threshold:.2f}: {100 * at[1]:.1f} % of {100 * at[0]:.0f} %"
+    )
+    looks[name] = {"color": style.ORANGE} | _MEAN | {"ls": "", "markersize": 7}
+    ax.plot(100 * at[0], 100 * at[1], **looks[name])
+  everything = f"all clips: {100 * accuracy_K[-1]:.1f} %"
+  looks[everything] = style.REFERENCE
+  ax.axhline(100 * accuracy_K[-1], **style.REFERENCE)
+  ax.set(xlim=(0, 101), ylim=(0, 101))
+  ax.set_xlabel("coverage: clips that are kept (%)")
+  ax.set_ylabel("accuracy of these (%)")
+  style.add_legend(figure, style.handles(looks))
+  style.save(figure, path, title)
+
+
 def _scatter(ax: Axes, points_Nx2: np.ndarray, style_N: Sequence[Mapping]):
   colour_N = np.asarray([one["color"] for one in style_N])
   marker_N = np.asarray([one["marker"] for one in style_N])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from emojax import metrics
+from emojax import calibration, metrics
 from emojax import summary as summaries
 from emojax.audio import io
 from emojax.reports import (
@@ -28,7 +28,11 @@ from emojax.summary import Estimate, Row, Summary, System
 
 ALL = "all of them"  # The setting of all folds together.
 CURVE = "validation_unweighted_accuracy"
-
+# Of each run, beside the metrics of all studies.
+_FURTHER = (
+  *("calibration_error_before", "calibration_error_after"),
+  *("coverage", "kept_accuracy"),
+)
 _ATTENDED = 6  # Clips in the figure of attention.
 _LISTENED = 60  # Misclassified clips on the page, the surest mistakes.
 
@@ -75,6 +79,15 @@ def summary(
   )
 
 
+def threshold(outputs: Mapping[str, np.ndarray], temperature: float) -> float:
+  """That of one initialisation, by its validation part; see `calibration`."""
+  logits_UxC = outputs["validation_logits"]
+  return calibration.threshold(
+    special.softmax(logits_UxC / temperature, axis=1),
+    outputs["validation_labels"],
+  )
+
+
 def _row(
   clips: Any, setting: str, system: str, of_runs: Sequence[Sequence[Any]]
 ) -> Row:
@@ -97,13 +110,13 @@ def _row(
     labels_U,
     clips.speaker_U[joined("test_rows")[0]],
   )
-  # What gives no probabilities has no such error.
-  errors = {
+  # What gives no probabilities, or is sure of nothing, lacks some of these.
+  further = {
     name: Estimate.of([np.mean([o.figures[name] for o in r]) for r in of_runs])
-    for name in ("calibration_error_before", "calibration_error_after")
-    if name in of_runs[0][0].figures
+    for name in _FURTHER
+    if all(name in o.figures for run in of_runs for o in run)
   }
-  return dataclasses.replace(row, metrics={**row.metrics, **errors})
+  return dataclasses.replace(row, metrics={**row.metrics, **further})
 
 
 def files(
@@ -183,6 +196,13 @@ def _of_best(best, clips, attend, unit, title) -> Iterator[study.Shown]:
     ),
     "Reliability on the test part, best initialisation; the temperature was "
     "fitted on the validation part",
+  )
+  at = threshold(best.outputs, temperature)
+  yield study.Shown(
+    "coverage.png",
+    lambda path: figures.coverage(path, calibrated_UxC, labels_U, at, title),
+    "Accuracy on the test part of the clips that the best initialisation is "
+    "surest of; the threshold was chosen on the validation part",
   )
   yield study.Shown(
     "attention.png",

@@ -35,6 +35,7 @@ _FOLDER = "model"  # In that of the run.
 _DESCRIPTION = "system.json"
 _WEIGHTS = "weights.safetensors"
 _LONGEST_WINDOW = 86_400.0
+_LOWEST_DB = -120.0  # Below what 16 bits can tell from silence.
 # What values that make no sense raise, wherever they are first made use of.
 _DAMAGES = (
   *(ArithmeticError, AssertionError, AttributeError, LookupError, OSError),
@@ -58,6 +59,11 @@ class SpeechSystem:
   num_domains: int = 0
   # By which logits are divided before the softmax; fitted on validation.
   temperature: float = 1.0
+  # What a live system has to know; None in what was trained before it was kept.
+  # Below so much confidence validation clips were wrong more often than right.
+  threshold: float | None = None
+  # Of the speech of training clips, see `levels.speech_db`.
+  level_db: float | None = None
 
   @property
   def sample_rate(self) -> int:
@@ -247,6 +253,10 @@ def _read_description(run: pathlib.Path, path: pathlib.Path) -> SpeechSystem:
     system = SpeechSystem.from_json(fields)
     if not 0 < system.temperature < math.inf:
       raise ValueError("temperature has to be above 0")
+    if system.threshold is not None and not 0 <= system.threshold <= 1:
+      raise ValueError("threshold has to be within 0 and 1")
+    if system.level_db is not None and not _LOWEST_DB < system.level_db <= 0:
+      raise ValueError("level_db has to be within -120 and 0")
     if not 0 < system.window_seconds < _LONGEST_WINDOW:
       raise ValueError("window_seconds has to be above 0 and below a day")
     if not isinstance(fields["classes"], list) or not all(

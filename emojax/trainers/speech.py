@@ -316,7 +316,7 @@ class Training:
     )
 
   def _result(self, best: Best, frozen: Any) -> runs.Result:
-    """Temperature by the validation part; then, once, the test part."""
+    """What the validation part chooses; then, once, the test part."""
     outputs = {"test_rows": self.parts["test"].rows}
     for part in ("validation", "test"):
       outputs[f"{part}_logits"] = self.logits(best.params, frozen, part)
@@ -325,12 +325,20 @@ class Training:
       outputs["validation_logits"], outputs["validation_labels"]
     )
     test = outputs["test_logits"], outputs["test_labels"]
+    threshold = reports.threshold(outputs, temperature)
+    coverage, accuracy = calibration.accuracy_of_kept(
+      special.softmax(test[0] / temperature, axis=1), test[1], threshold
+    )
     figures = {
       reports.CURVE: float(best.score),
       "best_epoch": int(best.when) / self._plan.steps_per_epoch,
       "temperature": temperature,
       "calibration_error_before": _calibration_error(*test, 1.0),
       "calibration_error_after": _calibration_error(*test, temperature),
+      "threshold": threshold,
+      "coverage": coverage,
+      # Where nothing is sure enough there is no such number.
+      **({"kept_accuracy": accuracy} if coverage else {}),
       "test": {
         name: float(metric(confusion_counts(*test)))
         for name, metric in summaries.METRICS.items()
@@ -482,7 +490,13 @@ def _files(
   trained.pop("domain_classifier", None)  # It has had its day.
   params = untrained.merge(frozen, trained)
   temperature = best.figures["temperature"]
-  system = dataclasses.replace(classifier.system, temperature=temperature)
+  heard = data.splits[best.run.setting].parts["train"]
+  system = dataclasses.replace(
+    classifier.system,
+    temperature=temperature,
+    threshold=reports.threshold(best.outputs, temperature),
+    level_db=clips.speech_db(data, heard),
+  )
   history = runs.histories(outcomes)
   return {
     **reports.files(

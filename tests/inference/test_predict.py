@@ -335,6 +335,33 @@ def test_a_run_that_is_none(run, tmp_path, record, what, message):
   assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    *(("temperature", 0), ("threshold", 1.5), ("threshold", -0.1)),
+    *(("threshold", float("nan")), ("threshold", "x"), ("level_db", 3)),
+    *(("level_db", float("-inf")), ("level_db", -200)),
+  ],
+)
+def test_a_description_that_was_tampered_with(run, tmp_path, field, value):
+  copy = shutil.copytree(run, tmp_path / "run")
+  path = copy / "model" / "system.json"
+  path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+  with pytest.raises(UserError, match=r"system.json: .*train it again"):
+    speech.load(copy)
+
+
+def test_a_run_from_before_there_was_a_threshold(run, tmp_path, record):
+  copy = shutil.copytree(run, tmp_path / "run")
+  path = copy / "model" / "system.json"
+  fields = json.loads(path.read_text())
+  del fields["threshold"], fields["level_db"]
+  path.write_text(json.dumps(fields))
+  system, _ = speech.load(copy)
+  assert (system.threshold, system.level_db) == (None, None)
+  assert len(predict.predict(copy, [record("a.wav")]).paths) == 1
+
+
 def test_no_run_at_all(tmp_path, record):
   with pytest.raises(UserError, match="no finished run"):
     predict.predict(tmp_path / "nowhere", [record("a.wav")])

@@ -244,7 +244,9 @@ def test_published_head_of_a_base_model():
 
 
 def test_description_survives_json(tmp_path):
-  system = make_system("wav2vec2", temperature=1.5)
+  system = make_system(
+    "wav2vec2", temperature=1.5, threshold=0.4, level_db=-23.5
+  )
   model = system.model()
   audio, lengths = jnp.ones((1, 3200)), jnp.array([3200])
   params = jax.jit(model.init)(jax.random.key(0), audio, lengths)["params"]

@@ -1,4 +1,4 @@
-"""What the reliability diagram shows is read back from the drawn bars."""
+"""What the figures of confidence show is read back from what was drawn."""
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -46,3 +46,19 @@ def test_reliability_diagram(tmp_path, drawn):
     np.testing.assert_array_equal(is_faint, bins.count < 10)
     counts = [b.get_height() for b in histogram.patches]
     np.testing.assert_array_equal(counts, bins.count)
+
+
+def test_coverage(tmp_path, drawn):
+  confidence_N = np.array([0.9, 0.8, 0.7, 0.6])
+  probabilities_NxC = np.stack([confidence_N, 1 - confidence_N], axis=1)
+  labels_N = np.array([0, 0, 1, 1])  # Right, right, wrong, wrong.
+  path = tmp_path / "coverage.png"
+  for at in (0.7, 0.95):
+    figures.coverage(str(path), probabilities_NxC, labels_N, at, "A study")
+  marked, unmarked = (figure.axes[0] for figure in drawn)
+  curve, point, _ = marked.lines
+  np.testing.assert_allclose(curve.get_xdata(), [25, 50, 75, 100])
+  np.testing.assert_allclose(curve.get_ydata(), [100, 100, 200 / 3, 50])
+  np.testing.assert_allclose(point.get_xydata(), [[75, 200 / 3]])
+  # Of nothing that is kept there is no accuracy.
+  assert len(unmarked.lines) == 2

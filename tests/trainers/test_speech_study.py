@@ -114,6 +114,7 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
     "config.json",
     "confusions.gif",
     "confusions_1.png",
+    "coverage.png",
     "history.npz",
     "learning_curves.png",
     "misclassified/index.html",
@@ -140,6 +141,15 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
   system, params = speech.load(workdir)
   assert set(params) == {"encoder", "pool", "hidden_layer", "output"}
   assert system.classes == ("happy", "sad")
+  # What a live system has to know: sines of amplitude 0.3; and of the runs, the
+  # one that is kept.
+  assert system.level_db == pytest.approx(20 * np.log10(0.3 / 2**0.5), abs=0.1)
+  best = max(summary.runs, key=lambda run: run[summary.curve])
+  assert (system.temperature, system.threshold) == (
+    best["temperature"],
+    best["threshold"],
+  )
+  assert row.metrics["coverage"].runs[best["seed"]] == best["coverage"]
   capsys.readouterr()
   assert train(config, workdir) == summary
   assert "log-mel CNN" in capsys.readouterr().out
