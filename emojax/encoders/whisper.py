@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emojax.encoders import whisper_encoder
+from emojax.encoders import whisper_encoder, whisper_words
 from emojax.encoders.whisper_config import HOP, SAMPLES_PER_FRAME, WhisperConfig
 from emojax.encoders.whisper_decoder import WhisperDecoder
 from emojax.encoders.whisper_decoding import (
@@ -56,6 +56,7 @@ class Options:
     num_beams: 1 is greedy; at a temperature above 0 it is drawn.
     temperatures: tried in order, until a transcript is neither repetitive nor
       unlikely.
+    words: whether a transcript has its words, with their times.
   """
 
   language: str = ""
@@ -63,6 +64,7 @@ class Options:
   timestamps: bool = False
   num_beams: int = 1
   temperatures: tuple[float, ...] = TEMPERATURES
+  words: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Transcriber:
   config: WhisperConfig
   params: dict[str, Any]
   vocabulary: Vocabulary
+  heads: whisper_words.Heads
   dtype: Any = jnp.float32
 
   def transcribe(
@@ -236,15 +239,14 @@ class Transcriber:
     if np.abs(clip).max() < _SILENCE:
       spectra_TxM = np.zeros((0, bands), np.float32)
       return Recording(0, False, options.language), spectra_TxM
-    size = self.config.window_samples
+    size, num_spectra = self.config.window_samples, -(-len(clip) // HOP)
     is_long = len(clip) > size
     if not is_long:
       clip = np.pad(clip, (0, size - len(clip)))
     spectra_TxM = log_mel_of_recording(clip, bands)
     timestamps = options.timestamps or is_long
-    return Recording(
-      len(spectra_TxM), timestamps, options.language
-    ), spectra_TxM
+    num_spectra = min(num_spectra, len(spectra_TxM))
+    return Recording(num_spectra, timestamps, options.language), spectra_TxM
 
   def _decode(self, group, states_BxTxD, options: Options) -> None:
     """Adds what is said in a window of each of these recordings."""
@@ -252,6 +254,7 @@ class Transcriber:
       found = self._detect(states_BxTxD)
       for recording, language in zip(group, found, strict=False):
         recording.language = recording.language or language
+    begins = [recording.seek for recording in group]
     for timestamps in (False, True):
       rows = [i for i, r in enumerate(group) if r.timestamps == timestamps]
       for attempt, temperature in enumerate(options.temperatures):
@@ -271,6 +274,31 @@ class Transcriber:
           for row, *found in zip(rows, *decoded, strict=False)
           if not self._take(group[row], *found, last)
         ]
+    if options.words:
+      self._place_words(group, begins, states_BxTxD, options.task)
+
+  def _place_words(self, group, begins, states_BxTxD, task) -> None:
+    """Adds the words of what windows with these first spectra have added."""
+    said = {}
+    for row, (recording, begin) in enumerate(zip(group, begins, strict=True)):
+      tokens = recording.without_words(self.vocabulary.rules.end)
+      if tokens:
+        prompt = self.vocabulary.prompt(recording.language, task, False)
+        frames = recording.frames_from(begin)
+        said[row] = whisper_words.Said(prompt, tokens, frames)
+    if not said:
+      return
+    rows = list(said)
+    rows_R = np.array(rows + rows[:1] * (_rows(len(rows)) - len(rows)))
+    found = whisper_words.find(
+      *(self._decoder, self.heads, self.params["decoder"]),
+      *(states_BxTxD[rows_R], [said[row] for row in rows]),
+    )
+    for row, starts_N in zip(rows, found, strict=True):
+      words = whisper_words.place(
+        self.vocabulary, group[row].language, said[row].tokens, starts_N
+      )
+      group[row].add_words(begins[row], words)
 
   def _ask(
     self, group, states, options, timestamps, temperature, attempt
@@ -344,4 +372,6 @@ def load(
     "encoder": whisper_encoder.encoder_params(encoder.config, tensors, folder),
     "decoder": whisper_encoder.decoder_params(encoder.config, tensors, folder),
   }
-  return Transcriber(encoder.config, params, Vocabulary.read(folder), dtype)
+  vocabulary = Vocabulary.read(folder)
+  heads = whisper_words.heads_of(folder, encoder.config)
+  return Transcriber(encoder.config, params, vocabulary, heads, dtype)

@@ -137,11 +137,16 @@ class DecoderLayer(nn.Module):
     )
     written_TxN = jnp.arange(cache[0].shape[-1])[None] <= places_T[:, None]
     query = self.self_attn.queries(y_BxTxD)
-    x_BxTxD += self.self_attn.join(_attend_to(query, cache, written_TxN))
+    y, _ = _attend_to(query, cache, written_TxN)
+    x_BxTxD += self.self_attn.join(y)
     query = self.encoder_attn.queries(self.encoder_attn_layer_norm(x_BxTxD))
     # Rows of one clip, such as beams, are as queries of one row.
     clips = len(heard.key_RxKxN) // query.shape[2]
-    y = _attend_to(query.reshape(clips, -1, *query.shape[2:]), heard)
+    y, weights_RxTxN = _attend_to(
+      query.reshape(clips, -1, *query.shape[2:]), heard
+    )
+    # Kept only where somebody asks for it: see `whisper_words`.
+    self.sow("intermediates", "heard", weights_RxTxN)
     x_BxTxD += self.encoder_attn.join(y.reshape(query.shape))
     activation = ACTIVATIONS[self.config.activation_function]
     y_BxTxD = self.fc1(self.final_layer_norm(x_BxTxD))
@@ -157,7 +162,10 @@ def _seen(key_BxTxHxK, value_BxTxHxK):
 
 
 def _attend_to(query_BxTxHxK, seen, allowed_TxN=None):
-  """Scaled dot-product attention to what is laid out for it: [B, T, H, K]."""
+  """Scaled dot-product attention to what is laid out for it.
+
+  Gives [B, T, H, K], and the float32 weights [B * H, T, N].
+  """
   batch, size, heads, units = query_BxTxHxK.shape
   dtype = query_BxTxHxK.dtype
   query = query_BxTxHxK.transpose(0, 2, 1, 3) * units**-0.5
@@ -168,10 +176,11 @@ def _attend_to(query_BxTxHxK, seen, allowed_TxN=None):
   )
   if allowed_TxN is not None:
     scores_RxTxN = jnp.where(allowed_TxN[None], scores_RxTxN, _EXCLUDED)
+  weights_RxTxN = nn.softmax(scores_RxTxN)
   y_RxTxK = jnp.matmul(
-    nn.softmax(scores_RxTxN).astype(dtype),
+    weights_RxTxN.astype(dtype),
     seen.value_RxNxK,
     preferred_element_type=jnp.float32,
   )
   y_BxHxTxK = y_RxTxK.astype(dtype).reshape(batch, heads, size, units)
-  return y_BxHxTxK.transpose(0, 2, 1, 3)
+  return y_BxHxTxK.transpose(0, 2, 1, 3), weights_RxTxN

@@ -3,6 +3,7 @@
 Radford et al. 2023, section 4.5, and the published code.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,12 @@ import numpy as np
 from emojax.audio.settings import SAMPLE_RATE
 from emojax.encoders.whisper_config import HOP, SAMPLES_PER_FRAME
 from emojax.encoders.whisper_tokens import Vocabulary
+from emojax.encoders.words import Word
 
 _SPECTRUM_SECONDS = HOP / SAMPLE_RATE
-# A stamp is a number of frames of the encoder.
-_SPECTRA_PER_STAMP = SAMPLES_PER_FRAME // HOP
-_STAMP_SECONDS = _SPECTRA_PER_STAMP * _SPECTRUM_SECONDS
+# Of the encoder; a stamp is a number of its frames.
+_SPECTRA_PER_FRAME = SAMPLES_PER_FRAME // HOP
+_STAMP_SECONDS = _SPECTRA_PER_FRAME * _SPECTRUM_SECONDS
 
 
 class Segment(NamedTuple):
@@ -31,6 +33,7 @@ class Transcript(NamedTuple):
   text: str
   language: str  # '' of a checkpoint for English only.
   segments: tuple[Segment, ...]
+  words: tuple[Word, ...] = ()  # Where they are asked for.
 
 
 class Recording:
@@ -48,6 +51,8 @@ class Recording:
     self.seek = 0
     # Start and end in seconds, and tokens.
     self._parts: list[tuple[float, float, np.ndarray]] = []
+    self._words: list[Word] = []
+    self._parts_with_words = 0
 
   def skip(self, size: int) -> None:
     """Goes on behind a window of so many spectra."""
@@ -75,7 +80,24 @@ class Recording:
       self.skip(size)
     else:
       last = int(tokens_N[cuts[-1] - 1]) - first_stamp
-      self.seek += last * _SPECTRA_PER_STAMP
+      self.seek += last * _SPECTRA_PER_FRAME
+
+  def frames_from(self, spectrum: int) -> int:
+    """The encoder's frames from a spectrum on to the end."""
+    return -(-(self.num_spectra - spectrum) // _SPECTRA_PER_FRAME)
+
+  def without_words(self, end: int) -> list[int]:
+    """Tokens of text, which are below `end`, whose words were not added."""
+    parts = self._parts[self._parts_with_words :]
+    return [int(token) for *_, part in parts for token in part if token < end]
+
+  def add_words(self, spectrum: int, words: Sequence[Word]) -> None:
+    """Adds the words of those, in seconds from a spectrum on."""
+    offset = spectrum * _SPECTRUM_SECONDS
+    self._words += [
+      Word(text, offset + start, offset + end) for text, start, end in words
+    ]
+    self._parts_with_words = len(self._parts)
 
   def transcript(self, vocabulary: Vocabulary) -> Transcript:
     """What was added, as text."""
@@ -84,12 +106,13 @@ class Recording:
       for start, end, tokens in self._parts
     )
     everything = [token for *_, tokens in self._parts for token in tokens]
-    return Transcript(vocabulary.decode(everything), self.language, segments)
+    text = vocabulary.decode(everything)
+    return Transcript(text, self.language, segments, tuple(self._words))
 
   def _add_whole(self, tokens_N, size, first_stamp):
     """A window as one segment, up to its last stamp if it has one."""
     stamps = tokens_N[tokens_N >= first_stamp] - first_stamp
-    last = min(size, self.num_spectra - self.seek) / _SPECTRA_PER_STAMP
+    last = min(size, self.num_spectra - self.seek) / _SPECTRA_PER_FRAME
     if len(stamps) and stamps[-1]:
       last = stamps[-1]
     self._append(tokens_N, 0, last)

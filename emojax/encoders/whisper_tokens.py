@@ -16,7 +16,7 @@ from emojax.errors import UserError
 from emojax.weights import json_files
 
 TASKS = ("transcribe", "translate")
-_FILE = "generation_config.json"
+FILE = "generation_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Vocabulary:
     with tokenizing.explained(path):
       tokenizer = tokenizers.Tokenizer.from_file(str(path))
     try:
-      fields = json_files.read(folder / _FILE)
+      fields = json_files.read(folder / FILE)
     except FileNotFoundError as error:
       raise UserError(
-        f"{folder}: no {_FILE}, which the transcript needs; download it from "
+        f"{folder}: no {FILE}, which the transcript needs; download it from "
         "the checkpoint that this one was trained from"
       ) from error
     try:
@@ -74,7 +74,7 @@ class Vocabulary:
       start = int(fields["decoder_start_token_id"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       raise UserError(
-        f"{folder / _FILE}: damaged, or of before transformers 4.31 ({error}); "
+        f"{folder / FILE}: damaged, or of before transformers 4.31 ({error}); "
         "download it again"
       ) from error
     return cls(tokenizer, rules, start, languages, tasks)

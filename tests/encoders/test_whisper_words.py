@@ -1,0 +1,223 @@
+"""Times of words against transformers, with random and published weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from test_whisper import TINY, example, save
+from test_whisper_transcripts import ONCE, clip_of, spoken, tiny
+from transformers.models.whisper import tokenization_whisper
+
+from emojax.encoders import whisper, whisper_encoder, whisper_words
+from emojax.encoders.whisper_config import WhisperConfig
+from emojax.encoders.whisper_decoder import WhisperDecoder
+from emojax.encoders.whisper_tokens import Vocabulary
+from emojax.encoders.whisper_words import Said
+from emojax.errors import UserError
+from emojax.weights import checkpoints
+
+
+def test_the_cheapest_way_is_that_of_all():
+  rng = np.random.default_rng(0)
+  for rows, columns in ((1, 4), (3, 1), (3, 5), (4, 4), (5, 3)):
+    cost = rng.normal(size=(rows, columns))
+    ways = {sum(cost[p] for p in way): way for way in all_ways(rows, columns)}
+    best = ways[min(ways)]
+    entered = [min(j for i, j in best if i == row) for row in range(rows)]
+    assert whisper_words.cheapest_way(cost).tolist() == entered
+
+
+def all_ways(rows, columns, place=(0, 0)):
+  if place == (rows - 1, columns - 1):
+    yield [place]
+  for down, right in ((1, 0), (0, 1), (1, 1)):
+    following = place[0] + down, place[1] + right
+    if following[0] < rows and following[1] < columns:
+      for way in all_ways(rows, columns, following):
+        yield [place, *way]
+
+
+def reference_starts(model, states, prompt, tokens, heads, frames):
+  """Frames in which the last token of the prompt, and each other, begin."""
+  with torch.no_grad():
+    out = model(
+      encoder_outputs=(torch.tensor(np.array(states)),),
+      decoder_input_ids=torch.tensor([prompt + tokens]),
+      output_attentions=True,
+    )
+  said = transformers.utils.ModelOutput(
+    cross_attentions=[out.cross_attentions],
+    sequences=torch.zeros((1, 1)),
+  )
+  seconds = model._extract_token_timestamps(
+    *(said, heads, 0.02), num_frames=2 * frames, num_input_ids=len(prompt) - 1
+  )
+  # Zeros for the prompt, and the last one twice.
+  return np.rint(seconds[0, len(prompt) - 1 : -1].numpy() / 0.02)
+
+
+@pytest.mark.parametrize("frames", [50, 31, 3])
+def test_starts_equal_transformers(tmp_path, frames):
+  save(tmp_path)
+  model = transformers.WhisperForConditionalGeneration.from_pretrained(
+    tmp_path, attn_implementation="eager"
+  ).eval()
+  config = WhisperConfig.from_json(TINY | {"model_type": "whisper"}, "")
+  tensors = checkpoints.open_tensors(tmp_path)
+  params = whisper_encoder.decoder_params(config, tensors, tmp_path)
+  rng = np.random.default_rng(1)
+  states = rng.normal(size=(2, 50, 16)).astype(np.float32)
+  heads = ((0, 3), (1, 0), (1, 2))
+  said = [
+    Said([41, 50, 44], [7, 5, 9, 9, 30], frames),
+    Said([41, 44], list(range(12)), 50),
+  ]
+  decoder = WhisperDecoder(config)
+  found = whisper_words.find(decoder, heads, params, states, said)
+  for row, (starts, (prompt, tokens, count)) in enumerate(
+    zip(found, said, strict=True)
+  ):
+    expected = reference_starts(
+      *(model, states[row : row + 1], prompt, tokens, heads, count)
+    )
+    np.testing.assert_array_equal(starts, expected)
+
+
+def test_a_transcript_has_its_words(tmp_path):
+  transcriber = tiny(tmp_path)
+  audio, lengths = example()
+  clips = [a[:n] for a, n in zip(audio, lengths, strict=True)]
+  options = whisper.Options(language="en", temperatures=(0.0,), words=True)
+  plain = transcriber.transcribe(clips, ONCE)
+  for found, without, size in zip(
+    transcriber.transcribe(clips, options), plain, lengths, strict=True
+  ):
+    assert found._replace(words=()) == without
+    # A word without a space before it is a part of the one before.
+    assert "".join(w.text for w in found.words) == found.text.replace(" ", "")
+    bounds = [second for _, *word in found.words for second in word]
+    assert bounds == sorted(bounds) and bounds[0] >= 0
+    assert bounds[-1] <= size / 16_000 + 0.02
+
+
+def test_words_of_a_long_recording_are_in_its_seconds(tmp_path):
+  transcriber = tiny(tmp_path, stamps=True)
+  options = whisper.Options(language="en", temperatures=(0.0,), words=True)
+  (found,) = transcriber.transcribe([np.tile(example()[0][0], 3)], options)
+  starts = [word.start for word in found.words]
+  assert starts == sorted(starts)
+  assert starts[-1] > 1 and found.words[-1].end <= 3
+
+
+def test_the_first_word_is_not_what_was_waited_for_it(tmp_path):
+  tiny(tmp_path)
+  vocabulary = Vocabulary.read(tmp_path)
+  vocabulary.tokenizer.decoder = None
+  starts = np.array([0, 100, 120, 145])
+  words = whisper_words.place(vocabulary, "ja", [4, 5, 6], starts)
+  assert [word.text for word in words] == ["w4", "w5", "w6"]
+  np.testing.assert_allclose(
+    [word[1:] for word in words], [(1.0, 2.0), (2.0, 2.4), (2.4, 2.9)]
+  )
+
+
+@pytest.mark.parametrize("listed", [None, [[1, 3], [0, 2]]])
+def test_heads_of_a_checkpoint(tmp_path, listed):
+  tiny(tmp_path)
+  path = tmp_path / "generation_config.json"
+  fields = json.loads(path.read_text(encoding="utf-8"))
+  path.write_text(json.dumps(fields | {"alignment_heads": listed}), "utf-8")
+  found = whisper.load(str(tmp_path)).heads
+  assert found == (
+    ((1, 3), (0, 2)) if listed else ((1, 0), (1, 1), (1, 2), (1, 3))
+  )
+
+
+@pytest.mark.parametrize(
+  "listed", [[[2, 0]], [[0, 4]], [[-1, 0]], [], "x", [1]]
+)
+def test_heads_that_no_layer_has(tmp_path, listed):
+  tiny(tmp_path)
+  path = tmp_path / "generation_config.json"
+  fields = json.loads(path.read_text(encoding="utf-8"))
+  path.write_text(json.dumps(fields | {"alignment_heads": listed}), "utf-8")
+  with pytest.raises(UserError, match="are no heads of 2 layers of 4"):
+    whisper.load(str(tmp_path))
+
+
+@pytest.fixture
+def published(real_data):
+  return real_data / "whisper-base"
+
+
+TEXTS = {
+  "en": " He said: \"Kids talk (loud) by the door...\" It's 3.5 o'clock!",
+  "de": " Wäre das möglich? – „Jawohl“, sagte 😀 er.",
+  "zh": "孩子们在门边说话。你好！",
+}
+
+
+def test_words_are_split_as_transformers_does(published):
+  vocabulary = Vocabulary.read(published)
+  theirs = transformers.WhisperTokenizer.from_pretrained(published)
+  for language, text in TEXTS.items():
+    tokens = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+    name = tokenization_whisper.LANGUAGES[language]
+    expected, *_, indices = tokenization_whisper._combine_tokens_into_words(
+      theirs, tokens, name
+    )
+    found = whisper_words.split(vocabulary, language, tokens)
+    assert [text for text, _ in found] == expected
+    assert [size for _, size in found] == [*map(len, indices)]
+
+
+def test_times_of_the_published_weights(real_data, published):
+  """Kids, dogs, and a voice of espeak-ng, within a frame or two."""
+  clips = {
+    " Kids are talking by the door.": "03-01-05-02-01-01-01",
+    " Dogs are sitting by the door.": "03-01-03-01-02-01-08",
+  }
+  clips = {text: clip_of(real_data, name) for text, name in clips.items()}
+  text = (
+    " The weather was cold this morning. We stayed at home and read a book."
+  )
+  clips[text] = spoken("en-us")
+  model = transformers.WhisperForConditionalGeneration.from_pretrained(
+    published, dtype=torch.float32, attn_implementation="eager"
+  ).eval()
+  extract = transformers.WhisperFeatureExtractor.from_pretrained(published)
+  inputs = extract([*clips.values()], sampling_rate=16_000, return_tensors="pt")
+  with torch.no_grad():
+    states = model.model.encoder(
+      inputs.input_features
+    ).last_hidden_state.numpy()
+  vocabulary = Vocabulary.read(published)
+  config = WhisperConfig.from_json(
+    json.loads((published / "config.json").read_text(encoding="utf-8")), ""
+  )
+  heads = whisper_words.heads_of(published, config)
+  assert heads == tuple(map(tuple, model.generation_config.alignment_heads))
+  prompt = vocabulary.prompt("en", "transcribe", False)
+  said = [
+    Said(
+      prompt,
+      vocabulary.tokenizer.encode(text, add_special_tokens=False).ids,
+      -(-len(clip) // 320),
+    )
+    for text, clip in clips.items()
+  ]
+  params = whisper_encoder.decoder_params(
+    config, checkpoints.open_tensors(published), published
+  )
+  found = whisper_words.find(
+    WhisperDecoder(config), heads, params, states, said
+  )
+  for row, (starts, (prompt, tokens, frames)) in enumerate(
+    zip(found, said, strict=True)
+  ):
+    expected = reference_starts(
+      *(model, states[row : row + 1], prompt, tokens, heads, frames)
+    )
+    assert np.abs(starts - expected).max() <= 2
