@@ -1,4 +1,4 @@
-"""The wav2vec 2.0 family: loading, preprocessing, transcription.
+"""The wav2vec 2.0 family: loading, preprocessing.
 
 encoder = speech.load("microsoft/wavlm-base-plus")  # Or a local folder.
 audio_BxS, lengths_B = encoder.preprocess(clips, 16_000)
@@ -14,15 +14,12 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
-from emojax.encoders import tokenizing
 from emojax.encoders.interface import Encoder
 from emojax.encoders.speech_config import FAMILIES, SpeechConfig
-from emojax.encoders.speech_model import CTC, SpeechEncoder
+from emojax.encoders.speech_model import SpeechEncoder
 from emojax.encoders.speech_preprocessor import Preprocessor
-from emojax.errors import UserError
 from emojax.weights import checkpoints, hub, json_files
 
 _log = logging.getLogger(__name__)
@@ -35,7 +32,7 @@ class Pretrained:
   """A speech encoder with its float32 weights.
 
   Attributes:
-    model: a `SpeechEncoder`, or a `CTC`.
+    model: a `SpeechEncoder`, or a `CTC` of `ctc`.
     preprocess: makes batches as the encoder expects them.
   """
 
@@ -43,21 +40,6 @@ class Pretrained:
   model: nn.Module
   params: Any
   preprocess: Preprocessor
-
-
-@dataclasses.dataclass(frozen=True)
-class Transcriber(Pretrained):
-  """A speech encoder with a CTC head and the tokenizer that belongs to it."""
-
-  tokenizer: Any
-
-  def decode(self, logits_BxTxV: np.ndarray, mask_BxT: np.ndarray) -> list[str]:
-    """The greedy transcript: the best token of each frame, repeats merged."""
-    best_BxT = np.asarray(logits_BxTxV).argmax(axis=-1)
-    return [
-      self.tokenizer.decode(tokens[mask])
-      for tokens, mask in zip(best_BxT, np.asarray(mask_BxT), strict=True)
-    ]
 
 
 def load(
@@ -79,65 +61,39 @@ def load(
     UserError: nothing there, another architecture, damaged files, or weights
       that do not fit the architecture.
   """
-  folder, config, preprocess = _open(name, revision)
+  folder, config, preprocess = open_checkpoint(name, revision)
   model = SpeechEncoder(config, preprocess.return_attention_mask, dtype, remat)
   tensors = checkpoints.open_tensors(folder)
   family = f"{config.model_type}."
-  params = _load(model, tensors, folder, family)
+  params = load_params(model, tensors, folder, family)
   return Pretrained(config, model, params, preprocess)
 
 
-def load_ctc(
-  name: str, dtype: Any = jnp.float32, *, revision: str | None = None
-) -> Transcriber:
-  """Loads a transcriber: an encoder fine-tuned with CTC, and its tokenizer.
+def open_checkpoint(
+  name: str, revision: str | None
+) -> tuple[pathlib.Path, SpeechConfig, Preprocessor]:
+  """The folder of a checkpoint, and what is in it but for the weights.
 
   Raises:
-    UserError: as `load`; or there is no CTC head, or no tokenizer.
+    UserError: nothing there, another architecture, damaged files.
   """
-  folder, config, preprocess = _open(name, revision)
-  tensors = checkpoints.open_tensors(folder)
-  if not any(f".{name}".endswith(".lm_head.weight") for name in tensors):
-    raise UserError(
-      f"{folder}: an encoder without a CTC head (lm_head); choose a checkpoint "
-      "fine-tuned for transcription"
-    )
-  if not (folder / "vocab.json").is_file():
-    raise UserError(f"{folder}: no vocab.json, which the transcript needs")
-  model = CTC(config, preprocess.return_attention_mask, dtype)
-  params = _load(model, tensors, folder, within=f"{config.model_type}.")
-  return Transcriber(config, model, params, preprocess, _tokenizer(folder))
-
-
-def _tokenizer(folder: pathlib.Path):
-  # Imported where it is needed: it takes seconds.
-  from transformers import Wav2Vec2CTCTokenizer
-
-  vocabulary = json_files.read(folder / "vocab.json")
-  if not all(type(token) is int for token in vocabulary.values()):
-    raise UserError(
-      f"{folder / 'vocab.json'}: expected one number for each token; of "
-      "several languages keep that of the head"
-    )
-  with tokenizing.explained(folder):
-    return Wav2Vec2CTCTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def _open(name, revision):
   folder = hub.folder(name, revision)
   fields = json_files.read_config(folder)
   config = SpeechConfig.from_json(fields, str(folder / "config.json"))
   return folder, config, Preprocessor.read(folder, config)
 
 
-def _load(
+def load_params(
   model: nn.Module,
   tensors: checkpoints.Readers,
   folder: pathlib.Path,
   family: str = "",
   within: str = "",
 ) -> dict[str, Any]:
-  """Params of a module; `within` is where it has the encoder's."""
+  """Params of a module with a `config`; `within`: where the encoder's are.
+
+  Raises a UserError where the checkpoint's do not fit.
+  """
   samples = jax.ShapeDtypeStruct((1, model.config.min_samples), jnp.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), samples)["params"]
   params = checkpoints.load_params(

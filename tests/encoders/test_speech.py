@@ -35,11 +35,6 @@ CLASSES = {
   "hubert": (transformers.HubertConfig, transformers.HubertModel),
   "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
 }
-CTC_CLASSES = {
-  "wav2vec2": transformers.Wav2Vec2ForCTC,
-  "hubert": transformers.HubertForCTC,
-  "wavlm": transformers.WavLMForCTC,
-}
 LENGTHS = np.array([3000, 2100, 1234], np.int32)
 # PyTorch says so of the way transformers calls it.
 pytestmark = [
@@ -181,43 +176,6 @@ def assert_close(found, want):
   # A key's bias has no gradient but rounding: its scale is that of no other.
   scale = max(np.abs(want).max(), 1e-4)
   np.testing.assert_allclose(found, want, atol=1e-3 * scale, rtol=0)
-
-
-@pytest.mark.parametrize("large", [True, False])
-@pytest.mark.parametrize("family", CLASSES)
-def test_ctc(family, large, tmp_path):
-  """Logits and transcripts, by the checkpoint's own tokenizer."""
-  tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefgh"]
-  model = make_reference(
-    family,
-    CTC_CLASSES[family],
-    feat_extract_norm="layer" if large else "group",
-    do_stable_layer_norm=large,
-    vocab_size=len(tokens),
-  )
-  folder = save(model, tmp_path, masked=large)
-  vocabulary = {token: index for index, token in enumerate(tokens)}
-  (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
-  tokenizer = transformers.Wav2Vec2CTCTokenizer(tmp_path / "vocab.json")
-  tokenizer.save_pretrained(tmp_path)
-
-  transcriber = speech.load_ctc(folder)
-  audio = 3 * make_clips()
-  outputs = apply(transcriber, audio, LENGTHS)
-  reference = run_reference(model, audio, LENGTHS if large else None)
-  np.testing.assert_allclose(
-    outputs["logits"], reference.logits.numpy(), atol=1e-4
-  )
-  found = transcriber.decode(outputs["logits"], outputs["mask"])
-  best = reference.logits.argmax(-1)
-  assert found == [
-    tokenizer.decode(row[:frames])
-    for row, frames in zip(best, outputs["mask"].sum(1), strict=True)
-  ]
-  assert all(found) and len(set(found)) == 3
-  # The encoder of a fine-tuned checkpoint loads without its head.
-  encoder = speech.load(folder)
-  assert_equal(encoder.params, transcriber.params[family])
 
 
 def assert_equal(a, b):
@@ -494,15 +452,6 @@ def test_a_truncated_file(tmp_path):
   weights.write_bytes(weights.read_bytes()[:-1000])
   with pytest.raises(UserError, match=r"model\.safetensors"):
     speech.load(str(tmp_path))
-
-
-def test_ctc_without_its_parts(tmp_path):
-  save(make_reference("wav2vec2"), tmp_path / "encoder")
-  with pytest.raises(UserError, match="without a CTC head"):
-    speech.load_ctc(str(tmp_path / "encoder"))
-  save(make_reference("wav2vec2", CTC_CLASSES["wav2vec2"]), tmp_path / "ctc")
-  with pytest.raises(UserError, match=r"no vocab\.json"):
-    speech.load_ctc(str(tmp_path / "ctc"))
 
 
 @pytest.mark.parametrize(
