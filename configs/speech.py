@@ -30,6 +30,14 @@ so, and augmentation for rooms, microphones and noise that it has not heard.
     --config.unfreeze_last_n_layers=2) --config.num_epochs=12 \
     --config.optimizer.learning_rate=1e-3 --config.baselines='()'
 
+  python launch.py --config=configs/speech.py:live
+    For microphones and streams: pieces of any length from anywhere in a clip,
+    other levels, speeds, rooms, microphones, channels and noise. On RAVDESS:
+    --config.data.corpus=ravdess --config.data.path=RAVDESS \
+    --config.model.encoder=openai/whisper-base --config.freeze_encoder=True \
+    --config.augment.background_path=MUSAN \
+    --config.augment.background_probability=0.5
+
   python launch.py --config=configs/speech.py --config.data.corpus=manifest \
       --config.data.path=MINE.csv --config.data.labels=angry,neutral
     Your own recordings: a CSV with the columns path, label, speaker.
@@ -41,7 +49,7 @@ from configs import common
 
 
 def get_config(name: str = "demo") -> ml_collections.ConfigDict:
-  """The config called `name`: `demo`, `ravdess`, `whisper` or `published`."""
+  """The config called `name`, one of `_CHANGES`."""
   config = common.get_config()
   config.trainer = "speech"  # In `emojax.trainers`.
   config.checkpoint_every = 1
@@ -227,9 +235,43 @@ def _published(config):
   _published_augmentation(config)
 
 
+def _live(config):
+  """What the published author found between his clips and a microphone.
+
+  Of its "Limitations and issues": lengths and places in the window, tempo;
+  silenced spans and bands; noises, microphones, rooms, levels. Validation and
+  test clips stay as they are; `python -m emojax robustness` changes them.
+  """
+  _demo(config)
+  config.title = "Speech for streams: unseen speakers"
+  config.num_replicates = 1
+  config.num_epochs = 20
+  config.optimizer.pooling_learning_rate = 3e-4
+  config.data.buckets = (2.0, 3.0, 4.0, 5.0)  # The last is a stream's window.
+  augment = config.augment
+  augment.crop_probability = 0.7
+  augment.crop_share = (0.3, 1.0)
+  augment.shift_probability = 0.3
+  augment.shift_seconds = (-0.3, 0.3)
+  augment.stretch_probability = 0.3
+  augment.stretch_rate = (0.85, 1.15)
+  augment.reverberation_probability = 0.4
+  augment.reverberation_seconds = (0.2, 1.0)
+  augment.noise_probability = 0.4
+  augment.noise_snr_db = (0.0, 30.0)
+  augment.background_snr_db = (0.0, 20.0)  # Has to be given a folder.
+  augment.microphone_probability = 0.5
+  augment.band_probability = 0.3
+  augment.gain_probability = 0.5
+  augment.gain_db = (-12.0, 12.0)
+  augment.time_mask_probability = 0.3
+  augment.frequency_mask_probability = 0.3
+
+
 _CHANGES = {
   "demo": _demo,
   "ravdess": _ravdess,
   "whisper": _whisper,
   "published": _published,
+  "live": _live,
 }

@@ -8,6 +8,8 @@ python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
 python -m emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
 python -m emojax report RUN RUN … [--output=FOLDER]
 python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
+python -m emojax robustness RUN [--data=FOLDER] [--noise=FOLDER] \
+    [--output=FOLDER]
 """
 
 import logging
@@ -32,6 +34,7 @@ def main(argv: list[str]) -> None:
   commands = {"fetch": _fetch, "import-table": _import_table}
   commands |= {"features": _features, "audit": _audit}
   commands |= {"report": _report, "predict": _predict}
+  commands |= {"robustness": _robustness}
   if len(argv) < 2 or {"-h", "--help"} & set(argv):
     print(__doc__)
     return
@@ -171,6 +174,25 @@ def _predict(argv: list[str]) -> None:
   _LOG.info("%s%d of %d recordings predicted", where, used, used + skipped)
 
 
+def _robustness(argv: list[str]) -> None:
+  """Tests a run of the speech study in noise, rooms, channels, short pieces."""
+  from emojax.inference import robustness
+  from emojax.reports import robustness as reports
+
+  options = dict.fromkeys(("data", "noise", "output"), "FOLDER")
+  (run, *rest), given = _options(argv, options, 1)
+  if rest:
+    raise UserError(
+      "usage: python -m emojax robustness RUN [--data=FOLDER] "
+      "[--noise=FOLDER] [--output=FOLDER]"
+    )
+  output = given["output"] or "robustness"
+  reports.require_free(output)
+  environment.require_devices()
+  summary = robustness.measure(run, given["data"], given["noise"])
+  print(reports.write(output, summary))
+
+
 def _arguments(
   argv: list[str],
   default: str | None,
@@ -182,18 +204,34 @@ def _arguments(
 
   `default` is meant where none is given; an error says that there is `option`.
   """
-  options = flags.FlagValues()
-  holder = flags.DEFINE_string(name, default, option, flag_values=options)
-  options.set_gnu_getopt()
+  arguments, given = _options(argv, {name: option.partition("=")[2]}, least)
+  return arguments, default if given[name] is None else given[name]
+
+
+def _options(
+  argv: list[str], options: dict[str, str], least: int
+) -> tuple[list[str], dict[str, str | None]]:
+  """What a command is given, at `least` so many, and its options by name.
+
+  What `options` says of each, such as FOLDER, is for an error to tell; one that
+  is not given is None.
+  """
+  values = flags.FlagValues()
+  holders = {
+    name: flags.DEFINE_string(name, None, what, flag_values=values)
+    for name, what in options.items()
+  }
+  values.set_gnu_getopt()
   try:
-    arguments = options(argv)[1:]
+    arguments = values(argv)[1:]
   except flags.Error as error:
-    raise UserError(f"{error}; there is {option}") from error
+    known = ", ".join(f"--{name}={what}" for name, what in options.items())
+    raise UserError(f"{error}; there is {known}") from error
   if len(arguments) < least:
     raise UserError(
       f"{argv[0]} needs more arguments: see python -m emojax --help"
     )
-  return arguments, holder.value
+  return arguments, {name: holder.value for name, holder in holders.items()}
 
 
 if __name__ == "__main__":

@@ -29,12 +29,29 @@ def speech_db(samples_S: np.ndarray, sample_rate: int) -> float:
   -3 dB. What is left behind the last whole frame is not heard. Minus infinity
   where all is 0.
   """
+  power_T, active_T, _ = _frames(samples_S, sample_rate)
+  with np.errstate(divide="ignore"):
+    return float(10 * np.log10(power_T[active_T].mean()))
+
+
+def active_span(samples_S: np.ndarray, sample_rate: int) -> tuple[int, int]:
+  """The first sample of the first frame that is active, and the last's end.
+
+  Active is what `speech_db` hears.
+  """
+  _, active_T, size = _frames(samples_S, sample_rate)
+  frames = np.flatnonzero(active_T)
+  return int(frames[0]) * size, (int(frames[-1]) + 1) * size
+
+
+def _frames(
+  samples_S: np.ndarray, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+  """Power of each frame, whether it is active, and the samples of one."""
   size = min(len(samples_S), round(_FRAME_SECONDS * sample_rate))
   frames_TxS = samples_S[: len(samples_S) // size * size].reshape(-1, size)
   power_T = np.square(frames_TxS, dtype=np.float64).mean(axis=1)
-  active_T = power_T >= power_T.max() / 10 ** (_PAUSE_DB / 10)
-  with np.errstate(divide="ignore"):
-    return float(10 * np.log10(power_T[active_T].mean()))
+  return power_T, power_T >= power_T.max() / 10 ** (_PAUSE_DB / 10), size
 
 
 class Levels:

@@ -79,6 +79,12 @@ def summary(
   )
 
 
+def best(summary: Summary) -> Mapping[str, Any]:
+  """The one of `Summary.runs` whose weights are kept: of the first system."""
+  of_first = [r for r in summary.runs if r["system"] == summary.systems[0].id]
+  return max(of_first, key=lambda run: run[CURVE])
+
+
 def threshold(outputs: Mapping[str, np.ndarray], temperature: float) -> float:
   """That of one initialisation, by its validation part; see `calibration`."""
   logits_UxC = outputs["validation_logits"]

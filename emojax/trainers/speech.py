@@ -480,10 +480,9 @@ def _files(
   config, data: Clips, classifier: Untrained, summary: Summary, outcomes
 ) -> runs.Files:
   """All that a person looks at, and the best run of the first system."""
-  best = max(
-    (o for o in outcomes if o.run.system == classifier.id),
-    key=lambda outcome: outcome.figures[reports.CURVE],
-  )
+  kept = reports.best(summary)
+  of_kept = Run(kept["setting"], kept["system"], kept["seed"])
+  best = next(outcome for outcome in outcomes if outcome.run == of_kept)
   trained, frozen = best.weights, {}
   if classifier.trained_layers is not None:
     _, frozen = classifier.init(run_key(config, best.run.seed))
