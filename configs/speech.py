@@ -247,7 +247,7 @@ def _live(config):
   config.num_replicates = 1
   config.num_epochs = 20
   config.optimizer.pooling_learning_rate = 3e-4
-  config.data.buckets = (2.0, 3.0, 4.0, 5.0)  # The last is a stream's window.
+  config.data.buckets = (2.0, 4.0, 5.0)  # The last is a stream's window.
   augment = config.augment
   augment.crop_probability = 0.7
   augment.crop_share = (0.3, 1.0)

@@ -142,6 +142,16 @@ def test_settings_are_read_from_a_config():
   assert Augmentation.read(fields).lengthening == 1 / 0.8
 
 
+def test_training_for_streams_runs_without_a_folder():
+  got = Augmentation.read(speech.get_config("live").augment)
+  assert (got.noise, got.responses) == (None, None)
+  asked = [
+    kind for kind in KINDS if getattr(got.settings, f"{kind}_probability")
+  ]
+  # All that the paper's limitations name; the voice itself stays.
+  assert sorted(set(KINDS) - set(asked)) == ["background", "pitch"]
+
+
 @pytest.mark.parametrize(
   "fields",
   [
