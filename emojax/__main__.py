@@ -8,19 +8,26 @@ python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
 python -m emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
 python -m emojax report RUN RUN … [--output=FOLDER]
 python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
+python -m emojax predict RUN FILES_OR_FOLDERS … --timeline=FILE.csv [LISTENING]
+python -m emojax live RUN [--input=FILE|-] [--device=NAME] [--rate=16000] \
+    [--fast] [--output=FOLDER] [LISTENING]
 python -m emojax robustness RUN [--data=FOLDER] [--noise=FOLDER] \
     [--output=FOLDER]
+
+LISTENING: --window=5 and --hop=1 are seconds; --asr= names who transcribes: a
+Whisper or CTC checkpoint, faster-whisper:SIZE, none, or '' for the run's own
+Whisper; --language=en
 """
 
 import logging
+import pathlib
 import sys
+import types
 
 from emojax.runtime import process
 
 if __name__ == "__main__":
   process.begin()  # What comes next takes seconds.
-
-from absl import flags
 
 from emojax import cli
 from emojax.errors import UserError
@@ -33,7 +40,7 @@ def main(argv: list[str]) -> None:
   """Runs the command that the command line names, or prints what there is."""
   commands = {"fetch": _fetch, "import-table": _import_table}
   commands |= {"features": _features, "audit": _audit}
-  commands |= {"report": _report, "predict": _predict}
+  commands |= {"report": _report, "predict": _predict, "live": _live}
   commands |= {"robustness": _robustness}
   if len(argv) < 2 or {"-h", "--help"} & set(argv):
     print(__doc__)
@@ -137,41 +144,86 @@ def _audit_folds(argv: list[str]) -> None:
   """Prints who is on both sides of folds of others, and refuses these."""
   from emojax.data import fold_audit
 
-  rest, path = _arguments(argv, None, "--folds=FOLDER or FILE.csv", 0, "folds")
-  if rest or not path:
+  rest, given = cli.options(argv, {"folds": (str, None)})
+  if rest or not given.folds:
     raise UserError("usage: python -m emojax audit --folds=FOLDER or FILE.csv")
   folds = []
-  for fold in fold_audit.audit(path):
+  for fold in fold_audit.audit(given.folds):
     said = "; ".join(fold.leaks) or fold.unknown or fold_audit.AUDITED
     print(f"{fold.name}\n{fold.table}\n\n{said}\n")
     folds.append(fold)
-  print(fold_audit.summarise(path, folds))
+  print(fold_audit.summarise(given.folds, folds))
 
 
 def _report(argv: list[str]) -> None:
   """Compares finished runs: a table, tests between them, and figures."""
   from emojax.reports import report
 
-  folders, output = _arguments(argv, "comparison", "--output=FOLDER")
-  print(report.report(folders, output))
+  folders, given = cli.options(argv, {"output": (str, "comparison")})
+  print(report.report(folders, given.output))
 
 
 def _predict(argv: list[str]) -> None:
   """Says which emotion recordings have, by a run of the speech study."""
   from emojax.inference import predict, results
 
-  (run, *paths), output = _arguments(argv, None, "--output=FILE.csv", 2)
-  if output is not None:
-    results.require_writable(output)
+  options = {"output": (str, None), "timeline": (str, None), **_LISTENING}
+  (run, *paths), given = cli.options(argv, options, 2)
+  if given.timeline is not None:
+    _timeline(run, paths, given)
+    return
+  if given.output is not None:
+    results.require_writable(given.output)
   environment.require_devices()
   predictions = predict.predict(run, paths)
-  if output is None:
+  if given.output is None:
     print(results.table(predictions))
   else:
-    results.write_csv(output, predictions)
+    results.write_csv(given.output, predictions)
   used, skipped = len(predictions.paths), len(predictions.skipped)
-  where = "" if output is None else f"{output}: "
+  where = "" if given.output is None else f"{given.output}: "
   _LOG.info("%s%d of %d recordings predicted", where, used, used + skipped)
+
+
+def _timeline(run: str, paths: list[str], given: types.SimpleNamespace) -> None:
+  """Writes the emotion over time of recordings of any length."""
+  from emojax.inference import results, timeline
+
+  if given.output is not None:
+    raise UserError("give --output or --timeline, not both")
+  results.require_writable(given.timeline)
+  used, total = timeline.write(_listener(run, given), paths, given.timeline)
+  _LOG.info("%s: %d of %d recordings heard", given.timeline, used, total)
+
+
+def _live(argv: list[str]) -> None:
+  """Listens to a microphone, a file or standard input."""
+  from emojax.inference import live, results, terminal
+  from emojax.inference.session import Session
+
+  options = {
+    "input": (str, ""),
+    "device": (str, ""),
+    "rate": (int, 16_000),
+    "fast": (bool, False),
+    "output": (str, None),
+    **_LISTENING,
+  }
+  (run, *rest), given = cli.options(argv, options, 1)
+  if rest:
+    raise UserError(f"unexpected argument {rest[0]!r}: recordings are --input=")
+  if given.output is not None:
+    results.require_writable(pathlib.Path(given.output, "session.json"))
+  listener = _listener(run, given)
+  classes = listener.system.classes
+  view, session = terminal.View(classes), Session(classes, listener.hop)
+  how = given.input, given.device, given.rate, given.fast
+  try:
+    live.listen(listener, session, view.show, *how)
+  finally:  # Also what was heard before an error.
+    if given.output is not None:
+      session.write(given.output)
+    _LOG.info("%s", session.line())
 
 
 def _robustness(argv: list[str]) -> None:
@@ -179,59 +231,36 @@ def _robustness(argv: list[str]) -> None:
   from emojax.inference import robustness
   from emojax.reports import robustness as reports
 
-  options = dict.fromkeys(("data", "noise", "output"), "FOLDER")
-  (run, *rest), given = _options(argv, options, 1)
+  options = {
+    **{"data": (str, None), "noise": (str, None)},
+    "output": (str, "robustness"),
+  }
+  (run, *rest), given = cli.options(argv, options, 1)
   if rest:
     raise UserError(
       "usage: python -m emojax robustness RUN [--data=FOLDER] "
       "[--noise=FOLDER] [--output=FOLDER]"
     )
-  output = given["output"] or "robustness"
-  reports.require_free(output)
+  reports.require_free(given.output)
   environment.require_devices()
-  summary = robustness.measure(run, given["data"], given["noise"])
-  print(reports.write(output, summary))
+  summary = robustness.measure(run, given.data, given.noise)
+  print(reports.write(given.output, summary))
 
 
-def _arguments(
-  argv: list[str],
-  default: str | None,
-  option: str,
-  least: int = 0,
-  name: str = "output",
-) -> tuple[list[str], str | None]:
-  """What a command is given, at `least` so many, and its option `name`.
-
-  `default` is meant where none is given; an error says that there is `option`.
-  """
-  arguments, given = _options(argv, {name: option.partition("=")[2]}, least)
-  return arguments, default if given[name] is None else given[name]
+# What `live` and the timeline of `predict` have in common.
+_LISTENING = {
+  "window": (float, None),
+  "hop": (float, 1.0),
+  "asr": (str, ""),
+  "language": (str, ""),
+}
 
 
-def _options(
-  argv: list[str], options: dict[str, str], least: int
-) -> tuple[list[str], dict[str, str | None]]:
-  """What a command is given, at `least` so many, and its options by name.
+def _listener(run: str, given: types.SimpleNamespace):
+  from emojax.inference import listener
 
-  What `options` says of each, such as FOLDER, is for an error to tell; one that
-  is not given is None.
-  """
-  values = flags.FlagValues()
-  holders = {
-    name: flags.DEFINE_string(name, None, what, flag_values=values)
-    for name, what in options.items()
-  }
-  values.set_gnu_getopt()
-  try:
-    arguments = values(argv)[1:]
-  except flags.Error as error:
-    known = ", ".join(f"--{name}={what}" for name, what in options.items())
-    raise UserError(f"{error}; there is {known}") from error
-  if len(arguments) < least:
-    raise UserError(
-      f"{argv[0]} needs more arguments: see python -m emojax --help"
-    )
-  return arguments, {name: holder.value for name, holder in holders.items()}
+  environment.require_devices()
+  return listener.load(run, given.window, given.hop, given.asr, given.language)
 
 
 if __name__ == "__main__":

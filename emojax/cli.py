@@ -7,7 +7,8 @@ import os
 import pathlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -95,6 +96,41 @@ def parse_config(
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}: options start with --")
   return config
+
+
+def options(
+  argv: list[str], known: Mapping[str, tuple[type, Any]], least: int = 0
+) -> tuple[list[str], types.SimpleNamespace]:
+  """What a command is given: arguments, at `least` so many, and options.
+
+  `known` has the type (str, int, float or bool) and the default of each.
+
+  Raises:
+    UserError: an unknown option, a value of another type, too few arguments.
+  """
+  define = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_boolean,
+  }
+  values = flags.FlagValues()
+  holders = {
+    name: define[kind](name, default, "", flag_values=values)
+    for name, (kind, default) in known.items()
+  }
+  values.set_gnu_getopt()
+  try:
+    arguments = values(argv)[1:]
+  except flags.Error as error:
+    names = ", ".join(f"--{name}" for name in known)
+    raise UserError(f"{error}; there is {names}") from error
+  if len(arguments) < least:
+    raise UserError(
+      f"{argv[0]} needs more arguments: see python -m emojax --help"
+    )
+  given = {name: holder.value for name, holder in holders.items()}
+  return arguments, types.SimpleNamespace(**given)
 
 
 def trainer(config: ml_collections.ConfigDict) -> types.ModuleType:

@@ -119,6 +119,43 @@ def decode(
   return Recording(samples, [what for what in odd if what])
 
 
+def blocks(path: str | os.PathLike) -> Iterator[np.ndarray]:
+  """The samples of a recording, piece by piece: float32 [S] at its own rate.
+
+  For what is too long to be decoded at once. As `decode`, but that silence is
+  no error, and that notes are warnings.
+
+  Raises:
+    UnreadableAudio: as `decode`, when it comes to that place.
+  """
+  with opened(path) as (file, size):
+    levels, is_over = Levels(), False
+    block_SxC = np.empty((_BLOCK, file.channels), np.float32)
+    while not is_over:
+      count, is_over = _read_block(file, block_SxC)
+      if not count:
+        break
+      read_SxC = block_SxC[:count]
+      with np.errstate(invalid="ignore", over="ignore"):
+        mono_S = read_SxC.mean(axis=1)
+        levels.add(read_SxC, mono_S)
+      if why := levels.implausible():
+        raise UnreadableAudio(path, why)
+      channel = levels.cancelled()
+      yield mono_S if channel is None else read_SxC[:, channel].copy()
+    missing = _shortfall(path, file, size, 0.0, levels.frames)
+  if not levels.frames:
+    raise UnreadableAudio(path, levels.implausible())
+  for note in filter(None, [missing, *levels.odd()]):
+    _LOG.warning("%s: %s", one_line(str(path)), note)
+
+
+def sample_rate(path: str | os.PathLike) -> int:
+  """Of a recording, samples a second, by its header."""
+  with opened(path) as (file, _):
+    return file.samplerate
+
+
 def seconds(path: str | os.PathLike) -> float:
   """How long a recording is by its header; 0 where that does not say it."""
   with opened(path) as (file, _):
