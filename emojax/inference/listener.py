@@ -13,10 +13,11 @@ from scipy import special
 
 from emojax.audio.settings import SAMPLE_RATE
 from emojax.audio.speech_detection import FRAME
+from emojax.encoders.words import Word
 from emojax.errors import UserError
 from emojax.inference import pauses, transcribers
 from emojax.inference.smoothing import UNCERTAIN
-from emojax.inference.transcribers import Transcriber, Word
+from emojax.inference.transcribers import Transcriber
 from emojax.runtime import memory
 from emojax.systems import speech
 from emojax.systems.speech import SpeechSystem
@@ -151,7 +152,7 @@ def load(
       f"--hop={hop:g}: give {max(shortest, _SHORTEST_HOP):g} seconds or more, "
       "and no more than the window"
     )
-  transcriber = transcribers.find(asr, run, system, language)
+  transcriber = transcribers.find(asr, run, system, params, language)
   return Listener(system, params, window, hop, transcriber)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from emojax.inference.listener import Segment, Word
+from emojax.encoders.words import Word
+from emojax.inference.listener import Segment
 from emojax.inference.stream import Counts, Window
 from emojax.runtime import environment, files
 
