@@ -12,7 +12,11 @@ import numpy as np
 from emojax.reports import style
 
 _MOST_TEXT = 60.0  # Seconds of a session whose words fit under it.
-_WRAP = 28  # Characters of a line of text.
+_WRAP = 32  # Characters of a line of text.
+_WORDS = {
+  **{"fontsize": 6, "rotation": 90, "ha": "center", "va": "bottom"},
+  "clip_on": True,
+}
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -34,23 +38,24 @@ def draw(
     segments: start and end in seconds, what is shown of it, what was said.
     title: the figure's.
   """
-  figure = style.new_figure(9.0, 4.4)
-  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
-  looks = {name: style.line_style(i) for i, name in enumerate(classes)}
+  figure = style.new_figure(9.0, 5.0)
+  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+  colours = {
+    name: look["color"]
+    for name, look in style.category_styles(np.asarray(classes)).items()
+  }
   for name, values_T in zip(classes, 100 * probabilities_TxC.T, strict=True):
-    above.plot(ends_T, values_T, linewidth=1.3, **looks[name])
+    above.plot(ends_T, values_T, linewidth=1.3, color=colours[name])
   above.set(ylabel="probability (%)", ylim=(0, 100))
   for start, end, label, text in segments:
-    colour = looks[label]["color"] if label in looks else style.QUIET
-    below.axvspan(start, end, color=colour, alpha=0.35, linewidth=0)
+    colour = colours.get(label, style.QUIET)
+    below.axvspan(start, end, color=colour, alpha=0.3, linewidth=0)
     if ends_T[-1] <= _MOST_TEXT:
-      words = f"{label}\n{_wrapped(text)}"
-      below.text(start, 0.95, words, fontsize=6, va="top", clip_on=True)
+      words = "\n".join([label, *textwrap.wrap(text, _WRAP)])
+      middle = (start + end) / 2
+      below.text(middle, 0.03, words, **_WORDS)
   below.set(xlabel="seconds", yticks=[], ylim=(0, 1), xlim=(0, ends_T[-1]))
   below.set_ylabel("segments")
+  looks = {name: {"color": colour} for name, colour in colours.items()}
   style.add_legend(figure, style.handles(looks))
   style.save(figure, path, title)
-
-
-def _wrapped(text: str) -> str:
-  return "\n".join(textwrap.wrap(text, _WRAP))
