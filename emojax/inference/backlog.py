@@ -5,6 +5,7 @@ S samples.
 
 import collections
 import threading
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,14 @@ class Backlog:
   Where the latter is too slow the oldest samples are lost, and counted.
   """
 
-  def __init__(self, most: int):
-    """Room for `most` samples."""
+  def __init__(self, most: int, source: str, patience: float):
+    """Room for `most` samples of a source, which has a name in errors.
+
+    A source that gives nothing for `patience` seconds has failed.
+    """
     self._most, self._size, self._lost = most, 0, 0
+    self._source, self._patience = source, patience
+    self._last = time.monotonic()
     self._blocks: collections.deque[np.ndarray] = collections.deque()
     self._changed = threading.Condition()
     self._is_open, self._error = True, None
@@ -35,6 +41,7 @@ class Backlog:
   def push(self, samples_S: np.ndarray) -> None:
     """Adds what was heard; it is copied, and never waits."""
     with self._changed:
+      self._last = time.monotonic()
       self._blocks.append(np.array(samples_S[-self._most :], np.float32))
       self._lost += len(samples_S) - len(self._blocks[-1])
       self._size += len(self._blocks[-1])
@@ -63,6 +70,12 @@ class Backlog:
         if self._error is not None:
           raise self._error
         return None
+      waited = time.monotonic() - self._last
+      if not self._blocks and waited > self._patience:
+        raise UserError(
+          f"{self._source} gives nothing any more ({waited:.0f} s): is it "
+          "still there?"
+        )
       samples_S = np.concatenate([np.zeros(0, np.float32), *self._blocks])
       lost, self._lost, self._size = self._lost, 0, 0
       self._blocks.clear()

@@ -25,22 +25,25 @@ from emojax.runtime import process
 
 _BLOCK = 1600  # Samples, of standard input and of a file in its own time.
 _SECONDS = 10.0  # That may wait to be heard.
+_PATIENCE = 60.0  # Seconds without a sample: a pipe may have to start first.
 
 Show = Callable[[Window | Segment, Stream], None]
 
 
 def listen(
   listener: Listener,
+  session: Session,
   show: Show,
   source: str,
   device: str = "",
   rate: int = 16_000,
   fast: bool = False,
-) -> tuple[Session, Stream]:
+) -> None:
   """Listens until the source ends or the user does (Ctrl-C).
 
   Args:
     listener: with what.
+    session: gets all that is found.
     show: is told of each window and segment.
     source: '' for the microphone, '-' for raw 16-bit PCM (mono, little endian)
       on standard input, or a file.
@@ -51,39 +54,41 @@ def listen(
 
   Raises:
     UserError: the source is not there, or ends with an error. What was heard
-      until then has been shown.
+      until then is in the session.
   """
   if source not in ("", "-"):
     rate = _rate(source)
   listener.warm_up()
   if not source:
     with microphone.listening(device) as (backlog, rate):
-      return _follow(listener, show, backlog, rate)
+      _follow(listener, session, show, backlog, rate)
+    return
   blocks = _pcm(sys.stdin.buffer) if source == "-" else _file(source)
   if fast:
-    return _hear_all(listener, show, blocks, rate)
-  backlog = Backlog(round(_SECONDS * rate))
+    _hear_all(listener, session, show, blocks, rate)
+    return
+  name = "standard input" if source == "-" else source
+  backlog = Backlog(round(_SECONDS * rate), name, _PATIENCE)
   pace = None if source == "-" else rate
   feeding = threading.Thread(
     target=_feed, args=(blocks, backlog, pace), daemon=True
   )
   feeding.start()
-  return _follow(listener, show, backlog, rate)
+  _follow(listener, session, show, backlog, rate)
 
 
-def _follow(listener, show, backlog, rate) -> tuple[Session, Stream]:
+def _follow(listener, session, show, backlog, rate) -> None:
   stream = Stream(listener, rate)
-  session = Session(listener.system.classes, listener.hop)
+  session.counts = stream.counts
   with process.on_stop(lambda number: backlog.close()):
     for found in following.live(stream, listener, backlog):
       session.add(found)
       show(found, stream)
-  return session, stream
 
 
-def _hear_all(listener, show, blocks, rate) -> tuple[Session, Stream]:
+def _hear_all(listener, session, show, blocks, rate) -> None:
   stream = Stream(listener, rate)
-  session = Session(listener.system.classes, listener.hop)
+  session.counts = stream.counts
   stopped = threading.Event()
 
   def until_stopped() -> Iterator[np.ndarray]:
@@ -96,7 +101,6 @@ def _hear_all(listener, show, blocks, rate) -> tuple[Session, Stream]:
     for found in following.all_of(stream, listener, until_stopped()):
       session.add(found)
       show(found, stream)
-  return session, stream
 
 
 def _feed(blocks: Iterator, backlog: Backlog, pace: int | None) -> None:

@@ -8,6 +8,7 @@ from emojax.errors import UserError
 from emojax.inference.backlog import Backlog
 
 _SECONDS = 10.0  # That may wait to be heard.
+_PATIENCE = 5.0  # Seconds without a sample.
 _WANTED = 16_000  # Samples a second; else what the device has.
 
 
@@ -45,16 +46,15 @@ def listening(device: str) -> Iterator[tuple[Backlog, int]]:
   try:
     found = sounddevice.query_devices(which, "input")
     rate = _rate(sounddevice, found)
-    backlog = Backlog(round(_SECONDS * rate))
+    name = f"the microphone {found['name']!r}"
+    backlog = Backlog(round(_SECONDS * rate), name, _PATIENCE)
     stream = sounddevice.InputStream(
       rate,
       device=found["index"],
       channels=1,
       dtype="float32",
       callback=lambda block_SxC, *_: backlog.push(block_SxC[:, 0]),
-      finished_callback=lambda: backlog.close(
-        UserError(f"the microphone {found['name']!r} has gone")
-      ),
+      finished_callback=lambda: backlog.close(UserError(f"{name} has gone")),
     )
     with stream:
       yield backlog, rate

@@ -31,6 +31,7 @@ class Session:
     self.classes, self.hop = classes, hop
     self.windows: list[Window] = []
     self.segments: list[Segment] = []
+    self.counts = Counts()  # Of its stream.
 
   def add(self, found: Window | Segment) -> None:
     """Takes what `following` yields, in its order."""
@@ -69,7 +70,7 @@ class Session:
         "text": segment.text,
       }
 
-  def summary(self, counts: Counts) -> dict[str, Any]:
+  def summary(self) -> dict[str, Any]:
     """Of the session: seconds, share of each label, and what was odd."""
     labels = collections.Counter(w.label or NOBODY for w in self.windows)
     total = max(1, len(self.windows))
@@ -78,21 +79,21 @@ class Session:
       "hop": self.hop,
       "windows": len(self.windows),
       "shares": {name: n / total for name, n in labels.most_common()},
-      "counts": dataclasses.asdict(counts),
+      "counts": dataclasses.asdict(self.counts),
     }
 
-  def line(self, counts: Counts) -> str:
+  def line(self) -> str:
     """The summary for a person."""
-    found = self.summary(counts)
+    found = self.summary()
     shares = ", ".join(f"{k} {v:.0%}" for k, v in found["shares"].items())
     line = f"{found['seconds']:.1f} s, {found['windows']} windows: {shares}"
     odd = [f"{k} {v:g}" for k, v in found["counts"].items() if v]
     return line if not odd else f"{line}; {', '.join(odd)}"
 
-  def to_json(self, counts: Counts) -> dict[str, Any]:
+  def to_json(self) -> dict[str, Any]:
     """All of it, with versions and device."""
     return {
-      **self.summary(counts),
+      **self.summary(),
       "classes": list(self.classes),
       "timeline": [_plain(window) for window in self.windows],
       "segments": [
@@ -102,7 +103,7 @@ class Session:
       **environment.describe(),
     }
 
-  def write(self, folder: str | os.PathLike, counts: Counts) -> None:
+  def write(self, folder: str | os.PathLike) -> None:
     """Leaves timeline.csv, segments.csv, session.json and timeline.png.
 
     Raises UserError where the disk is full, or takes no file.
@@ -111,7 +112,7 @@ class Session:
     tables = {
       "timeline.csv": as_csv(self.rows()),
       "segments.csv": as_csv(self.segment_rows()),
-      "session.json": json.dumps(self.to_json(counts), indent=1) + "\n",
+      "session.json": json.dumps(self.to_json(), indent=1) + "\n",
     }
     for name, text in tables.items():
       with files.whole(folder / name) as path:

@@ -14,7 +14,10 @@ from emojax.reports import style
 _MOST_TEXT = 60.0  # Seconds of a session whose words fit under it.
 _WRAP = 32  # Characters of a line of text.
 _WORDS = {
-  **{"fontsize": 6, "rotation": 90, "ha": "center", "va": "bottom"},
+  "fontsize": 6,
+  "rotation": 90,
+  "ha": "center",
+  "va": "bottom",
   "clip_on": True,
 }
 

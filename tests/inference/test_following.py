@@ -22,7 +22,7 @@ def everything(listener, talk):
 
 def follow(listener, talk, pause=0.0, error=None, size=RATE // 4):
   """Feeds blocks from a thread, as a microphone does."""
-  stream, backlog = Stream(listener, RATE), Backlog(3 * RATE)
+  stream, backlog = Stream(listener, RATE), Backlog(3 * RATE, "it", 60)
 
   def feed():
     for start in range(0, len(talk), size):
@@ -83,7 +83,7 @@ def test_segments_that_wait_are_bounded(listener, talk, monkeypatch):
     return describe(piece)
 
   monkeypatch.setattr(listener, "describe", slow)
-  backlog = Backlog(100 * RATE)
+  backlog = Backlog(100 * RATE, "it", 60)
   backlog.push(np.concatenate([talk] * 4))
   backlog.close()
   stream = Stream(listener, RATE)

@@ -16,7 +16,7 @@ from emojax.audio import io
 from emojax.errors import UserError
 from emojax.inference import listener as listeners
 from emojax.inference import live, microphone, timeline
-from emojax.inference.stream import Window
+from emojax.inference.session import Session
 
 RATE = 16_000
 
@@ -80,8 +80,9 @@ def test_a_file_in_its_own_time(listener, talk, tmp_path):
   path = tmp_path / "short.wav"
   soundfile.write(path, talk[: 2 * RATE], RATE)
   shown = []
-  session, _ = live.listen(
-    listener, lambda found, stream: shown.append(found), str(path)
+  session = Session(listener.system.classes, 1.0)
+  live.listen(
+    listener, session, lambda found, stream: shown.append(found), str(path)
   )
   assert [w.end for w in session.windows][-1] == 2.0
   assert len(shown) == len(session.windows) + len(session.segments)
@@ -148,7 +149,7 @@ def test_times_that_make_no_sense(listening_run):
 
 def test_inputs_that_are_not_there(listener, tmp_path):
   with pytest.raises(UserError, match="no such file; give another --input"):
-    live.listen(listener, print, str(tmp_path / "nothing.wav"))
+    live.listen(listener, None, print, str(tmp_path / "nothing.wav"))
 
 
 def fake_sounddevice(monkeypatch, devices=(), unplugged=False, talk=None):
@@ -190,12 +191,12 @@ def fake_sounddevice(monkeypatch, devices=(), unplugged=False, talk=None):
 def test_no_microphone(listener, monkeypatch):
   fake_sounddevice(monkeypatch)
   with pytest.raises(UserError, match=r"no microphone \(.*there is none.*FILE"):
-    live.listen(listener, print, "")
+    live.listen(listener, None, print, "")
   with pytest.raises(UserError, match="no microphone 'usb'"):
-    live.listen(listener, print, "", device="usb")
+    live.listen(listener, None, print, "", device="usb")
   monkeypatch.setitem(sys.modules, "sounddevice", None)
   with pytest.raises(UserError, match=r"pip install 'emojax\[live\]'"):
-    live.listen(listener, print, "")
+    live.listen(listener, None, print, "")
 
 
 def test_the_real_sound_card_or_one_line():
@@ -209,7 +210,7 @@ def test_the_real_sound_card_or_one_line():
     assert "microphone" in str(error)
 
 
-def test_a_microphone_that_goes(listener, monkeypatch, talk):
+def test_a_microphone_that_goes(listening_run, monkeypatch, talk, tmp_path):
   device = {
     "index": 3,
     "name": "USB",
@@ -217,8 +218,9 @@ def test_a_microphone_that_goes(listener, monkeypatch, talk):
     "max_input_channels": 1,
   }
   fake_sounddevice(monkeypatch, [device], talk=talk[: 3 * RATE])
-  shown = []
+  output = tmp_path / "session"
   with pytest.raises(UserError, match="the microphone 'USB' has gone"):
-    live.listen(listener, lambda found, stream: shown.append(found), "")
-  windows = [found for found in shown if isinstance(found, Window)]
-  assert windows[-1].end == 3.0
+    commands.main(["emojax", "live", str(listening_run), f"--output={output}"])
+  # What was heard before is kept.
+  rows = read_csv(output / "timeline.csv")
+  assert rows[-1]["end"] == "3.000"

@@ -26,7 +26,7 @@ def make_session():
 
 
 def test_words_stand_beside_the_window_in_which_they_are_said(tmp_path):
-  make_session().write(tmp_path, Counts(clipped=0.5))
+  make_session().write(tmp_path)
   with open(tmp_path / "timeline.csv", encoding="utf-8", newline="") as file:
     rows = list(csv.DictReader(file))
   assert [row["text"] for row in rows] == ["no", "", '"way"']
@@ -40,7 +40,9 @@ def test_words_stand_beside_the_window_in_which_they_are_said(tmp_path):
 
 
 def test_json_has_all_of_it(tmp_path):
-  make_session().write(tmp_path, Counts(clipped=0.5, dropped_windows=2))
+  session = make_session()
+  session.counts = Counts(clipped=0.5, dropped_windows=2)
+  session.write(tmp_path)
   found = json.loads((tmp_path / "session.json").read_text("utf-8"))
   assert found["seconds"] == 3.0 and found["windows"] == 3
   assert found["shares"] == dict.fromkeys(
@@ -58,7 +60,7 @@ def test_json_has_all_of_it(tmp_path):
 
 
 def test_nothing_was_heard(tmp_path):
-  Session(CLASSES, 1.0).write(tmp_path, Counts())
+  Session(CLASSES, 1.0).write(tmp_path)
   names = sorted(path.name for path in tmp_path.iterdir())
   assert names == ["segments.csv", "session.json", "timeline.csv"]
   assert as_csv([]) == ""
@@ -66,8 +68,8 @@ def test_nothing_was_heard(tmp_path):
 
 def test_lines_for_a_person():
   session = make_session()
-  line = session.line(Counts(dropped_windows=2))
-  assert line == (
+  session.counts = Counts(dropped_windows=2)
+  assert session.line() == (
     "3.0 s, 3 windows: no speech 33%, sad 33%, uncertain 33%; dropped_windows 2"
   )
   assert segment_line(session.segments[0]) == '[0:00.5 - 0:02.5] sad: no "way"'
