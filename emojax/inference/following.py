@@ -33,6 +33,7 @@ def recording(
   listener: Listener, path: str | os.PathLike
 ) -> Iterator[Window | Segment]:
   """Hears a file of any length, in flat memory; raises as `io.blocks`."""
+  listener = listener.fresh()
   stream = Stream(listener, io.sample_rate(path))
   return all_of(stream, listener, io.blocks(path))
 

@@ -3,9 +3,10 @@
 C emotions, S samples of 16 kHz with full scale at 1.
 """
 
+import copy
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -97,6 +98,13 @@ class Listener:
       probabilities_C,
       words,
     )
+
+  def fresh(self) -> Self:
+    """The same for another signal, whose language may be another."""
+    other = copy.copy(self)
+    if self.transcriber is not None:
+      other.transcriber = self.transcriber.fresh()
+    return other
 
   def warm_up(self) -> None:
     """Compiles all, so that the first window does not wait for it."""

@@ -4,10 +4,11 @@ S samples of 16 kHz, T frames, D features.
 """
 
 import collections
+import copy
 import functools
 import logging
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
@@ -48,6 +49,9 @@ class Transcriber(Protocol):
       outputs: where it `needs_states`: `out["encoder"]` of the classifier for
         this segment alone, with `last_hidden_state` [1, T, D] and `mask`.
     """
+
+  def fresh(self) -> Self:
+    """The same for another signal: it knows nothing of its language yet."""
 
 
 def find(
@@ -130,8 +134,13 @@ class _Whisper:
   ):
     model.vocabulary.check(language, whisper.Options.task)
     self.needs_states = needs_states
-    self._model, self._language = model, language
+    self._model, self._asked, self._language = model, language, language
     self._heard = collections.Counter()
+
+  def fresh(self):
+    other = copy.copy(self)
+    other._language, other._heard = self._asked, collections.Counter()
+    return other
 
   def transcribe(self, samples_S, outputs):
     if not self.needs_states:
@@ -178,6 +187,9 @@ class _Ctc:
     (words,) = self._model.transcribe([samples_S], _filled(len(samples_S)))
     return words
 
+  def fresh(self):
+    return self
+
 
 class _FasterWhisper:
   """Whisper by CTranslate2, in eight bits: the extra of this name."""
@@ -215,6 +227,9 @@ class _FasterWhisper:
       for segment in segments
       for word in segment.words
     ]
+
+  def fresh(self):
+    return self
 
 
 def _filled(size: int) -> int:
