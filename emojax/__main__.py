@@ -232,7 +232,8 @@ def _robustness(argv: list[str]) -> None:
   from emojax.reports import robustness as reports
 
   options = {
-    **{"data": (str, None), "noise": (str, None)},
+    "data": (str, None),
+    "noise": (str, None),
     "output": (str, "robustness"),
   }
   (run, *rest), given = cli.options(argv, options, 1)

@@ -279,5 +279,5 @@ def test_arguments_of_the_command():
   for arguments in (["robustness"], ["robustness", "a", "b"]):
     with pytest.raises(UserError, match="robustness"):
       entry.main(["emojax", *arguments])
-  with pytest.raises(UserError, match="--noise=FOLDER"):
+  with pytest.raises(UserError, match="there is --data, --noise"):
     entry.main(["emojax", "robustness", "a", "--loud"])
