@@ -93,8 +93,10 @@ def threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
   Chow 1970, "On optimum recognition error and reject tradeoff", rejects what is
   likelier wrong than right where a rejection costs half a mistake. How often a
   confidence is right is its isotonic regression over clips that nobody trained
-  on; the first at which that reaches a half is the threshold: 0 where it never
-  is below, 1 where it never gets there.
+  on; the first at which that reaches a half is the threshold, and 1 where it
+  never gets there. Below the least confidence of these clips nothing is known
+  but the confidence itself, a calibrated probability: where the regression
+  begins with a half, the threshold is that least one, or a half.
 
   Of probabilities `[N, C]` and labels `[N]`; raises as `temperature` does.
   """
@@ -106,9 +108,10 @@ def threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
   right_K = np.bincount(of_point_N, is_right_N) / count_K
   right_K = optimize.isotonic_regression(right_K, weights=count_K).x
   kept_K = right_K >= 0.5 - _ROUNDING
-  if kept_K.all():
-    return 0.0
-  return float(confidence_K[kept_K.argmax()]) if kept_K.any() else 1.0
+  if not kept_K.any():
+    return 1.0
+  first = float(confidence_K[kept_K.argmax()])
+  return min(first, 0.5) if kept_K.all() else first
 
 
 def accuracy_of_kept(

@@ -153,11 +153,11 @@ def test_what_is_no_set_of_predictions(scores, labels, why):
       function(scores, labels)
 
 
-def of_two(confidence_N, is_right_N):
-  """Probabilities of two classes, and labels that are right where asked."""
-  confidence_N = np.asarray(confidence_N)
-  probabilities_Nx2 = np.stack([confidence_N, 1 - confidence_N], axis=1)
-  return probabilities_Nx2, 1 - np.asarray(is_right_N, int)
+def of_five(confidence_N, is_right_N):
+  """Probabilities of five classes, and labels that are right where asked."""
+  rest_N = (1 - np.asarray(confidence_N)) / 4
+  probabilities_Nx5 = np.stack([confidence_N, *[rest_N] * 4], axis=1)
+  return probabilities_Nx5, 1 - np.asarray(is_right_N, int)
 
 
 @pytest.mark.parametrize(
@@ -167,18 +167,20 @@ def of_two(confidence_N, is_right_N):
     # A right one below wrong ones: pooled to a half, and to a third.
     ([0.6, 0.7, 0.8, 0.9], [0, 1, 0, 1], 0.7),
     ([0.6, 0.7, 0.8, 0.85, 0.9], [0, 1, 0, 0, 1], 0.9),
-    # Two pools of a half and of 1: it is wrong nowhere more often than right.
-    ([0.6, 0.7, 0.9], [1, 0, 1], 0.0),
+    # Wrong nowhere more often than right: what is less sure than any clip here
+    # is taken at its word.
+    ([0.6, 0.7, 0.9], [1, 0, 1], 0.5),
+    ([0.3, 0.4, 0.9], [1, 0, 1], 0.3),
+    ([0.7], [1], 0.5),
     # The same confidence is one point, whatever the order.
     ([0.6, 0.6, 0.6, 0.9], [1, 0, 0, 1], 0.9),
-    ([0.6, 0.6, 0.6, 0.6, 0.9], [0, 1, 0, 1, 1], 0.0),
-    ([0.7], [1], 0.0),
+    ([0.4, 0.4, 0.4, 0.4, 0.9], [0, 1, 0, 1, 1], 0.4),
     ([0.7, 0.9], [0, 0], 1.0),
     ([0.9, 0.8, 0.7], [0, 0, 1], 1.0),  # Surest where it is wrong.
   ],
 )
 def test_threshold_in_closed_form(confidence, is_right, expected):
-  found = calibration.threshold(*of_two(confidence, is_right))
+  found = calibration.threshold(*of_five(confidence, is_right))
   assert found == pytest.approx(expected)
 
 
@@ -197,7 +199,7 @@ def test_threshold_agrees_with_scikit_learn(seed):
 
 
 def test_what_is_kept_by_hand():
-  predictions = of_two([0.9, 0.6, 0.8, 0.6], [1, 0, 0, 1])
+  predictions = of_five([0.9, 0.6, 0.8, 0.6], [1, 0, 0, 1])
   for at, coverage, accuracy in (
     *((0.0, 1, 1 / 2), (0.6, 1, 1 / 2), (0.7, 1 / 2, 1 / 2)),
     *((0.9, 1 / 4, 1), (0.95, 0, np.nan)),
