@@ -223,7 +223,8 @@ def _live(argv: list[str]) -> None:
   finally:  # Also what was heard before an error.
     if given.output is not None:
       session.write(given.output)
-    _LOG.info("%s", session.line())
+    if session.windows:
+      _LOG.info("%s", session.line())
 
 
 def _robustness(argv: list[str]) -> None:

@@ -236,10 +236,24 @@ def _check_run(run: pathlib.Path) -> None:
   for name in (_DESCRIPTION, _WEIGHTS):
     path = run / _FOLDER / name
     if not path.is_file():
+      _check_study(run)
       raise UserError(
         f"{path}: no such file; name the folder of a finished run of "
         f"configs/speech.py, or copy its folder {_FOLDER} too"
       )
+
+
+def _check_study(run: pathlib.Path) -> None:
+  """Tells a run of a study that leaves no classifier of clips."""
+  try:
+    study = json_files.read(run / "summary.json").get("study")
+  except UserError:  # Nothing that would say it.
+    return
+  if isinstance(study, str) and study != STUDY:
+    raise UserError(
+      f"{run}: a run of another study ({study!r:.80}); python -m emojax report "
+      f"{run} shows what it found, and this takes a run of configs/speech.py"
+    )
 
 
 def _read_description(run: pathlib.Path, path: pathlib.Path) -> SpeechSystem:

@@ -309,6 +309,9 @@ def damage(run, what):
     tensors.save(weights, params)
   elif what == "no weights":
     weights.unlink()
+  elif what == "rlps":
+    shutil.rmtree(run / "model")
+    (run / "summary.json").write_text('{"study": "rlps"}')
   elif what == "description":
     (run / "model" / description).write_text("{")
 
@@ -318,6 +321,7 @@ def damage(run, what):
   [
     ("missing", "no finished run"),
     ("dann", "a run of another study"),
+    ("rlps", r"another study \('rlps'\); python -m emojax report .* shows"),
     ("no description", "system.json: no such file; name"),
     ("cut", "damaged"),
     ("weights of another model", "damaged, or not of the system.json"),
