@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -21,12 +21,14 @@ import numpy as np
 
 from emojax.encoders import whisper_encoder, whisper_words
 from emojax.encoders.whisper_config import HOP, SAMPLES_PER_FRAME, WhisperConfig
-from emojax.encoders.whisper_decoder import WhisperDecoder
+from emojax.encoders.whisper_decoder import Seen, WhisperDecoder
 from emojax.encoders.whisper_decoding import (
   Decoded,
   beams,
   first_logits,
   greedy,
+  look,
+  rows_of,
 )
 from emojax.encoders.whisper_features import log_mel_of_recording
 from emojax.encoders.whisper_model import WhisperEncoder
@@ -196,16 +198,13 @@ class Transcriber:
     spectra_BxTxM = np.full(shape, _SILENT_BAND, np.float32)
     return self._encode(self.params["encoder"], spectra_BxTxM)[0]
 
-  def _detect(self, states_BxTxD: jax.Array) -> list[str]:
+  def _detect(self, sound: list[Seen]) -> Iterable[str]:
     """The likeliest language of each window; '' where there is but one."""
     if not self.vocabulary.languages:
-      return [""] * len(states_BxTxD)
+      return itertools.repeat("")
     codes, tokens = zip(*self.vocabulary.languages.items(), strict=True)
     logits_BxV = first_logits(
-      self._decoder,
-      self.params["decoder"],
-      states_BxTxD,
-      self.vocabulary.start,
+      self._decoder, self.params["decoder"], sound, self.vocabulary.start
     )
     best_B = np.asarray(logits_BxV)[:, list(tokens)].argmax(-1)
     return [codes[index] for index in best_B]
@@ -250,8 +249,9 @@ class Transcriber:
 
   def _decode(self, group, states_BxTxD, options: Options) -> None:
     """Adds what is said in a window of each of these recordings."""
+    sound = look(self._decoder, self.params["decoder"], states_BxTxD)
     if not all(recording.language for recording in group):
-      found = self._detect(states_BxTxD)
+      found = self._detect(sound)
       for recording, language in zip(group, found, strict=False):
         recording.language = recording.language or language
     begins = [recording.seek for recording in group]
@@ -265,7 +265,7 @@ class Transcriber:
         rows_R = np.array(rows + rows[:1] * spare)
         decoded = self._ask(
           [group[row] for row in rows_R],
-          states_BxTxD[rows_R],
+          self._sound_of(rows_R, sound),
           *(options, timestamps, temperature, attempt),
         )
         last = attempt == len(options.temperatures) - 1
@@ -275,9 +275,9 @@ class Transcriber:
           if not self._take(group[row], *found, last)
         ]
     if options.words:
-      self._place_words(group, begins, states_BxTxD, options.task)
+      self._place_words(group, begins, sound, options.task)
 
-  def _place_words(self, group, begins, states_BxTxD, task) -> None:
+  def _place_words(self, group, begins, sound, task) -> None:
     """Adds the words of what windows with these first spectra have added."""
     said = {}
     for row, (recording, begin) in enumerate(zip(group, begins, strict=True)):
@@ -292,7 +292,7 @@ class Transcriber:
     rows_R = np.array(rows + rows[:1] * (_rows(len(rows)) - len(rows)))
     found = whisper_words.find(
       *(self._decoder, self.heads, self.params["decoder"]),
-      *(states_BxTxD[rows_R], [said[row] for row in rows]),
+      *(self._sound_of(rows_R, sound), [said[row] for row in rows]),
     )
     for row, starts_N in zip(rows, found, strict=True):
       words = whisper_words.place(
@@ -300,8 +300,15 @@ class Transcriber:
       )
       group[row].add_words(begins[row], words)
 
+  def _sound_of(self, rows_R: np.ndarray, sound: list[Seen]) -> list[Seen]:
+    """What is heard in these windows; of all in their order no copy is made."""
+    heads = self.config.decoder_attention_heads
+    if np.array_equal(rows_R, np.arange(len(sound[0].key_RxKxN) // heads)):
+      return sound
+    return rows_of(self._decoder, sound, rows_R)
+
   def _ask(
-    self, group, states, options, timestamps, temperature, attempt
+    self, group, sound, options, timestamps, temperature, attempt
   ) -> Decoded:
     rules = dataclasses.replace(self.vocabulary.rules, timestamps=timestamps)
     prompt_BxP = np.array(
@@ -310,7 +317,7 @@ class Transcriber:
         for recording in group
       ]
     )
-    asked = self.params["decoder"], states, prompt_BxP
+    asked = self.params["decoder"], sound, prompt_BxP
     if options.num_beams > 1 and temperature == 0:
       decoded = beams(self._decoder, rules, options.num_beams, *asked)
     else:

@@ -31,16 +31,32 @@ class Decoded(NamedTuple):
   no_speech_B: jax.Array
 
 
+@functools.partial(jax.jit, static_argnames="decoder")
+def look(
+  decoder: WhisperDecoder, params: Any, states_BxTxD: jax.Array
+) -> list[Seen]:
+  """What is attended to of an encoder's `states`: once for all questions."""
+  variables = {"params": _in_its_type(decoder, params)}
+  return decoder.apply(variables, states_BxTxD, method="look")
+
+
+def rows_of(decoder: WhisperDecoder, seen: Any, rows: jax.Array) -> Any:
+  """Of B clips or rows, what is known of these."""
+  heads = decoder.config.decoder_attention_heads
+
+  def take(x):
+    chosen = x.reshape(-1, heads, *x.shape[1:])[rows]
+    return chosen.reshape(-1, *x.shape[1:])
+
+  return jax.tree.map(take, seen)
+
+
 @functools.partial(jax.jit, static_argnames=("decoder", "start"))
 def first_logits(
-  decoder: WhisperDecoder,
-  params: Any,
-  states_BxTxD: jax.Array,
-  start: int,
+  decoder: WhisperDecoder, params: Any, sound: list[Seen], start: int
 ) -> jax.Array:
   """Logits [B, V] of what follows the token of the start: the language."""
-  sound = decoder.apply({"params": params}, states_BxTxD, method="look")
-  batch = len(states_BxTxD)
+  batch = len(sound[0].key_RxKxN) // decoder.config.decoder_attention_heads
   tokens_Bx1 = jnp.full((batch, 1), start)
   logits_Bx1xV, _ = decoder.apply(
     {"params": params}, tokens_Bx1, 0, sound, decoder.start(batch, 1)
@@ -83,16 +99,16 @@ def greedy(
   decoder: WhisperDecoder,
   rules: Rules,
   params: Any,
-  states_BxTxD: jax.Array,
+  sound: list[Seen],
   prompt_BxP: jax.Array,
   temperature: jax.Array,
   key: jax.Array,
 ) -> Decoded:
   """The likeliest token each time, or one drawn at a temperature above 0.
 
-  The states are an encoder's `states`.
+  The sound is that of `look`.
   """
-  asked = _ask(decoder, rules, params, states_BxTxD, prompt_BxP)
+  asked = _ask(decoder, rules, params, sound, prompt_BxP)
   choose = functools.partial(_choose, asked, temperature, key)
   tokens_BxN = _begun(asked, prompt_BxP)
   logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
@@ -159,14 +175,14 @@ def beams(
   rules: Rules,
   num_beams: int,
   params: Any,
-  states_BxTxD: jax.Array,
+  sound: list[Seen],
   prompt_BxP: jax.Array,
 ) -> Decoded:
   """The transcript of the highest mean log probability that K beams find.
 
-  The states are an encoder's `states`.
+  The sound is that of `look`.
   """
-  asked = _ask(decoder, rules, params, states_BxTxD, prompt_BxP)
+  asked = _ask(decoder, rules, params, sound, prompt_BxP)
   logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
   tokens_BxN = _begun(asked, prompt_BxP)
   batch, size = tokens_BxN.shape
@@ -178,7 +194,7 @@ def beams(
   first = _Beams(
     *(jnp.int32(asked.begin), tokens_BxKxN, nothing_BxK.at[:, 0].set(0)),
     *(tokens_BxKxN, nothing_BxK),
-    _rows_of(asked, cache, jnp.repeat(jnp.arange(batch), num_beams)),
+    rows_of(asked.decoder, cache, jnp.repeat(jnp.arange(batch), num_beams)),
   )
 
   def grow(state):
@@ -237,19 +253,8 @@ def _branch(asked, state: _Beams, logits_BxKxV) -> _Beams:
     total_BxK,
     ended_BxKxN,
     mean_BxK,
-    _rows_of(asked, state.cache, rows),
+    rows_of(asked.decoder, state.cache, rows),
   )
-
-
-def _rows_of(asked, cache, rows):
-  """What is cached of these rows."""
-  heads = asked.decoder.config.decoder_attention_heads
-
-  def take(cached):
-    chosen = cached.reshape(-1, heads, *cached.shape[1:])[rows]
-    return chosen.reshape(-1, *cached.shape[1:])
-
-  return jax.tree.map(take, cache)
 
 
 def _likeliest(asked, state: _Beams):
@@ -270,14 +275,16 @@ def _best(scores, tokens, count):
   return scores, jnp.take_along_axis(tokens, which[..., None], 1)
 
 
-def _ask(decoder, rules, params, states_BxTxD, prompt_BxP) -> _Asked:
-  # In half precision once, and not for each token anew.
-  params = jax.tree.map(
+def _ask(decoder, rules, params, sound, prompt_BxP) -> _Asked:
+  params = _in_its_type(decoder, params)
+  return _Asked(decoder, rules, params, sound, prompt_BxP.shape[1])
+
+
+def _in_its_type(decoder, params):
+  """In half precision once, and not for each token anew."""
+  return jax.tree.map(
     lambda x: x.astype(decoder.dtype) if x.ndim > 1 else x, params
   )
-  variables = {"params": params}
-  sound = decoder.apply(variables, states_BxTxD, method="look")
-  return _Asked(decoder, rules, params, sound, prompt_BxP.shape[1])
 
 
 def _begun(asked, prompt_BxP):

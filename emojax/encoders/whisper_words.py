@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from emojax.audio.settings import SAMPLE_RATE
 from emojax.encoders.whisper_config import SAMPLES_PER_FRAME, WhisperConfig
-from emojax.encoders.whisper_decoder import WhisperDecoder
+from emojax.encoders.whisper_decoder import Seen, WhisperDecoder
 from emojax.encoders.whisper_tokens import FILE, Vocabulary
 from emojax.encoders.words import Word
 from emojax.errors import UserError
@@ -86,23 +86,25 @@ def find(
   decoder: WhisperDecoder,
   heads: Heads,
   params: Any,
-  states_BxTxD: jax.Array,
+  sound: list[Seen],
   said: Sequence[Said],
 ) -> list[np.ndarray]:
   """When the words of windows begin: see `starts`; for each, `place` reads it.
 
   Args:
     decoder, heads, params: of a checkpoint.
-    states_BxTxD: the encoder's, of the windows, and rows too many.
-    said: in at most B of them.
+    sound: what is heard in the windows, of `whisper_decoding.look`.
+    said: in each of them, but the last ones where nobody asks.
   """
   longest = max(len(prompt) + len(tokens) for prompt, tokens, _ in said)
   size = max(_LEAST_TOKENS, 1 << (longest - 1).bit_length())
   size = min(size, decoder.config.max_target_positions)
-  tokens_BxN = np.zeros((len(states_BxTxD), size), int)
+  heads_per_clip = decoder.config.decoder_attention_heads
+  batch = len(sound[0].key_RxKxN) // heads_per_clip
+  tokens_BxN = np.zeros((batch, size), int)
   for row, (prompt, tokens, _) in enumerate(said):
     tokens_BxN[row, : len(prompt) + len(tokens)] = prompt + tokens
-  weights_BxHxNxT = _attention(decoder, heads, params, states_BxTxD, tokens_BxN)
+  weights_BxHxNxT = _attention(decoder, heads, params, sound, tokens_BxN)
   found = []
   for weights_HxNxT, (prompt, tokens, frames) in zip(
     np.asarray(weights_BxHxNxT), said, strict=False
@@ -118,14 +120,14 @@ def _attention(
   decoder: WhisperDecoder,
   heads: Heads,
   params: Any,
-  states_BxTxD: jax.Array,
+  sound: list[Seen],
   tokens_BxN: jax.Array,
 ) -> jax.Array:
   """Where the heads look while each token is read, float32 [B, H, N, T]."""
+  cache = decoder.start(*tokens_BxN.shape)
   _, kept = decoder.apply(
     {"params": params},
-    *(states_BxTxD, tokens_BxN),
-    method="read",
+    *(tokens_BxN, 0, sound, cache),
     mutable="intermediates",
   )
   batch, size = tokens_BxN.shape

@@ -94,14 +94,15 @@ class Emojax:
     """As many tokens as there can be."""
     import jax.numpy as jnp
 
-    from emojax.encoders.whisper_decoding import greedy
+    from emojax.encoders.whisper_decoding import greedy, look
     from emojax.encoders.whisper_rules import Rules
 
     rules = Rules(END, PROMPT[-1], (END,), (), None, False)
     prompt_BxP = np.tile(PROMPT, (len(audio_BxS), 1))
     states, key = self.encode(audio_BxS), self._jax.random.key(0)
+    sound = look(self._model, self._decoder, states)
     decoded = greedy(
-      *(self._model, rules, self._decoder, states, prompt_BxP),
+      *(self._model, rules, self._decoder, sound, prompt_BxP),
       *(jnp.float32(0), key),
     )
     return np.asarray(decoded.tokens_BxN)

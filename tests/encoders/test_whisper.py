@@ -255,16 +255,17 @@ def test_tokens_equal_transformers(tmp_path, timestamps, num_beams):
   tensors = checkpoints.open_tensors(tmp_path)
   params = whisper_encoder.decoder_params(config, tensors, tmp_path)
   decoder = WhisperDecoder(config)
+  sound = whisper_decoding.look(decoder, params, states_BxTxD)
   prompt = jnp.tile(jnp.array([[41, 44][: 2 - timestamps]]), (3, 1))
   if num_beams == 1:
     found = whisper_decoding.greedy(
-      *(decoder, rules, params, states_BxTxD, prompt),
+      *(decoder, rules, params, sound, prompt),
       jnp.float32(0),
       jax.random.key(0),
     )
   else:
     found = whisper_decoding.beams(
-      decoder, rules, num_beams, params, states_BxTxD, prompt
+      decoder, rules, num_beams, params, sound, prompt
     )
   expected = expected[:, 2 - timestamps :].numpy()
   tokens = np.asarray(found.tokens_BxN)[:, : expected.shape[1]]

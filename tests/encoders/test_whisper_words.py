@@ -10,7 +10,12 @@ from test_whisper import TINY, example, save
 from test_whisper_transcripts import ONCE, clip_of, spoken, tiny
 from transformers.models.whisper import tokenization_whisper
 
-from emojax.encoders import whisper, whisper_encoder, whisper_words
+from emojax.encoders import (
+  whisper,
+  whisper_decoding,
+  whisper_encoder,
+  whisper_words,
+)
 from emojax.encoders.whisper_config import WhisperConfig
 from emojax.encoders.whisper_decoder import WhisperDecoder
 from emojax.encoders.whisper_tokens import Vocabulary
@@ -75,7 +80,8 @@ def test_starts_equal_transformers(tmp_path, frames):
     Said([41, 44], list(range(12)), 50),
   ]
   decoder = WhisperDecoder(config)
-  found = whisper_words.find(decoder, heads, params, states, said)
+  sound = whisper_decoding.look(decoder, params, states)
+  found = whisper_words.find(decoder, heads, params, sound, said)
   for row, (starts, (prompt, tokens, count)) in enumerate(
     zip(found, said, strict=True)
   ):
@@ -211,9 +217,9 @@ def test_times_of_the_published_weights(real_data, published):
   params = whisper_encoder.decoder_params(
     config, checkpoints.open_tensors(published), published
   )
-  found = whisper_words.find(
-    WhisperDecoder(config), heads, params, states, said
-  )
+  decoder = WhisperDecoder(config)
+  sound = whisper_decoding.look(decoder, params, states)
+  found = whisper_words.find(decoder, heads, params, sound, said)
   for row, (starts, (prompt, tokens, frames)) in enumerate(
     zip(found, said, strict=True)
   ):
