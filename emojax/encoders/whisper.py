@@ -284,7 +284,8 @@ class Transcriber:
       tokens = recording.without_words(self.vocabulary.rules.end)
       if tokens:
         prompt = self.vocabulary.prompt(recording.language, task, False)
-        frames = recording.frames_from(begin)
+        # The next window hears again what comes behind its last stamp.
+        frames = recording.frames_since(begin)
         said[row] = whisper_words.Said(prompt, tokens, frames)
     if not said:
       return

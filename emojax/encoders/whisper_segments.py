@@ -82,9 +82,10 @@ class Recording:
       last = int(tokens_N[cuts[-1] - 1]) - first_stamp
       self.seek += last * _SPECTRA_PER_FRAME
 
-  def frames_from(self, spectrum: int) -> int:
-    """The encoder's frames from a spectrum on to the end."""
-    return -(-(self.num_spectra - spectrum) // _SPECTRA_PER_FRAME)
+  def frames_since(self, spectrum: int) -> int:
+    """The encoder's frames from a spectrum to where the next window begins."""
+    end = min(self.seek, self.num_spectra)
+    return max(1, -(-(end - spectrum) // _SPECTRA_PER_FRAME))
 
   def without_words(self, end: int) -> list[int]:
     """Tokens of text, which are below `end`, whose words were not added."""

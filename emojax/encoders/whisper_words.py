@@ -74,7 +74,7 @@ class Said(NamedTuple):
   Attributes:
     prompt: what it was asked with, without stamps.
     tokens: its text.
-    frames: of the window, that are of the recording.
+    frames: of the window, in which that is said.
   """
 
   prompt: list[int]

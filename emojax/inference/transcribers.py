@@ -5,7 +5,6 @@ S samples of 16 kHz, T frames, D features.
 
 import collections
 import copy
-import functools
 import logging
 import pathlib
 from typing import Any, Protocol, Self
@@ -136,6 +135,11 @@ class _Whisper:
     self.needs_states = needs_states
     self._model, self._asked, self._language = model, language, language
     self._heard = collections.Counter()
+    # Not filled up to 30 s, which would take three times as long.
+    encoder = WhisperEncoder(model.config)
+    self._encoder = jax.jit(
+      lambda params, *clip: encoder.apply({"params": params}, *clip)
+    )
 
   def fresh(self):
     other = copy.copy(self)
@@ -162,13 +166,6 @@ class _Whisper:
     audio_1xS[0, : len(samples_S)] = samples_S
     lengths_1 = np.array([len(samples_S)])
     return self._encoder(self._model.params["encoder"], audio_1xS, lengths_1)
-
-  @functools.cached_property
-  def _encoder(self):
-    """Compiled."""
-    # Not filled up to 30 s, which would take three times as long.
-    module = WhisperEncoder(self._model.config)
-    return jax.jit(lambda params, *x: module.apply({"params": params}, *x))
 
 
 class _Ctc:

@@ -73,20 +73,13 @@ def test_states_of_a_frozen_encoder_are_not_computed_again(own, checkpoint):
     {"params": params["encoder"]}, audio_BxS[1:], lengths_B[1:]
   )
   words = reader.transcribe(clip, outputs)
-  assert words == other.transcribe(clip, None) == again.transcribe(clip, None)
-  # And those of the checkpoint, apart from all this.
-  model = whisper.load(str(checkpoint))
-  (found,) = model.transcribe_states(
-    outputs["last_hidden_state"],
-    outputs["mask"],
-    whisper.Options(language="en", words=True),
-  )
-  assert words == list(found.words) and len(words) > 0
+  assert words == other.transcribe(clip, None)
+  assert words and words[-1].end <= len(clip) / 16_000 + 0.02
 
 
 def test_the_language_becomes_that_of_most_segments(own, monkeypatch):
   reader = transcribers.find("", *own)
-  said, asked = iter(["de", "en", "en", "de", "en", "?"]), []
+  said, asked = iter(["de", "en", "en", "de", "en", "?", "?"]), []
 
   def transcribe_states(self, states, mask, options):
     asked.append(options.language)
@@ -100,6 +93,9 @@ def test_the_language_becomes_that_of_most_segments(own, monkeypatch):
   for _ in range(6):
     reader.transcribe(np.zeros(9, np.float32), outputs)
   assert asked == [""] * 5 + ["en"]
+  # Another signal may be in another language.
+  reader.fresh().transcribe(np.zeros(9, np.float32), outputs)
+  assert asked[-1] == ""
 
 
 def test_runs_without_a_transcript(own, tmp_path, caplog):
@@ -114,7 +110,8 @@ def test_runs_without_a_transcript(own, tmp_path, caplog):
   assert "no transcript" in caplog.text and "--asr=none" in caplog.text
 
 
-def test_a_ctc_checkpoint(tmp_path, own):
+def test_a_ctc_checkpoint(tmp_path, own, monkeypatch):
+  monkeypatch.setattr(transcribers, "_SEGMENT", 9_600)
   save_ctc(tmp_path)
   reader = transcribers.find(str(tmp_path), *own)
   clip = np.random.default_rng(0).normal(size=9_000).astype(np.float32)
