@@ -34,8 +34,9 @@ _FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 _LEAST_TOKENS = 64  # That are read: few shapes are compiled.
 # Of the published code.
 _SMOOTHED = 7  # Frames.
-_LONGEST = 2  # The first word, in medians of all,
+_LONGEST = 2  # A word beside a pause, in medians of all,
 _MEDIAN_SECONDS = 0.7  # of which none is taken for longer.
+_ENDS = (".", "。", "!", "！", "?", "？")  # Of sentences.
 _BEFORE, _AFTER = "\"'“¡¿([{-", "\"'.。,，!！?？:：”)]}、"
 _WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
 _PARTIAL = "\ufffd"  # A character of which bytes are lacking.
@@ -195,15 +196,19 @@ def place(
     texts.append(text.strip())
     sizes.append(size)
   bounds = starts_N[np.cumsum([0, *sizes])] * _FRAME_SECONDS
-  durations = np.diff(bounds)
+  begin_W, end_W = bounds[:-1], bounds[1:]
+  durations = end_W - begin_W
   if durations.any():
-    # The way begins with the first frame, which may be long before a word.
+    # Pauses before and behind a sentence are taken for parts of its words.
+    ends_W = np.array([text.endswith(_ENDS) for text in texts])
+    begins_W = np.r_[True, ends_W[:-1]]
     median = np.median(durations[durations > 0])
     longest = _LONGEST * min(median, _MEDIAN_SECONDS)
-    bounds[0] = max(bounds[0], bounds[1] - longest)
+    begin_W = np.where(begins_W, np.maximum(begin_W, end_W - longest), begin_W)
+    end_W = np.where(ends_W, np.minimum(end_W, begin_W + longest), end_W)
   return [
-    Word(text, float(start), float(end))
-    for text, start, end in zip(texts, bounds[:-1], bounds[1:], strict=True)
+    Word(text, float(begin), float(end))
+    for text, begin, end in zip(texts, begin_W, end_W, strict=True)
     if text
   ]
 

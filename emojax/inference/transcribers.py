@@ -220,7 +220,7 @@ class _FasterWhisper:
       samples_S, language=self._language, word_timestamps=True
     )
     return [
-      Word(word.word.strip(), word.start, word.end)
+      Word(word.word.strip(), float(word.start), float(word.end))
       for segment in segments
       for word in segment.words
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from test_whisper import TINY, example, save
 from test_whisper_transcripts import (
   ONCE,
   clip_of,
-  save_words,
   spoken,
   tiny,
 )
@@ -26,6 +26,7 @@ from emojax.encoders.whisper_config import WhisperConfig
 from emojax.encoders.whisper_decoder import WhisperDecoder
 from emojax.encoders.whisper_tokens import Vocabulary
 from emojax.encoders.whisper_words import Said
+from emojax.encoders.words import Word
 from emojax.errors import UserError
 from emojax.weights import checkpoints
 
@@ -111,16 +112,25 @@ def test_words_of_a_long_recording_are_in_its_seconds(tmp_path):
   assert bounds[0] >= 0 and 1 < bounds[-1] <= 2
 
 
-def test_the_first_word_is_not_what_was_waited_for_it(tmp_path):
-  save_words(tmp_path, (), stamps=False)
-  vocabulary = Vocabulary.read(tmp_path)
-  vocabulary.tokenizer.decoder = None
-  starts = np.array([0, 100, 120, 145])
-  words = whisper_words.place(vocabulary, "ja", [4, 5, 6], starts)
-  assert [word.text for word in words] == ["w4", "w5", "w6"]
-  np.testing.assert_allclose(
-    [word[1:] for word in words], [(1.0, 2.0), (2.0, 2.4), (2.4, 2.9)]
+def test_pauses_beside_sentences_are_no_parts_of_words():
+  texts = [" Yes", " we", " can", ".", " We", " do"]
+  vocabulary = types.SimpleNamespace(
+    decode=lambda tokens: "".join(texts[token] for token in tokens)
   )
+  starts = np.array([0, 100, 120, 140, 150, 260, 280])
+  words = whisper_words.place(vocabulary, "en", range(6), starts)
+  # The median of 2.0, 0.4, 0.6, 2.2 and 0.4 s is 0.6 s.
+  assert words == [
+    Word("Yes", pytest.approx(0.8), 2.0),
+    Word("we", 2.0, pytest.approx(2.4)),
+    Word("can.", pytest.approx(2.4), 3.0),
+    Word("We", pytest.approx(4.0), pytest.approx(5.2)),
+    Word("do", pytest.approx(5.2), pytest.approx(5.6)),
+  ]
+  starts = np.array([0, 100, 120, 140, 250, 270, 290])
+  words = whisper_words.place(vocabulary, "en", range(6), starts)
+  # That of 2.0, 0.4, 2.6, 0.4 and 0.4 s is 0.4 s.
+  assert words[2] == Word("can.", pytest.approx(2.4), pytest.approx(3.2))
 
 
 @pytest.mark.parametrize(
