@@ -305,15 +305,21 @@ def _logits(
       samples = tested.data.audio[int(tested.rows_U[number])]
       clip = Clip(samples / np.float32(io.FULL_SCALE), number)
       changed = io.to_int16(np.array(changes[condition](clip)))
+      samples_KU[index] = len(changed)
+      if condition and np.array_equal(changed, samples):
+        continue  # As in the first condition.
       bounds = windows.cover(len(changed), system.window_samples)
-      windows_KU[index], samples_KU[index] = len(bounds), len(changed)
+      windows_KU[index] = len(bounds)
       for start, stop in bounds:
         yield Window(index, changed[start:stop])
 
   for index, logits_C in predict.classify(system, params, pieces()):
     logits_KUxC[index] += logits_C
+  places = np.arange(len(logits_KUxC))
+  heard_KU = np.where(windows_KU, places, places % shape[1])
+  logits_KUxC = (logits_KUxC / np.maximum(windows_KU, 1)[:, None])[heard_KU]
   seconds_K = samples_KU.reshape(shape[:2]).mean(1) / system.sample_rate
-  return (logits_KUxC / windows_KU[:, None]).reshape(shape), seconds_K
+  return logits_KUxC.reshape(shape), seconds_K
 
 
 def _row(

@@ -24,7 +24,7 @@ _ABOUT = (
   "paired by speaker. Confidence: the mean of the largest calibrated "
   "probability. Coverage: clips whose confidence is not below the threshold; "
   "kept: how many of them are right. Pieces are of the middle of what is said; "
-  "shorter clips stay as they are."
+  "shorter clips stay as they are. All in percent, but the mean length in s."
 )
 
 

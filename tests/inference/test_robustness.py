@@ -1,5 +1,6 @@
 """Tests in noise, rooms and channels: what is heard, of whom, and bad input."""
 
+import functools
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from configs import speech as speech_config
 from emojax import __main__ as entry
+from emojax import statistics
 from emojax import summary as summaries
 from emojax.data import clips
 from emojax.encoders.log_mel import LogMel
@@ -100,19 +102,25 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(home):
-  return robustness.measure(home / "run", None, None)
+  few = functools.partial(statistics.cluster_bootstrap, num_resamples=20)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(statistics, "cluster_bootstrap", few)
+    return robustness.measure(home / "run", None, None)
 
 
 @pytest.fixture
 def heard(home, monkeypatch):
-  """What the classifier is given, by condition: int16 of each test clip."""
+  """What the classifier is given, by condition: int16 of each test clip.
+
+  None where it is the clip as it is, which is heard once.
+  """
 
   def measure(noise=None):
     found = {}
 
     def classify(system, params, pieces):
       for index, samples in pieces:
-        found[index] = samples
+        found[index] = samples.astype(float)
         yield index, np.zeros(len(CLASSES))
 
     with monkeypatch.context() as patch:
@@ -122,7 +130,7 @@ def heard(home, monkeypatch):
       rows = robustness.measure(home / "run", None, noise).rows
     every = 2 * len(TESTED)
     return {
-      row.setting: [found[every * k + i].astype(float) for i in range(every)]
+      row.setting: [found.get(every * k + i) for i in range(every)]
       for k, row in enumerate(rows)
     }
 
@@ -148,6 +156,8 @@ def test_clips_as_they_are_fare_as_predict_says(home, measured):
   assert found == pytest.approx(confidence_U.mean(), abs=1e-5)
   assert row.metrics["coverage"].mean == np.mean(confidence_U >= 0.51)
   assert sorted(row.groups[summaries.SPEAKERS]) == TESTED
+  # What is as long as it was is what it was.
+  assert measured.rows[-1].metrics == row.metrics
   # Each condition against the first, over the five speakers.
   assert len(measured.comparisons) == len(measured.rows) - 1
   assert measured.comparisons[0].difference == pytest.approx(
@@ -186,7 +196,7 @@ def test_what_is_heard_in_each_condition(heard):
     assert len(piece_S) == RATE // 2
     assert np.abs(piece_S[:100]).max() > 1000 < np.abs(piece_S[-100:]).max()
     assert len(found["piece of 1 s"][number]) == RATE
-    np.testing.assert_array_equal(found["piece of 5 s"][number], clean_S)
+    assert found["piece of 5 s"][number] is None
   decays = [
     np.mean([np.square(x[-RATE // 4 :]).mean() for x in found[name]])
     for name in ("clean", "room 0.4 s", "room 0.8 s")
@@ -201,7 +211,7 @@ def test_the_same_each_time_and_backgrounds_of_a_folder(heard, tmp_path):
   first, again = heard(str(tmp_path)), heard(str(tmp_path))
   for name, of_clips in first.items():
     for samples, others in zip(of_clips, again[name], strict=True):
-      np.testing.assert_array_equal(samples, others)
+      assert np.array_equal(samples, others)
   clean_S, noisy_S = first["clean"][0], first["noise 0 dB"][0]
   assert power(noisy_S - clean_S, 6900, 7100) > 0.99 * power(noisy_S - clean_S)
 
