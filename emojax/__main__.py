@@ -13,6 +13,7 @@ python -m emojax live RUN [--input=FILE|-] [--device=NAME] [--rate=16000] \
     [--fast] [--output=FOLDER] [LISTENING]
 python -m emojax robustness RUN [--data=FOLDER] [--noise=FOLDER] \
     [--output=FOLDER]
+python -m emojax serve RUN [--host=127.0.0.1] [--port=8000] [LISTENING]
 
 LISTENING: --window=5 and --hop=1 are seconds; --asr= names who transcribes: a
 Whisper or CTC checkpoint, faster-whisper:SIZE, none, or '' for the run's own
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
   commands = {"fetch": _fetch, "import-table": _import_table}
   commands |= {"features": _features, "audit": _audit}
   commands |= {"report": _report, "predict": _predict, "live": _live}
-  commands |= {"robustness": _robustness}
+  commands |= {"robustness": _robustness, "serve": _serve}
   if len(argv) < 2 or {"-h", "--help"} & set(argv):
     print(__doc__)
     return
@@ -249,7 +250,22 @@ def _robustness(argv: list[str]) -> None:
   print(reports.write(given.output, summary))
 
 
-# What `live` and the timeline of `predict` have in common.
+def _serve(argv: list[str]) -> None:
+  """Shows a page that listens, in browsers."""
+  from emojax.inference.serve import packages
+
+  options = {"host": (str, "127.0.0.1"), "port": (int, 8000), **_LISTENING}
+  (run, *rest), given = cli.options(argv, options, 1)
+  if rest:
+    raise UserError(f"unexpected argument {rest[0]!r}: the page takes one run")
+  packages.require()
+  from emojax.inference.serve import server
+
+  with server.listening(given.host, given.port) as bound:
+    server.serve(_listener(run, given), run, given.host, bound)
+
+
+# What `live`, `serve` and the timeline of `predict` have in common.
 _LISTENING = {
   "window": (float, None),
   "hop": (float, 1.0),

@@ -51,6 +51,11 @@ class Backlog:
         self._lost += len(oldest_S)
       self._changed.notify()
 
+  def skip(self, count: int) -> None:
+    """So many samples were lost before they came here."""
+    with self._changed:
+      self._lost += count
+
   def close(self, error: UserError | None = None) -> None:
     """The source has ended, or failed with an error, which `take` raises."""
     with self._changed:

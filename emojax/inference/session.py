@@ -103,18 +103,21 @@ class Session:
       **environment.describe(),
     }
 
+  def tables(self) -> dict[str, str]:
+    """Files by their names: both tables, and all of it as JSON."""
+    return {
+      "timeline.csv": as_csv(self.rows()),
+      "segments.csv": as_csv(self.segment_rows()),
+      "session.json": json.dumps(self.to_json(), indent=1) + "\n",
+    }
+
   def write(self, folder: str | os.PathLike) -> None:
     """Leaves timeline.csv, segments.csv, session.json and timeline.png.
 
     Raises UserError where the disk is full, or takes no file.
     """
     folder = pathlib.Path(folder)
-    tables = {
-      "timeline.csv": as_csv(self.rows()),
-      "segments.csv": as_csv(self.segment_rows()),
-      "session.json": json.dumps(self.to_json(), indent=1) + "\n",
-    }
-    for name, text in tables.items():
+    for name, text in self.tables().items():
       with files.whole(folder / name) as path:
         path.write_text(text, encoding="utf-8", newline="")
     if self.windows:
