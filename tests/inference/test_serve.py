@@ -19,12 +19,11 @@ import urllib.request
 import numpy as np
 import pytest
 import soundfile
-from page import converse, events, of_kind, say, serving, step, upload
+from page import Numbered, converse, events, of_kind, say, serving, step, upload
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync import client
 
 from emojax import __main__ as commands
-from emojax.encoders.words import Word
 from emojax.errors import UserError
 from emojax.inference import following, timeline
 from emojax.inference import listener as listeners
@@ -35,22 +34,10 @@ from emojax.inference.stream import Stream
 RATE = 16_000
 
 
-class Counter:
-  """Says how many samples it was given."""
-
-  needs_states = False
-
-  def fresh(self):
-    return self
-
-  def transcribe(self, samples_S, outputs):
-    return [Word(f"{len(samples_S)} samples", 0.1, 0.2)]
-
-
 @pytest.fixture(scope="module")
 def listener(listening_run):
   found = listeners.load(listening_run)
-  found.transcriber = Counter()
+  found.transcriber = Numbered()
   found.warm_up()
   return found
 
