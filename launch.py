@@ -19,23 +19,11 @@ from emojax.runtime import process
 if __name__ == "__main__":
   process.begin()  # What comes next takes seconds.
 
-from absl import flags
-from ml_collections import config_flags
-
-from emojax import cli
-from emojax.runtime import environment
-
-_CONFIG = config_flags.DEFINE_config_file("config")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+from emojax import cli, training
 
 
 def main(argv: list[str]) -> None:
-  config = cli.parse_config(argv, _CONFIG, __doc__)
-  file = config_flags.get_config_filename(flags.FLAGS["config"])
-  workdir = _WORKDIR.value or cli.default_workdir(file)
-  trainer = cli.trainer(config)
-  environment.require_devices()
-  trainer.train(config, workdir)
+  training.main(argv, __doc__)
 
 
 if __name__ == "__main__":

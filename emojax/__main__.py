@@ -1,25 +1,9 @@
-"""What is done with data and with trained runs.
+"""emojax: emotion recognition in JAX.
 
-python -m emojax fetch CORPUS FOLDER
-python -m emojax import-table FILE.pkl OUT.npz
-python -m emojax features --config=configs/dann.py:ravdess \
-    --config.data.path=… --config.data.audio_features=FOLDER OUT.npz
-python -m emojax audit --config=configs/dann.py:ravdess --config.data.path=…
-python -m emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
-python -m emojax report RUN RUN … [--output=FOLDER]
-python -m emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
-python -m emojax predict RUN FILES_OR_FOLDERS … --timeline=FILE.csv [LISTENING]
-python -m emojax live RUN [--input=FILE|-] [--device=NAME] [--rate=16000] \
-    [--fast] [--output=FOLDER] [LISTENING]
-python -m emojax robustness RUN [--data=FOLDER] [--noise=FOLDER] \
-    [--output=FOLDER]
-python -m emojax serve RUN [--host=127.0.0.1] [--port=8000] [LISTENING]
-
-LISTENING: --window=5 and --hop=1 are seconds; --asr= names who transcribes: a
-Whisper or CTC checkpoint, faster-whisper:SIZE, none, or '' for the run's own
-Whisper; --language=en
+usage: emojax COMMAND …, or python -m emojax COMMAND …
 """
 
+import inspect
 import logging
 import pathlib
 import sys
@@ -32,35 +16,61 @@ if __name__ == "__main__":
 
 from emojax import cli
 from emojax.errors import UserError
-from emojax.runtime import environment
 
 _LOG = logging.getLogger("emojax")
 
 
 def main(argv: list[str]) -> None:
   """Runs the command that the command line names, or prints what there is."""
-  commands = {"fetch": _fetch, "import-table": _import_table}
-  commands |= {"features": _features, "audit": _audit}
-  commands |= {"report": _report, "predict": _predict, "live": _live}
-  commands |= {"robustness": _robustness, "serve": _serve}
-  if len(argv) < 2 or {"-h", "--help"} & set(argv):
-    print(__doc__)
+  if len(argv) < 2 or argv[1] in ("-h", "--help"):
+    print(_overview())
     return
-  if argv[1] not in commands:
-    names = ", ".join(sorted(commands))
+  if argv[1] not in _COMMANDS:
+    names = ", ".join(sorted(_COMMANDS))
     raise UserError(f"no command {argv[1]!r}: there are {names}")
-  commands[argv[1]](argv[1:])
+  command = _COMMANDS[argv[1]]
+  if {"-h", "--help"} & set(argv):
+    print(inspect.getdoc(command))
+    return
+  command(argv[1:])
+
+
+def _overview() -> str:
+  width = max(map(len, _COMMANDS)) + 2
+  lines = [
+    f"  {name:<{width}}{inspect.getdoc(command).splitlines()[0]}"
+    for name, command in _COMMANDS.items()
+  ]
+  return "\n".join([__doc__, *lines, "\nemojax COMMAND --help says more."])
+
+
+def _train(argv: list[str]) -> None:
+  """Trains a system, or goes on with it.
+
+  emojax train CONFIG[:VARIANT] [--workdir=RUN] [--config.FIELD=…]
+
+  CONFIG: dann, speech, rlps, or a file of your own. The same as `python
+  launch.py --config=configs/CONFIG.py[:VARIANT]` in a checkout; the config
+  files say what each field means.
+  """
+  from emojax import training
+
+  if len(argv) < 2 or argv[1].startswith("-"):
+    raise UserError("usage: emojax train CONFIG[:VARIANT] [--config.FIELD=…]")
+  config = f"--config={training.shipped(argv[1])}"
+  training.main([argv[0], config, *argv[2:]], inspect.getdoc(_train))
 
 
 def _fetch(argv: list[str]) -> None:
-  """Downloads a corpus that its authors give to everybody."""
+  """Downloads a corpus that its authors give to everybody.
+
+  emojax fetch CORPUS FOLDER
+  """
   from emojax.corpora import downloads, speech
 
   if len(argv) != 3:
     names = ", ".join(downloads.names())
-    raise UserError(
-      f"usage: python -m emojax fetch CORPUS FOLDER; there are {names}"
-    )
+    raise UserError(f"usage: emojax fetch CORPUS FOLDER; there are {names}")
   _, corpus, folder = argv
   fetch = speech.fetch if corpus in speech.names() else downloads.fetch
   with process.resumable():
@@ -75,24 +85,31 @@ def _fetch(argv: list[str]) -> None:
 
 
 def _import_table(argv: list[str]) -> None:
-  """Turns a pickle of features into a feature table; nothing in it runs."""
+  """Turns a pickle of features into a feature table; nothing in it runs.
+
+  emojax import-table FILE.pkl OUT.npz
+  """
   from emojax.data.import_table import import_pickle
 
   if len(argv) != 3:
-    raise UserError("usage: python -m emojax import-table FILE.pkl OUT.npz")
+    raise UserError("usage: emojax import-table FILE.pkl OUT.npz")
   table = import_pickle(*argv[1:])
   _tell(argv[2], table)
 
 
 def _features(argv: list[str]) -> None:
-  """Writes the features that a config's study reads, as a feature table."""
+  """Writes the features that a config's study reads, as a feature table.
+
+  emojax features --config=configs/dann.py:ravdess --config.data.path=… \\
+      --config.data.audio_features=FOLDER OUT.npz
+  """
   from emojax.data import conversations, table
   from emojax.inference import results
 
   *argv, target = argv
   if not target.endswith(".npz"):
     raise UserError(
-      "usage: python -m emojax features --config=… --config.data.…=… OUT.npz"
+      "usage: emojax features --config=… --config.data.…=… OUT.npz"
     )
   config = _config(argv)
   if "audio_features" not in config.data:
@@ -102,7 +119,7 @@ def _features(argv: list[str]) -> None:
     )
   conversations.check(config)
   results.require_writable(target)
-  environment.require_devices()
+  cli.require_devices()
   with process.resumable():
     found = conversations.load(config.data)
   table.save(target, found)
@@ -129,13 +146,17 @@ def _config(argv: list[str]):
 
 
 def _audit(argv: list[str]) -> None:
-  """Prints who is in which part of a config's splits, and checks them."""
+  """Prints who is in which part of a config's splits, and checks them.
+
+  emojax audit --config=configs/dann.py:ravdess --config.data.path=…
+  emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
+  """
   if any(argument.split("=")[0] == "--folds" for argument in argv):
     _audit_folds(argv)
     return
   config = _config(argv)
   trainer = cli.trainer(config)
-  environment.require_devices()
+  cli.require_devices()
   for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")
   print(trainer.AUDITED)
@@ -147,7 +168,7 @@ def _audit_folds(argv: list[str]) -> None:
 
   rest, given = cli.options(argv, {"folds": (str, None)})
   if rest or not given.folds:
-    raise UserError("usage: python -m emojax audit --folds=FOLDER or FILE.csv")
+    raise UserError("usage: emojax audit --folds=FOLDER or FILE.csv")
   folds = []
   for fold in fold_audit.audit(given.folds):
     said = "; ".join(fold.leaks) or fold.unknown or fold_audit.AUDITED
@@ -157,7 +178,10 @@ def _audit_folds(argv: list[str]) -> None:
 
 
 def _report(argv: list[str]) -> None:
-  """Compares finished runs: a table, tests between them, and figures."""
+  """Compares finished runs: a table, tests between them, and figures.
+
+  emojax report RUN RUN … [--output=FOLDER]
+  """
   from emojax.reports import report
 
   folders, given = cli.options(argv, {"output": (str, "comparison")})
@@ -165,7 +189,15 @@ def _report(argv: list[str]) -> None:
 
 
 def _predict(argv: list[str]) -> None:
-  """Says which emotion recordings have, by a run of the speech study."""
+  """Says which emotion recordings have, by a run of the speech study.
+
+  emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
+  emojax predict RUN FILES_OR_FOLDERS … --timeline=FILE.csv [LISTENING]
+
+  A timeline has a row for each second. LISTENING: --window=5 and --hop=1 are
+  seconds; --asr= names who transcribes: a Whisper or CTC checkpoint,
+  faster-whisper:SIZE, none, or '' for the run's own Whisper; --language=en.
+  """
   from emojax.inference import predict, results
 
   options = {"output": (str, None), "timeline": (str, None), **_LISTENING}
@@ -175,7 +207,7 @@ def _predict(argv: list[str]) -> None:
     return
   if given.output is not None:
     results.require_writable(given.output)
-  environment.require_devices()
+  cli.require_devices()
   predictions = predict.predict(run, paths)
   if given.output is None:
     print(results.table(predictions))
@@ -198,7 +230,14 @@ def _timeline(run: str, paths: list[str], given: types.SimpleNamespace) -> None:
 
 
 def _live(argv: list[str]) -> None:
-  """Listens to a microphone, a file or standard input."""
+  """Listens to a microphone, a file or standard input.
+
+  emojax live RUN [--input=FILE|-] [--device=NAME] [--rate=16000] [--fast] \\
+      [--output=FOLDER] [LISTENING]
+
+  --input=- is raw 16-bit PCM, mono, of --rate samples a second. --fast: as
+  fast as possible, nothing is left out. LISTENING: see emojax predict --help.
+  """
   from emojax.inference import live, results, terminal
   from emojax.inference.session import Session
 
@@ -229,7 +268,10 @@ def _live(argv: list[str]) -> None:
 
 
 def _robustness(argv: list[str]) -> None:
-  """Tests a run of the speech study in noise, rooms, channels, short pieces."""
+  """Tests a run of the speech study in noise, rooms, channels, short pieces.
+
+  emojax robustness RUN [--data=FOLDER] [--noise=FOLDER] [--output=FOLDER]
+  """
   from emojax.inference import robustness
   from emojax.reports import robustness as reports
 
@@ -241,17 +283,23 @@ def _robustness(argv: list[str]) -> None:
   (run, *rest), given = cli.options(argv, options, 1)
   if rest:
     raise UserError(
-      "usage: python -m emojax robustness RUN [--data=FOLDER] "
+      "usage: emojax robustness RUN [--data=FOLDER] "
       "[--noise=FOLDER] [--output=FOLDER]"
     )
   reports.require_free(given.output)
-  environment.require_devices()
+  cli.require_devices()
   summary = robustness.measure(run, given.data, given.noise)
   print(reports.write(given.output, summary))
 
 
 def _serve(argv: list[str]) -> None:
-  """Shows a page that listens, in browsers."""
+  """Shows a page that listens, in browsers.
+
+  emojax serve RUN [--host=127.0.0.1] [--port=8000] [LISTENING]
+
+  Only this machine sees it, unless --host says otherwise. LISTENING: see
+  emojax predict --help.
+  """
   from emojax.inference.serve import packages
 
   options = {"host": (str, "127.0.0.1"), "port": (int, 8000), **_LISTENING}
@@ -277,8 +325,22 @@ _LISTENING = {
 def _listener(run: str, given: types.SimpleNamespace):
   from emojax.inference import listener
 
-  environment.require_devices()
+  cli.require_devices()
   return listener.load(run, given.window, given.hop, given.asr, given.language)
+
+
+_COMMANDS = {
+  "train": _train,
+  "predict": _predict,
+  "live": _live,
+  "serve": _serve,
+  "robustness": _robustness,
+  "report": _report,
+  "audit": _audit,
+  "fetch": _fetch,
+  "features": _features,
+  "import-table": _import_table,
+}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from absl import flags
 
 from emojax.errors import UserError, one_line
 from emojax.runtime import process
-from emojax.runtime.environment import enable_compilation_cache
 
 
 class LineFormatter(logging.Formatter):
@@ -38,7 +37,6 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   # where it keeps its list of fonts.
   for name in ("absl", "asyncio", "matplotlib"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  enable_compilation_cache()
   code = 0
   try:
     main(argv)
@@ -48,6 +46,13 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   except SystemExit as stop:
     code = stop.code or 0
   return process.exit_code(code)
+
+
+def require_devices() -> None:
+  """See `environment.require_devices`: JAX takes a second to import."""
+  from emojax.runtime import environment
+
+  environment.require_devices()
 
 
 def parse_config(

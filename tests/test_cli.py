@@ -4,14 +4,16 @@ import functools
 import importlib
 import logging
 import pathlib
+import subprocess
 import sys
+import tomllib
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
 from emojax import __main__ as entry
-from emojax import cli
+from emojax import cli, training
 from emojax.errors import UserError
 
 # ml_collections loads config files with it.
@@ -126,7 +128,6 @@ def test_help(parse, help_, capsys):
 @pytest.fixture
 def run(cache, monkeypatch):
   """`cli.run` without its lasting effects."""
-  monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
   root = logging.getLogger()
   handlers, level = root.handlers[:], root.level
   levels = {
@@ -171,22 +172,65 @@ def test_the_default_work_folder(file, expected):
 
 
 def test_commands(capsys):
-  entry.main(["emojax"])
-  assert "python -m emojax audit" in capsys.readouterr().out
-  entry.main(["emojax", "--help"])
-  assert "python -m emojax import-table" in capsys.readouterr().out
-  with pytest.raises(UserError, match="no command 'train': there are audit"):
-    entry.main(["emojax", "train"])
-  with pytest.raises(UserError, match="usage: python -m emojax import-table"):
+  for argv in ([], ["--help"], ["-h"]):
+    entry.main(["emojax", *argv])
+    shown = capsys.readouterr().out
+    assert "  audit         Prints who is in which part" in shown
+  with pytest.raises(UserError, match="no command 'trian': there are audit"):
+    entry.main(["emojax", "trian"])
+  with pytest.raises(UserError, match="usage: emojax import-table"):
     entry.main(["emojax", "import-table", "one.pkl"])
   with pytest.raises(UserError, match=r"nowhere\.pkl: No such file"):
     entry.main(["emojax", "import-table", "nowhere.pkl", "out.npz"])
 
 
-def test_help_of_a_command(capsys):
-  for command in ("fetch", "predict", "audit"):
-    entry.main(["emojax", command, "--help"])
-    assert "python -m emojax predict RUN" in capsys.readouterr().out
+@pytest.mark.parametrize("command", entry._COMMANDS)
+def test_help_of_a_command(capsys, command):
+  entry.main(["emojax", command, "--help"])
+  first, empty, usage, *_ = capsys.readouterr().out.splitlines()
+  assert first.endswith(".") and not empty
+  assert usage.startswith(f"emojax {command} ")
+
+
+def test_help_takes_no_time():
+  """Neither JAX nor NumPy is imported for it."""
+  code = (
+    "import sys; from emojax import console;"
+    "sys.argv = ['emojax', 'predict', '--help'];"
+    "sys.exit = lambda code: None; console.main();"
+    "assert not {'jax', 'numpy', 'flax'} & sys.modules.keys(), 'slow'"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+  )
+  assert done.returncode == 0, done.stderr
+  assert "emojax predict RUN" in done.stdout
+
+
+def test_configs_by_name(monkeypatch):
+  monkeypatch.setattr(sys, "path", sys.path[:])
+  path, variant = training.shipped("speech:ravdess").rsplit(":", 1)
+  assert pathlib.Path(path) == ROOT / "configs" / "speech.py"
+  assert variant == "ravdess" and sys.path[0] == str(ROOT)
+  assert training.shipped("mine.py:a") == "mine.py:a"
+  with pytest.raises(UserError, match="'speach': there are dann, rlps, speech"):
+    training.shipped("speach")
+  for argv in (["train"], ["train", "--workdir=x"]):
+    with pytest.raises(UserError, match="usage: emojax train CONFIG"):
+      entry.main(["emojax", *argv])
+
+
+def test_the_wheel_has_every_package():
+  """They are listed, so that the configs can be among them."""
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+  listed = project["tool"]["setuptools"]["packages"]
+  found = {
+    ".".join(path.parent.relative_to(ROOT).parts)
+    for path in (ROOT / "emojax").rglob("*.py")
+  }
+  assert sorted({*found, "emojax.shipped.configs"}) == sorted(listed)
+  for name in found:
+    assert (ROOT.joinpath(*name.split(".")) / "__init__.py").is_file()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +241,7 @@ def test_help_of_a_command(capsys):
     (["predict", "run", "a.wav", "--outptu=x"], "outptu"),
     (["predict", "nowhere", "a.wav"], "nowhere: no finished run"),
     (["predict", "run", "a.wav", "--output=."], "is a folder"),
-    (["fetch"], "usage: python -m emojax fetch CORPUS FOLDER; there are crema"),
+    (["fetch"], "usage: emojax fetch CORPUS FOLDER; there are crema"),
     (["fetch", "ravdes", "here"], "'ravdes': nothing to download"),
     (["fetch", "meld", "here"], "meld: can not be downloaded by code"),
   ],

@@ -19,11 +19,15 @@ FLOORS = (
   {"corpora", "encoders"},
   {"data", "loop", "reports", "runs", "systems"},
   {"inference", "trainers"},
-  {"__main__", "cli"},
+  {"__main__", "cli", "console", "training"},
 )
 # But for neighbours that lean on one another, in this direction only.
 BESIDE = {
   ("__main__", "cli"),
+  ("__main__", "training"),
+  ("console", "__main__"),
+  ("console", "cli"),
+  ("training", "cli"),
   ("runs", "loop"),
   ("runtime", "spelling"),
   ("summary", "metrics"),
@@ -31,6 +35,7 @@ BESIDE = {
 }
 # What is found by a name in the config, not by its own.
 CONTRACTS = {
+  "console": {"main"},  # Of pyproject.toml.
   "corpora": {"read", "read_text", "speaker_of", "LAYOUT", "SOURCE"},
   "encoders": {"vectors"},
   "trainers": {"train", "audit", "AUDITED"},

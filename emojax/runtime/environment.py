@@ -18,7 +18,7 @@ _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
-def enable_compilation_cache() -> None:
+def _enable_compilation_cache() -> None:
   """Keeps compiled programs: in JAX_COMPILATION_CACHE_DIR, or the user's.
 
   Goes on without, and says so, where that folder takes nothing.
@@ -50,7 +50,11 @@ def enable_compilation_cache() -> None:
 
 
 def require_devices() -> None:
-  """Starts JAX's devices; raises a UserError where they do not start."""
+  """Starts JAX's devices, and keeps what is compiled for them.
+
+  Raises a UserError where they do not start.
+  """
+  _enable_compilation_cache()
   try:
     jax.block_until_ready(jax.device_put(np.zeros(1)))
   # A bare AssertionError where a platform was not built in.

@@ -134,8 +134,8 @@ def test_a_recording_in_two_parts_is_seen_whoever_speaks(tmp_path, capsys):
 @pytest.mark.parametrize(
   ("arguments", "reason"),
   [
-    (["--folds="], "usage: python -m emojax audit --folds=FOLDER"),
-    (["--folds=a", "b"], "usage: python -m emojax audit --folds=FOLDER"),
+    (["--folds="], "usage: emojax audit --folds=FOLDER"),
+    (["--folds=a", "b"], "usage: emojax audit --folds=FOLDER"),
     (["--folds"], "Missing value.*there is --folds=FOLDER"),
     (["--folds=nowhere"], "nowhere: can not be read"),
     (["--folds=.", "--config=x"], "Unknown command line flag 'config'"),

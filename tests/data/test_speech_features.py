@@ -265,8 +265,8 @@ def test_a_written_table_is_what_the_study_reads(
 @pytest.mark.parametrize(
   ("arguments", "what"),
   [
-    ([], "usage: python -m emojax features"),
-    ([CONFIG], "usage: python -m emojax features"),
+    ([], "usage: emojax features"),
+    ([CONFIG], "usage: emojax features"),
     (["out.npz"], "--config is missing"),
     (["--config=configs/speech.py", "out.npz"], "such as configs/dann.py"),
     ([CONFIG, "--config.data.audio_features=x", "out.npz"], "'x': there are"),

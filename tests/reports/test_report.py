@@ -246,7 +246,7 @@ def test_the_command(tmp_path, capsys, monkeypatch, write):
   assert (tmp_path / "comparison" / "comparison.md").is_file()
   capsys.readouterr()
   entry.main(["emojax", "report", "--help"])
-  assert "python -m emojax report RUN RUN" in capsys.readouterr().out
+  assert "emojax report RUN RUN" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The three published systems as they are trained, a file each."""
