@@ -136,7 +136,7 @@ def test_a_recording_in_two_parts_is_seen_whoever_speaks(tmp_path, capsys):
   [
     (["--folds="], "usage: emojax audit --folds=FOLDER"),
     (["--folds=a", "b"], "usage: emojax audit --folds=FOLDER"),
-    (["--folds"], "Missing value.*there is --folds=FOLDER"),
+    (["--folds"], "Missing value.*there is --folds"),
     (["--folds=nowhere"], "nowhere: can not be read"),
     (["--folds=.", "--config=x"], "Unknown command line flag 'config'"),
   ],
