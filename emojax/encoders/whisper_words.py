@@ -34,10 +34,11 @@ _FRAME_SECONDS = SAMPLES_PER_FRAME / SAMPLE_RATE
 _LEAST_TOKENS = 64  # That are read: few shapes are compiled.
 # Of the published code.
 _SMOOTHED = 7  # Frames.
-_LONGEST = 2  # A word beside a pause, in medians of all,
+_LONGEST = 2  # A word behind a pause, in medians of all,
 _MEDIAN_SECONDS = 0.7  # of which none is taken for longer.
 _ENDS = (".", "。", "!", "！", "?", "？")  # Of sentences.
 _BEFORE, _AFTER = "\"'“¡¿([{-", "\"'.。,，!！?？:：”)]}、"
+_PUNCTUATION = string.punctuation
 _WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
 _PARTIAL = "\ufffd"  # A character of which bytes are lacking.
 
@@ -191,21 +192,20 @@ def place(
   `starts_N` are of what comes before the tokens and of each token: what it
   looks at is the next one.
   """
-  sizes, texts = [], []
-  for text, size in split(vocabulary, language, tokens):
-    texts.append(text.strip())
-    sizes.append(size)
-  bounds = starts_N[np.cumsum([0, *sizes])] * _FRAME_SECONDS
-  begin_W, end_W = bounds[:-1], bounds[1:]
+  found = split(vocabulary, language, tokens)
+  if not found:
+    return []
+  texts = [part.text.strip() for part in found]
+  begin_W = starts_N[[part.begin for part in found]] * _FRAME_SECONDS
+  end_W = starts_N[[part.end for part in found]] * _FRAME_SECONDS
   durations = end_W - begin_W
   if durations.any():
-    # Pauses before and behind a sentence are taken for parts of its words.
-    ends_W = np.array([text.endswith(_ENDS) for text in texts])
-    begins_W = np.r_[True, ends_W[:-1]]
+    # A pause before a sentence is taken for a part of its first word.
+    is_first_W = [True, *(text.endswith(_ENDS) for text in texts[:-1])]
     median = np.median(durations[durations > 0])
     longest = _LONGEST * min(median, _MEDIAN_SECONDS)
-    begin_W = np.where(begins_W, np.maximum(begin_W, end_W - longest), begin_W)
-    end_W = np.where(ends_W, np.minimum(end_W, begin_W + longest), end_W)
+    cut_W = np.maximum(begin_W, end_W - longest)
+    begin_W = np.where(is_first_W, cut_W, begin_W)
   return [
     Word(text, float(begin), float(end))
     for text, begin, end in zip(texts, begin_W, end_W, strict=True)
@@ -213,42 +213,47 @@ def place(
   ]
 
 
+class Part(NamedTuple):
+  """A word with its punctuation; the tokens of the word without it."""
+
+  text: str
+  begin: int
+  end: int
+
+
 def split(
   vocabulary: Vocabulary, language: str, tokens: Sequence[int]
-) -> list[tuple[str, int]]:
-  """Words with the number of their tokens; punctuation is a word's own."""
-  words: list[tuple[str, int]] = []
-  for text, size in _characters(vocabulary, tokens):
-    begins = text.startswith(" ") or text.strip() in string.punctuation
+) -> list[Part]:
+  """Words: where spaces are, or characters in languages without."""
+  words: list[Part] = []
+  for part in _characters(vocabulary, tokens):
+    begins = part.text.startswith(" ") or part.text.strip() in _PUNCTUATION
     if not words or begins or language in _WITHOUT_SPACES:
-      words.append((text, size))
+      words.append(part)
     else:
-      words[-1] = _joined(words[-1], (text, size))
+      text = words[-1].text + part.text
+      words[-1] = Part(text, words[-1].begin, part.end)
   # From the last one to the first: what stands before a word, such as quotes.
-  merged: list[tuple[str, int]] = []
+  merged: list[Part] = []
   for word in reversed(words):
-    if merged and word[0].startswith(" ") and word[0].strip() in _BEFORE:
-      merged[-1] = _joined(word, merged[-1])
+    if merged and word.text.startswith(" ") and word.text.strip() in _BEFORE:
+      merged[-1] = merged[-1]._replace(text=word.text + merged[-1].text)
     else:
       merged.append(word)
   words = []
   for word in reversed(merged):
-    if words and word[0] in _AFTER and not words[-1][0].endswith(" "):
-      words[-1] = _joined(words[-1], word)
+    if words and word.text in _AFTER and not words[-1].text.endswith(" "):
+      words[-1] = words[-1]._replace(text=words[-1].text + word.text)
     else:
       words.append(word)
   return words
 
 
 def _characters(vocabulary, tokens):
-  """Texts of as few tokens as make whole characters, and how many."""
+  """Parts of as few tokens as make whole characters."""
   begin = 0
   for end in range(1, len(tokens) + 1):
     text = vocabulary.decode(tokens[begin:end])
     if not text.endswith(_PARTIAL) or end == len(tokens):
-      yield text, end - begin
+      yield Part(text, begin, end)
       begin = end
-
-
-def _joined(first, second):
-  return first[0] + second[0], first[1] + second[1]

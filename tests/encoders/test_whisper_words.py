@@ -119,18 +119,14 @@ def test_pauses_beside_sentences_are_no_parts_of_words():
   )
   starts = np.array([0, 100, 120, 140, 150, 260, 280])
   words = whisper_words.place(vocabulary, "en", range(6), starts)
-  # The median of 2.0, 0.4, 0.6, 2.2 and 0.4 s is 0.6 s.
+  # The median of 2.0, 0.4, 0.4, 2.2 and 0.4 s is 0.4 s.
   assert words == [
-    Word("Yes", pytest.approx(0.8), 2.0),
+    Word("Yes", pytest.approx(1.2), 2.0),
     Word("we", 2.0, pytest.approx(2.4)),
-    Word("can.", pytest.approx(2.4), 3.0),
-    Word("We", pytest.approx(4.0), pytest.approx(5.2)),
+    Word("can.", pytest.approx(2.4), pytest.approx(2.8)),
+    Word("We", pytest.approx(4.4), pytest.approx(5.2)),
     Word("do", pytest.approx(5.2), pytest.approx(5.6)),
   ]
-  starts = np.array([0, 100, 120, 140, 250, 270, 290])
-  words = whisper_words.place(vocabulary, "en", range(6), starts)
-  # That of 2.0, 0.4, 2.6, 0.4 and 0.4 s is 0.4 s.
-  assert words[2] == Word("can.", pytest.approx(2.4), pytest.approx(3.2))
 
 
 @pytest.mark.parametrize(
@@ -164,6 +160,8 @@ TEXTS = {
   "zh": "孩子们在门边说话。你好！",
 }
 
+MARKS = " \"'.,!?:()。！？„“–"
+
 
 def test_words_are_split_as_transformers_does(published):
   vocabulary = Vocabulary.read(published)
@@ -175,8 +173,11 @@ def test_words_are_split_as_transformers_does(published):
       theirs, tokens, name
     )
     found = whisper_words.split(vocabulary, language, tokens)
-    assert [text for text, _ in found] == expected
-    assert [size for _, size in found] == [*map(len, indices)]
+    assert [part.text for part in found] == expected
+    for part, index in zip(found, indices, strict=True):
+      assert index[0] <= part.begin < part.end <= index[-1] + 1
+      own = vocabulary.decode(tokens[part.begin : part.end])
+      assert own.strip(MARKS) == part.text.strip(MARKS)
 
 
 def test_times_of_the_published_weights(real_data, published):
