@@ -109,7 +109,7 @@ def test_recording_is_heard_as_by_predict(page, listener, recording, tmp_path):
   timeline.write(listener, [str(recording)], tmp_path / "out.csv")
   with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
     expected = list(csv.DictReader(file))
-  expect(page.get_by_role("button", name="Open a recording…")).to_be_enabled()
+  expect(page.get_by_role("button", name="Open a file…")).to_be_enabled()
   page.locator("#file").set_input_files(recording)
   expect(page.locator("#status")).to_have_text("Ended after 0:06")
   name, saved = download(page, "Timeline (CSV)")

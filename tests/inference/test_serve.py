@@ -294,6 +294,17 @@ def test_recording_that_is_none(page, name, data, why, tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
+def test_recording_for_which_there_is_no_room(page, small_disk, monkeypatch):
+  monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+  with page.connect() as connection:
+    say(connection, "upload", name="a.wav", size=2 << 20)
+    for _ in range(4):
+      connection.send(bytes(1 << 19))
+    assert refused(connection) == "no room for a.wav where emojax runs"
+  page.wait_until_empty()
+  assert not list(small_disk.iterdir())
+
+
 def test_recording_that_breaks_off(page):
   with page.connect() as connection:
     say(connection, "upload", name="a.wav", size=10)

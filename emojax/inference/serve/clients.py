@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import tempfile
@@ -139,14 +140,17 @@ class _Client:
       )
     suffix = pathlib.PurePath(name).suffix
     suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
-    try:
-      with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-        await self._take_file(file, size)
-        await self._hear_file(file.name)
-    except UnreadableAudio as error:
-      raise UserError(f"{name}: {error.why}") from error
-    except OSError as error:
-      raise UserError(f"no room for {name} where the page runs") from error
+    with tempfile.TemporaryDirectory() as folder:
+      path = os.path.join(folder, f"recording{suffix}")
+      try:
+        with open(path, "wb") as file:
+          await self._take_file(file, size)
+      except OSError as error:
+        raise UserError(f"no room for {name} where emojax runs") from error
+      try:
+        await self._hear_file(path)
+      except UnreadableAudio as error:
+        raise UserError(f"{name}: {error.why}") from error
 
   async def _hear_file(self, path: str) -> None:
     stream = Stream(
@@ -192,6 +196,7 @@ class _Client:
       self._stop()
       stop()
       await asyncio.wait({following_})
+      following_.exception()  # Nobody may be there to be told.
     await self._send_files()
     if error is not None:
       raise error
@@ -254,7 +259,6 @@ class _Client:
           await asyncio.to_thread(file.write, data)
         case _:
           raise UserError("the recording was not sent to its end")
-    await asyncio.to_thread(file.flush)
 
   async def _take_words(self) -> None:
     """What the page says while it waits for the results of a recording."""

@@ -10,7 +10,7 @@ const LOUD = -3; // dB, above which it warns.
 const CALM = 4000; // Milliseconds between two announcements.
 
 const $ = (id) => document.getElementById(id);
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
 let about = null; // Of the run: classes, window, hop, …
 let session = null;
@@ -40,7 +40,7 @@ function begin(name) {
   $("error").hidden = true;
   $("readout").textContent = "";
   timeline.clear(about.hop);
-  showNow("…", "", "");
+  showNow("listening…", "", "");
   setBusy(true);
   $("status").textContent = name;
   return mine;
@@ -186,7 +186,12 @@ function takeSegment(segment) {
   chip.style.setProperty("--colour", `var(${colourOf(segment.emotion)})`);
   const best = percent(Math.max(...segment.probabilities));
   const isSure = about.classes.includes(segment.emotion);
-  chip.textContent = isSure ? `${segment.emotion} ${best}` : segment.emotion;
+  chip.textContent = segment.emotion;
+  if (isSure) {
+    const share = chip.appendChild(document.createElement("span"));
+    share.className = "share quiet";
+    share.textContent = best;
+  }
   for (const { text, start } of segment.words) {
     const word = words.appendChild(document.createElement("span"));
     word.textContent = text;
@@ -278,7 +283,7 @@ function showCounts(counts) {
   if (windows) said.push(`${windows} windows left out: too slow`);
   if (segments) said.push(`${segments} segments left out: too slow`);
   if (counts.lost) said.push(`${counts.lost.toFixed(1)} s lost`);
-  if (counts.clipped) said.push(`${counts.clipped.toFixed(2)} s too loud`);
+  if (counts.clipped >= 0.01) said.push(`${counts.clipped.toFixed(2)} s too loud`);
   if (counts.not_numbers) said.push("some samples were no numbers");
   $("counts").hidden = !said.length;
   $("counts").textContent = `${said.join("; ")}.`;
