@@ -105,6 +105,36 @@ def test_microphone_by_keyboard(page, listener):
   assert announced in {w["label"] or "no speech" for w in session["timeline"]}
 
 
+def test_microphone_that_is_none_or_goes(page):
+  """What was heard until then can be downloaded."""
+  page.evaluate("""() => {
+    const devices = navigator.mediaDevices;
+    const open = devices.getUserMedia.bind(devices);
+    devices.getUserMedia = async () => {
+      devices.getUserMedia = async (wanted) => {
+        devices.opened = await open(wanted);
+        return devices.opened;
+      };
+      throw new DOMException("none", "NotFoundError");
+    };
+  }""")
+  start = page.get_by_role("button", name="Start listening")
+  start.click()
+  expect(page.get_by_role("alert")).to_contain_text("There is no microphone")
+  start.click()
+  saved = page.get_by_role("button", name="Timeline (CSV)")
+  expect(saved).to_be_enabled(timeout=20_000)
+  expect(page.get_by_role("alert")).to_be_hidden()
+  page.evaluate("""() => {
+    const [track] = navigator.mediaDevices.opened.getAudioTracks();
+    track.dispatchEvent(new Event("ended"));
+  }""")
+  expect(page.get_by_role("alert")).to_contain_text("The microphone has gone")
+  expect(start).to_be_enabled()
+  _, text = download(page, "Timeline (CSV)")
+  assert text.count("\n") >= 2
+
+
 def test_recording_is_heard_as_by_predict(page, listener, recording, tmp_path):
   timeline.write(listener, [str(recording)], tmp_path / "out.csv")
   with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:

@@ -17,6 +17,7 @@ let session = null;
 let source = null; // The open microphone.
 let files = {}; // Of the session, by their names.
 let wanted = ""; // The file that is downloaded when it comes.
+let problem = ""; // That is told when the session has ended.
 let announced = { text: "", at: 0 };
 
 const timeline = new Timeline(colourOf, readOut);
@@ -34,6 +35,7 @@ function begin(name) {
   session = mine;
   files = {};
   wanted = "";
+  problem = "";
   $("segments").replaceChildren();
   $("no-segments").hidden = false;
   $("counts").hidden = true;
@@ -56,7 +58,7 @@ async function listen() {
         showLevel(microphone.levelOf(samples));
         mine.hear(samples);
       },
-      () => mine === session && mine.finish("The microphone has gone."),
+      () => mine === session && stop("The microphone has gone."),
     );
   } catch (error) {
     mine.finish(error.message);
@@ -77,7 +79,9 @@ async function upload(file) {
   if (!mine.isOver) $("status").textContent = `Listening to ${file.name}`;
 }
 
-function stop() {
+// What was heard is kept, whatever the reason.
+function stop(why) {
+  problem = why;
   closeSource();
   $("listen").disabled = true; // Until the last segment is there.
   $("status").textContent = "Finishing…";
@@ -96,8 +100,7 @@ function setBusy(isBusy) {
   button.classList.toggle("stops", isBusy);
   $("open").disabled = isBusy;
   for (const save of document.querySelectorAll(".save")) {
-    const isThere = isBusy ? timeline.windows.length : files[save.dataset.file];
-    save.disabled = !isThere;
+    save.disabled = isBusy || !files[save.dataset.file];
   }
 }
 
@@ -137,7 +140,7 @@ function take(message) {
       if (wanted) download(wanted);
       break;
     case "end":
-      finish("");
+      finish(problem);
       break;
     case "error":
       finish(message.line);
@@ -147,7 +150,9 @@ function take(message) {
 
 function takeWindow(window) {
   timeline.addWindow(window);
-  if (timeline.windows.length === 1) setBusy(true);
+  for (const save of document.querySelectorAll(".save:disabled")) {
+    save.disabled = false;
+  }
   if (timeline.isFollowing) readOut(window);
   showBars(window.smoothed);
   const heard = (window.end - window.start).toFixed(1);
@@ -300,7 +305,7 @@ function download(name) {
 
 // What the user does
 
-$("listen").addEventListener("click", () => (session ? stop() : listen()));
+$("listen").addEventListener("click", () => (session ? stop("") : listen()));
 $("open").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", ({ target }) => {
   const [file] = target.files;

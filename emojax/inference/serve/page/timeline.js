@@ -15,7 +15,7 @@ export class Timeline {
     this.canvas = document.getElementById("canvas");
     this.spacer = document.getElementById("spacer");
     this.latest = document.getElementById("latest");
-    this.zoom = 4;
+    this.zoom = innerWidth < 700 ? 3 : 4;
     this.clear(1);
     this.scroller.addEventListener("scroll", () => this.scrolled());
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
@@ -205,7 +205,7 @@ export class Timeline {
       pen.fillStyle = colour("--quiet");
       if (this.pixels < WORDS) {
         const text = words.map((word) => word.text).join(" ");
-        pen.fillText(text, left + 6, LANES.text + 40);
+        pen.fillText(text, inView, LANES.text + 40);
       } else {
         for (const word of words) {
           pen.fillText(word.text, x(word.start), LANES.text + 40);
