@@ -9,6 +9,10 @@ import jax.numpy as jnp
 # Far below any score, and yet a number: a row without a single valid key gives
 # the mean of the values, not NaN.
 _EXCLUDED = -1e30
+# On a CPU: weights of a head (T * S) from which on they are not all in memory
+# at once, and queries of a block then.
+_MANY_WEIGHTS = 2**17
+_BLOCK = 384
 
 
 def attend(
@@ -37,28 +41,76 @@ def attend(
       mask=mask,
       implementation="cudnn",
     )
-  dtype = query_BxTxHxD.dtype
   # Products of one head each over contiguous memory: on a CPU 2.4 times as fast
-  # as an einsum of the layout above. The softmax is normalised after the
-  # product with the values, which are fewer.
+  # as an einsum of the layout above.
   query = query_BxTxHxD.transpose(0, 2, 1, 3) * query_BxTxHxD.shape[-1] ** -0.5
   key = key_BxSxHxD.transpose(0, 2, 3, 1)
   value = value_BxSxHxD.transpose(0, 2, 1, 3)
+  if _in_blocks(query, key) and bias_BxHxTxS is None and not drops:
+    output = _attend_in_blocks(query, key, value, mask)
+  else:
+    rate = dropout_rate if drops else 0.0
+    output = _attend(query, key, value, mask, bias_BxHxTxS, rate, dropout_key)
+  return output.transpose(0, 2, 1, 3)
+
+
+def _attend(
+  query, key, value, mask, bias=None, dropout_rate=0.0, dropout_key=None
+):
+  """Queries [..., T, D] that are scaled, keys [..., D, S], values [..., S, D].
+
+  The softmax is normalised after the product with the values, which are fewer.
+  """
   scores = jnp.matmul(query, key, preferred_element_type=jnp.float32)
-  if bias_BxHxTxS is not None:
-    scores += bias_BxHxTxS
+  if bias is not None:
+    scores += bias
   if mask is not None:
     scores = jnp.where(mask, scores, _EXCLUDED)
   highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
   weights = jnp.exp(scores - highest)
   total = weights.sum(axis=-1, keepdims=True)
-  if drops:
+  if dropout_rate > 0:
     kept = jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights.shape)
     weights = jnp.where(kept, weights / (1 - dropout_rate), 0)
   output = jnp.matmul(
-    weights.astype(dtype), value, preferred_element_type=jnp.float32
+    weights.astype(query.dtype), value, preferred_element_type=jnp.float32
   )
-  return (output / total).astype(dtype).transpose(0, 2, 1, 3)
+  return (output / total).astype(query.dtype)
+
+
+def _in_blocks(query_BxHxTxD, key_BxHxDxS):
+  size = query_BxHxTxD.shape[2] * key_BxHxDxS.shape[3]
+  return jax.default_backend() == "cpu" and size >= _MANY_WEIGHTS
+
+
+def _attend_in_blocks(query_BxHxTxD, key_BxHxDxS, value_BxHxSxD, mask_Bx1x1xS):
+  """A head and a block of its queries at a time: weights stay in the cache.
+
+  With 1,500 frames and 8 heads in 0.4 of the time of all at once, which writes
+  72 MB of weights to new pages; with its gradient in 0.8, although the backward
+  pass computes the weights a second time.
+  """
+  batch, heads, size, units = query_BxHxTxD.shape
+  blocks = -(-size // _BLOCK)
+  block = -(-size // blocks)
+  spare = ((0, 0), (0, 0), (0, blocks * block - size), (0, 0))
+  query_RxNxTxD = jnp.pad(query_BxHxTxD, spare)
+  query_RxNxTxD = query_RxNxTxD.reshape(batch * heads, blocks, block, units)
+  rows = [query_RxNxTxD, key_BxHxDxS, value_BxHxSxD]
+  if mask_Bx1x1xS is not None:
+    rows.append(jnp.repeat(mask_Bx1x1xS, heads, axis=1))
+  rows[1:] = [x.reshape(-1, *x.shape[2:]) for x in rows[1:]]
+  attend_block = jax.checkpoint(_attend, prevent_cse=False)
+
+  def attend_head(row):
+    query_NxTxD, key, value, *mask = row
+    mask = mask[0] if mask else None
+    return jax.lax.map(
+      lambda query_TxD: attend_block(query_TxD, key, value, mask), query_NxTxD
+    )
+
+  output = jax.lax.map(attend_head, rows)
+  return output.reshape(batch, heads, -1, units)[:, :, :size]
 
 
 def _cudnn_takes(query: jax.Array) -> bool:

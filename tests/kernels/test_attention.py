@@ -72,3 +72,27 @@ def test_dropped_attention_keeps_its_mean():
     )
   )
   np.testing.assert_allclose(whole, want.transpose(1, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_blocks_and_its_gradients(rng, masked):
+  """As many weights as are not kept: blocks, the last one not full."""
+  shape = 2, 395, 2, 8
+  operands = rng.normal(size=(4, *shape)).astype(np.float32)
+  mask = np.arange(shape[1])[None] < np.array([[395], [301]])
+  mask = mask if masked else None
+
+  def loss(query, keys, values):
+    return (attend(query, keys, values, mask) * operands[3]).sum()
+
+  grads = jax.jit(jax.grad(loss, (0, 1, 2)))(*operands[:3])
+  found = jax.jit(attend)(*operands[:3], mask)
+  tensors = [torch.tensor(x, requires_grad=True) for x in operands[:3]]
+  want = torch.nn.functional.scaled_dot_product_attention(
+    *(x.transpose(1, 2) for x in tensors),
+    None if mask is None else torch.tensor(mask)[:, None, None],
+  ).transpose(1, 2)
+  (want * torch.tensor(operands[3])).sum().backward()
+  np.testing.assert_allclose(found, want.detach(), atol=1e-5)
+  for grad, tensor in zip(grads, tensors, strict=True):
+    np.testing.assert_allclose(grad, tensor.grad, atol=1e-4)
