@@ -1,4 +1,4 @@
-"""Products as convolutions of width one against NumPy's."""
+"""Products, of many rows as convolutions of width one, against NumPy's."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from emojax.encoders.layers import dense
 
 
-@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 5, 6), (2, 3, 4, 6)])
+@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 3, 4, 6), (2, 600, 6)])
 def test_dense_and_its_gradients(shape):
   x = jax.random.normal(jax.random.key(0), shape)
   layer = dense(7, jnp.float32, "layer")
@@ -24,8 +24,8 @@ def test_dense_and_its_gradients(shape):
   np.testing.assert_allclose(found, want, atol=1e-5)
   of_params, of_x = jax.jit(jax.grad(loss, (0, 1)))(variables["params"], x)
   rows, gradient = (np.reshape(a, (-1, a.shape[-1])) for a in (x, weights))
-  np.testing.assert_allclose(of_params["kernel"], rows.T @ gradient, atol=1e-4)
-  np.testing.assert_allclose(of_params["bias"], gradient.sum(0), atol=1e-4)
+  np.testing.assert_allclose(of_params["kernel"], rows.T @ gradient, atol=2e-4)
+  np.testing.assert_allclose(of_params["bias"], gradient.sum(0), atol=2e-4)
   np.testing.assert_allclose(
     of_x, np.asarray(weights) @ np.asarray(kernel).T, atol=1e-4
   )
