@@ -18,6 +18,7 @@ CLEAN = "clean"
 LENGTHS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0)  # Of pieces, in seconds.
 _METRIC = "unweighted_accuracy"
 _STUDY = "robustness"
+_ASIDE = 0.11  # Of a line, between one summary's point and the next.
 _ABOUT = (
   "Unweighted accuracy (%) on the test clips of the run, and its 95 % interval "
   "over their speakers; the change against the clips as they are is in points, "
@@ -118,25 +119,27 @@ def figure(
     for row in next(iter(summaries.values())).rows
     if row.setting not in pieces
   ]
-  drawn = style.new_figure(8.0, 0.5 + 0.28 * len(names))
+  height = 0.5 + (0.2 + 0.08 * len(summaries)) * len(names)
+  drawn = style.new_figure(8.0, height)
   left, right = drawn.subplots(1, 2, width_ratios=(1, 1))
   looks = {}
   for index, (label, summary) in enumerate(summaries.items()):
     look = {"color": style.line_style(index)["color"]}
     looks[label] = {**look, "marker": "o", "markersize": 4, "ls": ""}
     rows = {row.setting: row for row in summary.rows}
-    aside = (
-      0.3 * (index - (len(summaries) - 1) / 2) / max(1, len(summaries) - 1)
-    )
-    places = np.arange(len(names)) + (aside if len(summaries) > 1 else 0)
+    places = np.arange(len(names)) + _ASIDE * (2 * index + 1 - len(summaries))
     values_N, ends_2xN = _points([rows[name] for name in names])
     left.errorbar(values_N, places, xerr=ends_2xN, **looks[label])
     values_N, ends_2xN = _points([rows[name] for name in pieces])
-    right.errorbar(list(pieces.values()), values_N, ends_2xN, **looks[label])
+    curve = {**looks[label], "ls": "-", "lw": 1.0}
+    right.errorbar(list(pieces.values()), values_N, ends_2xN, **curve)
     for line in (left.axvline, right.axhline):
       line(100 * rows[CLEAN].metrics[_METRIC].mean, **look, lw=0.8, ls=":")
   left.set_yticks(range(len(names)), names)
   left.set_ylim(len(names) - 0.5, -0.5)
+  limits = (*left.get_xlim(), *right.get_ylim())
+  left.set_xlim(min(limits), max(limits))
+  right.set_ylim(min(limits), max(limits))
   left.set_xlabel("unweighted accuracy (%)")
   right.set_xlabel("longest piece that is heard (s)")
   right.set_ylabel("unweighted accuracy (%)")
