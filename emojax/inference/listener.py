@@ -80,7 +80,10 @@ class Listener:
   def describe(self, piece: Speech) -> Segment:
     """Emotion and words of a segment, in one pass where the encoder allows."""
     samples_S = piece.samples_S
-    logits_C, outputs = self._forward(samples_S, pauses.LONGEST * FRAME)
+    size = self.window_samples  # Most segments are no longer.
+    if len(samples_S) > size:
+      size = pauses.LONGEST * FRAME
+    logits_C, outputs = self._forward(samples_S, size)
     probabilities_C = special.softmax(logits_C / self.system.temperature)
     best = probabilities_C.argmax()
     is_sure = probabilities_C[best] >= self.system.threshold
@@ -109,7 +112,8 @@ class Listener:
   def warm_up(self) -> None:
     """Compiles all, so that the first window does not wait for it."""
     self.classify(np.zeros(self.window_samples, np.float32))
-    self.describe(Speech(0, np.zeros(self.window_samples, np.float32)))
+    for size in (self.window_samples, pauses.LONGEST * FRAME):
+      self.describe(Speech(0, np.zeros(size, np.float32)))
 
   def _forward(self, samples_S: np.ndarray, size: int):
     """Logits [C] and the encoder's outputs, of samples filled up to `size`."""
