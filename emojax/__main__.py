@@ -205,6 +205,9 @@ def _predict(argv: list[str]) -> None:
   if given.timeline is not None:
     _timeline(run, paths, given)
     return
+  for name, (_, default) in _LISTENING.items():
+    if getattr(given, name) != default:
+      raise UserError(f"--{name} is of a timeline: give --timeline=FILE.csv")
   if given.output is not None:
     results.require_writable(given.output)
   cli.require_devices()
@@ -252,6 +255,10 @@ def _live(argv: list[str]) -> None:
   (run, *rest), given = cli.options(argv, options, 1)
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}: recordings are --input=")
+  if given.device and given.input:
+    raise UserError("--device is a microphone's: leave out it or --input")
+  if given.fast and not given.input:
+    raise UserError("--fast is for --input=FILE, or -, not for a microphone")
   if given.output is not None:
     results.require_writable(pathlib.Path(given.output, "session.json"))
   listener = _listener(run, given)

@@ -64,7 +64,7 @@ def live(
     error = None
     try:
       while (heard := backlog.take(_WAIT)) is not None:
-        stream.lose(heard.lost)
+        yield from sort(stream.lose(heard.lost))
         yield from sort(stream.feed(heard.samples_S, only_newest=True))
         while waiting and waiting[0].done():
           yield waiting.popleft().result()

@@ -69,6 +69,11 @@ class Listener:
     self.window_samples = round(self.window * SAMPLE_RATE)
     self._params = jax.device_put(params)
 
+  @property
+  def hop_samples(self) -> int:
+    """`hop` in samples."""
+    return round(self.hop * SAMPLE_RATE)
+
   def classify(self, window_S: np.ndarray) -> np.ndarray:
     """Calibrated probabilities of a window, [C].
 
@@ -159,7 +164,8 @@ def load(
       f"--window={window:g}: this run hears {shortest:g} to {longest:g} "
       "seconds at once, as in its training"
     )
-  if not max(shortest, _SHORTEST_HOP) <= hop <= (window or longest):
+  most = window or min(_WINDOW, longest)
+  if not max(shortest, _SHORTEST_HOP) <= hop <= most:
     raise UserError(
       f"--hop={hop:g}: give {max(shortest, _SHORTEST_HOP):g} seconds or more, "
       "and no more than the window"

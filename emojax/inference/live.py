@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
 
 import numpy as np
 
@@ -63,7 +62,7 @@ def listen(
     with microphone.listening(device) as (backlog, rate):
       _follow(listener, session, show, backlog, rate)
     return
-  blocks = _pcm(sys.stdin.buffer) if source == "-" else _file(source)
+  blocks = _pcm(sys.stdin.fileno()) if source == "-" else _file(source)
   if fast:
     _hear_all(listener, session, show, blocks, rate)
     return
@@ -120,10 +119,13 @@ def _feed(blocks: Iterator, backlog: Backlog, pace: int | None) -> None:
     backlog.close()
 
 
-def _pcm(file: BinaryIO) -> Iterator[np.ndarray]:
-  """Float32 of 16-bit samples; half a sample at the end is no sample."""
+def _pcm(descriptor: int) -> Iterator[np.ndarray]:
+  """Float32 of 16-bit samples; half a sample at the end is no sample.
+
+  Of a descriptor: Python can not end while a thread waits in `sys.stdin`.
+  """
   rest = b""
-  while data := file.read1(2 * _BLOCK):
+  while data := os.read(descriptor, 2 * _BLOCK):
     data = rest + data
     rest = data[len(data) // 2 * 2 :]
     samples_S = np.frombuffer(data[: len(data) - len(rest)], "<i2")

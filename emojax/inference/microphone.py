@@ -42,22 +42,8 @@ def listening(device: str) -> Iterator[tuple[Backlog, int]]:
     UserError: there is no such microphone, or it can not be opened.
   """
   sounddevice = _sounddevice()
-  which = int(device) if device.isdecimal() else device or None
   try:
-    found = sounddevice.query_devices(which, "input")
-    rate = _rate(sounddevice, found)
-    name = f"the microphone {found['name']!r}"
-    backlog = Backlog(round(_SECONDS * rate), name, _PATIENCE)
-    stream = sounddevice.InputStream(
-      rate,
-      device=found["index"],
-      channels=1,
-      dtype="float32",
-      callback=lambda block_SxC, *_: backlog.push(block_SxC[:, 0]),
-      finished_callback=lambda: backlog.close(UserError(f"{name} has gone")),
-    )
-    with stream:
-      yield backlog, rate
+    stream, backlog, rate = _open(sounddevice, device)
   except (sounddevice.PortAudioError, ValueError) as error:
     names = [
       f"{one['index']}: {one['name']}"
@@ -70,6 +56,27 @@ def listening(device: str) -> Iterator[tuple[Backlog, int]]:
       f"no microphone{f' {device!r}' if device else ''} ({reason}); {there}; "
       "--device=NAME chooses one, --input=FILE takes a recording"
     ) from error
+  with contextlib.closing(stream):
+    yield backlog, rate
+
+
+def _open(sounddevice: types.ModuleType, device: str):
+  """A stream that has begun, its backlog, and its samples a second."""
+  which = int(device) if device.isdecimal() else device or None
+  found = sounddevice.query_devices(which, "input")
+  rate = _rate(sounddevice, found)
+  name = f"the microphone {found['name']!r}"
+  backlog = Backlog(round(_SECONDS * rate), name, _PATIENCE)
+  stream = sounddevice.InputStream(
+    rate,
+    device=found["index"],
+    channels=1,
+    dtype="float32",
+    callback=lambda block_SxC, *_: backlog.push(block_SxC[:, 0]),
+    finished_callback=lambda: backlog.close(UserError(f"{name} has gone")),
+  )
+  stream.start()
+  return stream, backlog, rate
 
 
 def _rate(sounddevice: types.ModuleType, found: dict) -> int:

@@ -24,7 +24,7 @@ NOBODY = "no speech"
 
 
 class Session:
-  """Collects windows and segments; about 100 bytes for each second."""
+  """Collects windows and segments, all of them until it ends."""
 
   def __init__(self, classes: tuple[str, ...], hop: float):
     """Nothing was heard."""

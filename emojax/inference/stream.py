@@ -127,25 +127,27 @@ class Stream:
       Windows as they end, and segments of speech when the pause after them is
       certain; `Listener.describe` says more of these.
     """
-    samples_S = self._checked(samples_S)
-    pieces = [
-      self._resampler.resample_chunk(samples_S[start : start + _BLOCK])
-      for start in range(0, len(samples_S), _BLOCK)
-    ]
-    yield from self._hear(pieces, only_newest)
+    samples_S = self._resampled(self._checked(samples_S))
+    first = 0
+    if only_newest:
+      hop = self._listener.hop_samples
+      first = (self._now + len(samples_S)) // hop * hop
+    yield from self._hear(samples_S, first)
 
-  def lose(self, count: int) -> None:
-    """Goes on after so many samples that nobody heard."""
+  def lose(self, count: int) -> Iterator[Speech]:
+    """Goes on after so many samples that nobody heard.
+
+    Yields what ended before them. Windows that end in them are dropped.
+    """
     self.counts.lost += count / self._rate
     for start in range(0, count, _BLOCK):
       silence_S = np.zeros(min(_BLOCK, count - start), np.float32)
-      for _ in self.feed(silence_S, only_newest=True):
-        self.counts.dropped_windows += 1
+      yield from self._hear(self._resampled(silence_S), np.inf)
 
   def finish(self) -> Iterator[Window | Speech]:
     """The end: what was not yet classified, and the last segment."""
     rest_S = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-    yield from self._hear([rest_S], False)
+    yield from self._hear(rest_S, 0)
     shortest = self._listener.system.encoder.min_samples
     if self._now > self._classified and self._now >= shortest:
       yield self._window()
@@ -162,10 +164,18 @@ class Stream:
     self.counts.clipped += (np.abs(samples_S) >= _FULL).sum() / self._rate
     return samples_S.clip(-1, 1)
 
-  def _hear(self, pieces, only_newest) -> Iterator[Window | Speech]:
-    samples_S = np.concatenate([np.zeros(0, np.float32), *pieces])
-    hop = round(self._listener.hop * SAMPLE_RATE)
-    last = (self._now + len(samples_S)) // hop * hop  # Where a window ends.
+  def _resampled(self, samples_S: np.ndarray) -> np.ndarray:
+    pieces = [
+      self._resampler.resample_chunk(samples_S[start : start + _BLOCK])
+      for start in range(0, len(samples_S), _BLOCK)
+    ]
+    return np.concatenate([np.zeros(0, np.float32), *pieces])
+
+  def _hear(
+    self, samples_S: np.ndarray, first: float
+  ) -> Iterator[Window | Speech]:
+    """Hears samples of 16 kHz; windows that end before `first` are dropped."""
+    hop = self._listener.hop_samples
     while len(samples_S):
       due = (self._now // hop + 1) * hop
       piece_S = samples_S[: due - self._now]
@@ -173,7 +183,7 @@ class Stream:
       yield from self._take(piece_S)
       if self._now < due:
         continue
-      if only_newest and due < last:
+      if due < first:
         self.counts.dropped_windows += 1
         self._classified = self._now
       else:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -162,11 +163,11 @@ def fake_sounddevice(monkeypatch, devices=(), unplugged=False, talk=None):
     def __init__(self, rate, callback, finished_callback, **_):
       self._callback, self._finished = callback, finished_callback
 
-    def __enter__(self):
+    def start(self):
       self._callback(talk[:, None], len(talk), None, None)
       self._finished()
 
-    def __exit__(self, *_):
+    def close(self):
       pass
 
   def query_devices(device=None, kind=None):
@@ -224,3 +225,51 @@ def test_a_microphone_that_goes(listening_run, monkeypatch, talk, tmp_path):
   # What was heard before is kept.
   rows = read_csv(output / "timeline.csv")
   assert rows[-1]["end"] == "3.000"
+
+
+def test_an_error_while_listening_is_not_the_microphones(
+  listener, monkeypatch, talk
+):
+  device = {"index": 3, "name": "USB", "default_samplerate": 16_000.0}
+  fake_sounddevice(monkeypatch, [device], talk=talk[:RATE])
+  with (
+    pytest.raises(ValueError, match="something else"),
+    microphone.listening(""),
+  ):
+    raise ValueError("something else")
+
+
+def test_ctrl_c_ends_a_pipe_that_waits(listening_run, talk, tmp_path):
+  output = tmp_path / "session"
+  command = [sys.executable, "-m", "emojax", "live", str(listening_run)]
+  with subprocess.Popen(
+    [*command, "--input=-", f"--output={output}"],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=False,
+  ) as live_one:
+    live_one.stdin.write(io.to_int16(talk[: 3 * RATE].copy()).tobytes())
+    live_one.stdin.flush()
+    for line in live_one.stdout:
+      if b" 3.0 " in line:
+        break
+    live_one.send_signal(signal.SIGINT)
+    assert live_one.wait(30) == 0, live_one.stderr.read()
+    assert b"Fatal" not in live_one.stderr.read()
+  assert read_csv(output / "timeline.csv")[-1]["end"] == "3.000"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "what"),
+  [
+    (["predict", "run", "a.wav", "--hop=2"], "--hop is of a timeline"),
+    (["predict", "run", "a.wav", "--asr=none"], "--asr is of a timeline"),
+    (["live", "run", "--fast"], "--fast is for --input=FILE"),
+    (["live", "run", "--device=usb", "--input=a.wav"], "--device is a micro"),
+    (["live", "run", "a.wav"], "recordings are --input="),
+  ],
+)
+def test_options_that_would_do_nothing(arguments, what):
+  with pytest.raises(UserError, match=what):
+    commands.main(["emojax", *arguments])

@@ -129,7 +129,10 @@ def test_who_is_late_hears_the_newest_window(listener, talk):
 def test_lost_samples_leave_the_clock_right(listener, talk):
   stream = Stream(listener, RATE)
   list(stream.feed(talk[: 2 * RATE]))
-  stream.lose(3 * RATE)
+  # Somebody was speaking: what he said until then is not lost with the rest.
+  (said,) = stream.lose(3 * RATE)
+  assert said.start < 1 and len(said.samples_S) > RATE
+  assert stream.counts.dropped_windows == 3
   (window, *_) = [
     event for event in stream.feed(talk[:RATE]) if isinstance(event, Window)
   ]
