@@ -60,7 +60,7 @@ class SpeechSystem:
   # By which logits are divided before the softmax; fitted on validation.
   temperature: float = 1.0
   # What a live system has to know; None in what was trained before it was kept.
-  # Below so much confidence validation clips were wrong more often than right.
+  # The confidence below which nothing is claimed, see `calibration.threshold`.
   threshold: float | None = None
   # Of the speech of training clips, see `levels.speech_db`.
   level_db: float | None = None
