@@ -211,12 +211,12 @@ def _predict(argv: list[str]) -> None:
   if given.output is not None:
     results.require_writable(given.output)
   cli.require_devices()
-  predictions = predict.predict(run, paths)
+  predictions = predict.load(run).predict(paths)
   if given.output is None:
     print(results.table(predictions))
   else:
     results.write_csv(given.output, predictions)
-  used, skipped = len(predictions.paths), len(predictions.skipped)
+  used, skipped = len(predictions), len(predictions.skipped)
   where = "" if given.output is None else f"{given.output}: "
   _LOG.info("%s%d of %d recordings predicted", where, used, used + skipped)
 

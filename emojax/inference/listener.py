@@ -20,7 +20,7 @@ from emojax.inference import pauses, transcribers
 from emojax.inference.smoothing import UNCERTAIN
 from emojax.inference.transcribers import Transcriber
 from emojax.runtime import memory
-from emojax.systems import speech
+from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
 
 _WINDOW = 5.0  # Seconds, where the run was trained on as much.
@@ -151,7 +151,7 @@ def load(
       study; times that make no sense; no such transcriber.
   """
   run = pathlib.Path(run)
-  system, params = speech.load(run)
+  system, params = stored.load(run, SpeechSystem)
   if system.threshold is None or system.level_db is None:
     raise UserError(
       f"{run}: its checkpoint says nothing of when it is uncertain (it was "

@@ -1,6 +1,6 @@
 """What was predicted, and how a person or a program reads it.
 
-U recordings, C emotions.
+U examples, C emotions.
 """
 
 import csv
@@ -9,42 +9,51 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from emojax import markdown
-from emojax.audio.io import UnreadableAudio
-from emojax.errors import UserError
+from emojax.errors import Unreadable, UserError
 from emojax.runtime import files
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a run says of recordings, and why some could not be used.
+  """What a system says of U examples, and why some could not be used.
 
-  Paths, seconds and calibrated probabilities are of those that could.
+  Attributes:
+    names: columns that say which example it is, [U] texts each.
+    probabilities_UxC: calibrated.
+    details: columns of what else the system says, [U] numbers or texts each.
+    skipped: examples that could not be used; in none of the others.
   """
 
   classes: tuple[str, ...]
-  paths: list[str]
-  seconds_U: np.ndarray
+  names: Mapping[str, Sequence[str]]
   probabilities_UxC: np.ndarray
-  skipped: list[UnreadableAudio]
+  details: Mapping[str, Sequence[float | str]]
+  skipped: list[Unreadable]
+
+  def __len__(self) -> int:
+    return len(self.probabilities_UxC)
+
+  @property
+  def emotions(self) -> list[str]:
+    """The most probable class of each example."""
+    return [self.classes[best] for best in self.probabilities_UxC.argmax(1)]
 
   def rows(self) -> Iterator[dict[str, str]]:
-    """Path, emotion, confidence, probability of each class, seconds."""
-    for path, seconds, probability_C in zip(
-      self.paths, self.seconds_U, self.probabilities_UxC, strict=True
-    ):
-      best = probability_C.argmax()
+    """Names, emotion, confidence, probability of each class, details."""
+    for row, emotion in enumerate(self.emotions):
+      probability_C = self.probabilities_UxC[row]
       probabilities = map("{:.6f}".format, probability_C)
       yield {
-        "path": path,
-        "emotion": self.classes[best],
-        "confidence": f"{probability_C[best]:.6f}",
+        **{name: values[row] for name, values in self.names.items()},
+        "emotion": emotion,
+        "confidence": f"{probability_C.max():.6f}",
         **dict(zip(self.classes, probabilities, strict=True)),
-        "seconds": f"{seconds:.3f}",
+        **{name: _text(values[row]) for name, values in self.details.items()},
       }
 
 
@@ -59,7 +68,7 @@ def require_writable(path: str | os.PathLike) -> None:
 
 
 def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
-  """Writes a header and a line for each recording.
+  """Writes a header and a line for each example.
 
   Raises UserError where the disk is full, or the folder takes no file.
   """
@@ -75,11 +84,24 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
 def table(predictions: Predictions) -> str:
   """The same in aligned columns, for a terminal."""
   rows = list(predictions.rows())
+  numbers = {"confidence", *predictions.classes}
+  numbers |= {n for n, v in predictions.details.items() if type(v[0]) is float}
   lines = [list(rows[0])]
-  for path, emotion, *numbers in (row.values() for row in rows):
-    # A name may hold a line break, or bytes that are no text.
-    names = [n if n.isprintable() else repr(n) for n in (path, emotion)]
-    lines.append([*names, *(f"{float(number):.2f}" for number in numbers)])
-  aligned = markdown.plain_table(lines, num_names=2)
+  lines += [
+    [_shown(value, name in numbers) for name, value in row.items()]
+    for row in rows
+  ]
+  aligned = markdown.plain_table(lines, num_names=len(predictions.names) + 1)
   encoding = sys.stdout.encoding or "utf-8"
   return aligned.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _text(value: float | str) -> str:
+  return value if isinstance(value, str) else f"{value:.3f}"
+
+
+def _shown(value: str, is_number: bool) -> str:
+  if is_number:
+    return f"{float(value):.2f}"
+  # A name may hold a line break, or bytes that are no text.
+  return value if value.isprintable() else repr(value)

@@ -27,14 +27,14 @@ from emojax.audio.backgrounds import Backgrounds
 from emojax.data import clips, windows
 from emojax.data.clips import Clips
 from emojax.errors import UserError
-from emojax.inference import predict
-from emojax.inference.predict import Window
+from emojax.inference import recordings
+from emojax.inference.recordings import Window
 from emojax.reports import robustness as reports
 from emojax.reports import speech as study
 from emojax.runtime import environment
 from emojax.runtime.progress import progress
 from emojax.summary import Estimate, Row, Summary, System
-from emojax.systems import speech
+from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
 from emojax.weights import json_files
 
@@ -89,7 +89,7 @@ def measure(
       tested on; no background that can be used; too little memory.
   """
   run = pathlib.Path(run)
-  system, params = speech.load(run)
+  system, params = stored.load(run, SpeechSystem)
   backgrounds = _backgrounds(noise)
   tested = _tested(run, data, system)
   changes = _conditions(backgrounds)
@@ -313,7 +313,7 @@ def _logits(
       for start, stop in bounds:
         yield Window(index, changed[start:stop])
 
-  for index, logits_C in predict.classify(system, params, pieces()):
+  for index, logits_C in recordings.classify(system, params, pieces()):
     logits_KUxC[index] += logits_C
   places = np.arange(len(logits_KUxC))
   heard_KU = np.where(windows_KU, places, places % shape[1])

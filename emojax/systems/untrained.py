@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import logging
-import pathlib
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ import ml_collections
 from emojax import encoders
 from emojax.errors import UserError
 from emojax.runtime import sharding
-from emojax.systems import speech
+from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
 
 _LOG = logging.getLogger(__name__)
@@ -184,7 +183,7 @@ def merge(frozen: Any, trained: Any) -> Any:
 def _start_from(run: str, system: SpeechSystem, params: Any) -> Any:
   """Weights of another run, in the place of all that have the same shape."""
   where = f"config.pretrained_weights = {run!r}"
-  other, theirs = speech.load(pathlib.Path(run))
+  other, theirs = stored.load(run, SpeechSystem)
   if other.encoder.kind != system.encoder.kind:
     raise UserError(
       f"{where}: its encoder is a {other.encoder.kind}, ours a "

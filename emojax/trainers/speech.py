@@ -38,7 +38,7 @@ from emojax.runs import Outcome, Run
 from emojax.runtime import memory, sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.summary import Summary, System
-from emojax.systems import speech, untrained
+from emojax.systems import speech, stored, untrained
 from emojax.systems.speech import SpeechSystem
 from emojax.systems.untrained import Untrained
 from emojax.trainers import fit, optimizers
@@ -504,7 +504,7 @@ def _files(
       _unit(config),
       config.published.to_dict(),
     ),
-    **speech.files(system, params),
+    **stored.writers(system, params),
     summaries.HISTORY: lambda path: np.savez_compressed(path, **history),
   }
 

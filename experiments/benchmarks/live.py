@@ -39,7 +39,8 @@ from emojax.inference import following, listener
 from emojax.inference.backlog import Backlog
 from emojax.inference.listener import Listener
 from emojax.inference.stream import Stream, Window
-from emojax.systems import speech
+from emojax.systems import stored
+from emojax.systems.speech import SpeechSystem
 from experiments.benchmarks import measure
 
 RATE = 16_000
@@ -63,7 +64,7 @@ def in_blocks(samples: np.ndarray, size: int = BLOCK) -> Iterator[np.ndarray]:
 
 def hubert_size(run: str) -> Listener:
   """The run with an encoder of HuBERT base's size."""
-  system, _ = speech.load(pathlib.Path(run))
+  system, _ = stored.load(run, SpeechSystem)
   system = dataclasses.replace(system, encoder=Wav2Vec2(SpeechConfig()))
   params = jax.jit(system.init)(jax.random.key(0))
   return Listener(system, params)

@@ -35,7 +35,7 @@ from emojax.summary import (
   Summary,
   System,
 )
-from emojax.systems import speech
+from emojax.systems import speech, stored
 from experiments.robustness import edits, pictures, tables, weights
 from experiments.robustness.guard import require
 from experiments.robustness.parser import Parser
@@ -70,13 +70,13 @@ def _system() -> edits.Files:
   )
   files = {
     name: _written(write, pathlib.Path(name).suffix)
-    for name, write in speech.files(system, params).items()
+    for name, write in stored.writers(system, params).items()
   }
   return {**files, "summary.json": b"{}"}
 
 
 def _load_system(folder: pathlib.Path) -> None:
-  system, params = speech.load(folder)
+  system, params = stored.load(folder, speech.SpeechSystem)
   require(len(system.classes) > 1, "fewer than two classes")
   require(
     all(isinstance(name, str) for name in system.classes), "classes of no text"

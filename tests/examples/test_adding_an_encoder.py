@@ -9,7 +9,7 @@ import soundfile
 
 from emojax import encoders
 from emojax.inference import predict
-from emojax.systems import speech as systems
+from emojax.systems import stored
 from emojax.trainers import speech
 
 RATE = 16_000
@@ -51,10 +51,10 @@ def test_it_is_trained_for_two_epochs_and_predicts(config, tmp_path):
   assert summary.label("tiny") == "tiny encoder"
   history = np.load(run / "history.npz")
   assert history[f"unseen speakers/tiny/{summary.curve}"].shape == (1, 2)
-  system, params = systems.load(run)
+  system, params = stored.load(run)
   assert system.encoder.kind == "tiny"
   assert params["encoder"]["Conv_0"]["kernel"].shape == (320, 1, 16)
-  found = predict.predict(run, [str(tmp_path / "anna_0.wav")])
+  found = predict.load(run).predict([str(tmp_path / "anna_0.wav")])
   assert found.classes == ("angry", "sad")
 
 

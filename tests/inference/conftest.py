@@ -9,7 +9,7 @@ import soundfile
 
 from emojax.encoders.log_mel import LogMel
 from emojax.inference import listener as listeners
-from emojax.systems import speech
+from emojax.systems import speech, stored
 
 RATE = 16_000
 
@@ -35,7 +35,7 @@ def _make_run(folder: pathlib.Path, **changes) -> pathlib.Path:
   # Scores of the attention begin at zero: here they are to say something.
   params["pool"]["score"]["kernel"] += np.linspace(-1, 1, 4)[:, None]
   (folder / "model").mkdir(parents=True)
-  for name, write in speech.files(system, params).items():
+  for name, write in stored.writers(system, params).items():
     write(folder / name)
   (folder / "summary.json").touch()
   return folder

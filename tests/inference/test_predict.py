@@ -20,9 +20,9 @@ from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.errors import UserError
-from emojax.inference import predict, sources
+from emojax.inference import predict, recordings, sources
 from emojax.runtime import tensors
-from emojax.systems import speech
+from emojax.systems import speech, stored
 
 RATE = 16_000
 WINDOW = 1.0
@@ -66,7 +66,7 @@ def make_run(folder, encoder="log_mel"):
     jax.random.key(0), np.zeros((1, RATE)), np.array([RATE])
   )
   (folder / "model").mkdir(parents=True)
-  for name, write in speech.files(system, variables["params"]).items():
+  for name, write in stored.writers(system, variables["params"]).items():
     write(folder / name)
   (folder / "summary.json").touch()
   return folder
@@ -110,7 +110,7 @@ def voice(seconds, seed, rate=RATE):
 
 def direct(run, windows):
   """Logits of single clips, one by one and without padding."""
-  system, params = speech.load(run)
+  system, params = stored.load(run)
 
   @jax.jit
   def logits(samples_S):
@@ -122,7 +122,7 @@ def direct(run, windows):
 
 
 def probabilities(run, logits_C):
-  system, _ = speech.load(run)
+  system, _ = stored.load(run)
   return special.softmax(logits_C / system.temperature)
 
 
@@ -136,10 +136,10 @@ def test_equals_the_model_on_each_clip_alone(any_run, record):
   lengths = (0.045, 0.3, 1.0)
   names = [record(f"{s}.wav", s, seed=i) for i, s in enumerate(lengths)]
   long = record("long.wav", 2.3, seed=5)
-  found = predict.predict(any_run, [*names, long])
-  assert found.paths == [*names, long]
+  found = predict.load(any_run).predict([*names, long])
+  assert found.names["path"] == [*names, long]
   assert found.classes == ("angry", "neutral", "sad")
-  np.testing.assert_allclose(found.seconds_U, (*lengths, 2.3))
+  np.testing.assert_allclose(found.details["seconds"], (*lengths, 2.3))
   expected = [
     probabilities(any_run, direct(any_run, [decode(name)])[0]) for name in names
   ]
@@ -154,10 +154,10 @@ def test_equals_the_model_on_each_clip_alone(any_run, record):
 def test_batch_mates_change_nothing(run, record):
   lengths = [0.045, *np.linspace(0.76, 1, 16), 0.09]
   names = [record(f"{i:02d}.wav", s, seed=i) for i, s in enumerate(lengths)]
-  together = predict.predict(run, names)
-  assert together.paths == names
+  together = predict.load(run).predict(names)
+  assert together.names["path"] == names
   for index in (0, 7):
-    alone = predict.predict(run, [names[index]])
+    alone = predict.load(run).predict([names[index]])
     np.testing.assert_allclose(
       alone.probabilities_UxC[0], together.probabilities_UxC[index], atol=2e-5
     )
@@ -169,10 +169,10 @@ def test_stereo_at_44100_hertz(run, record):
   soundfile.write(
     "mono.wav", soxr.resample(mono[:, 0], 44_100, RATE), RATE, subtype="FLOAT"
   )
-  found = predict.predict(run, [stereo, "mono.wav"])
+  found = predict.load(run).predict([stereo, "mono.wav"])
   first, second = found.probabilities_UxC
   np.testing.assert_allclose(first, second, atol=1e-4)
-  np.testing.assert_allclose(found.seconds_U, 0.8, atol=1e-3)
+  np.testing.assert_allclose(found.details["seconds"], 0.8, atol=1e-3)
 
 
 def test_types_of_files(run, record):
@@ -187,9 +187,10 @@ def test_types_of_files(run, record):
     record("six.wav", channels=6, rate=48_000),
     record("without a suffix, but a comma", format="WAV"),
   ]
-  found = predict.predict(run, names)
-  assert found.paths == names
-  np.testing.assert_allclose(found.seconds_U, 0.5, atol=0.1)  # MP3 pads.
+  found = predict.load(run).predict(names)
+  assert found.names["path"] == names
+  seconds = found.details["seconds"]
+  np.testing.assert_allclose(seconds, 0.5, atol=0.1)  # MP3 pads.
   np.testing.assert_allclose(found.probabilities_UxC.sum(1), 1)
 
 
@@ -234,15 +235,15 @@ def test_what_can_not_be_used_is_named_and_skipped(
     "nowhere.wav": "no such file",
     "folder": "without audio files",
   }
-  found = predict.predict(run, [good[0], *bad, good[1]])
-  assert found.paths == good
+  found = predict.load(run).predict([good[0], *bad, good[1]])
+  assert found.names["path"] == good
   assert [skip.path for skip in found.skipped] == list(bad)
   messages = [r.message for r in caplog.records if r.name.startswith("emojax")]
   for message, (name, why) in zip(messages, bad.items(), strict=True):
     assert message.startswith(f"skipped {name}: ")
     assert why in message
     assert "\n" not in message
-  alone = predict.predict(run, good)
+  alone = predict.load(run).predict(good)
   np.testing.assert_allclose(
     alone.probabilities_UxC, found.probabilities_UxC, atol=2e-5
   )
@@ -259,8 +260,8 @@ def test_what_has_to_be_converted_counts_as_skipped(
   os.mkfifo(tmp_path / "calls" / "pipe.wav")
   (tmp_path / "linked").mkdir()
   (tmp_path / "linked" / "calls").symlink_to(tmp_path / "calls")
-  found = predict.predict(run, ["calls", "calls/on disk", "linked"])
-  assert found.paths == ["calls/a.wav", "calls/on disk/b.ogg"]
+  found = predict.load(run).predict(["calls", "calls/on disk", "linked"])
+  assert found.names["path"] == ["calls/a.wav", "calls/on disk/b.ogg"]
   assert [skip.path for skip in found.skipped] == [
     *("calls/a.m4a", "calls/b.AMR", "calls/on disk/film.webm"),
     "calls/gone.wav",
@@ -272,7 +273,7 @@ def test_what_has_to_be_converted_counts_as_skipped(
   )
   assert any("1 file of other types was not" in m for m in caplog.messages)
   with pytest.raises(UserError, match=r"none of 1 rec.*m4a: convert it, for"):
-    predict.predict(run, ["calls/a.m4a"])
+    predict.load(run).predict(["calls/a.m4a"])
   found, unread = sources.find(["calls/a.m4a", "calls"])
   assert (len(found), len(unread)) == (4, 2)
 
@@ -280,7 +281,7 @@ def test_what_has_to_be_converted_counts_as_skipped(
 def test_nothing_that_can_be_used(run, tmp_path):
   (tmp_path / "empty.wav").touch()
   with pytest.raises(UserError, match=r"none of 2 recordings.*an empty file"):
-    predict.predict(run, [str(tmp_path / "empty.wav"), "nowhere.wav"])
+    predict.load(run).predict([str(tmp_path / "empty.wav"), "nowhere.wav"])
 
 
 def damage(run, what):
@@ -288,8 +289,8 @@ def damage(run, what):
   if what == "missing":
     (run / "summary.json").unlink()
     (run / "model" / description).unlink()
-  elif what == "dann":
-    (run / "model" / description).write_text(json.dumps({"study": "dann"}))
+  elif what == "another kind":
+    (run / "model" / description).write_text(json.dumps({"kind": "music"}))
   elif what == "no description":
     (run / "model" / description).unlink()
   elif what == "cut":
@@ -309,9 +310,8 @@ def damage(run, what):
     tensors.save(weights, params)
   elif what == "no weights":
     weights.unlink()
-  elif what == "rlps":
+  elif what == "no model":
     shutil.rmtree(run / "model")
-    (run / "summary.json").write_text('{"study": "rlps"}')
   elif what == "description":
     (run / "model" / description).write_text("{")
 
@@ -320,9 +320,12 @@ def damage(run, what):
   ("what", "message"),
   [
     ("missing", "no finished run"),
-    ("dann", "a run of another study"),
-    ("rlps", r"another study \('rlps'\); python -m emojax report .* shows"),
-    ("no description", "system.json: no such file; name"),
+    (
+      "no model",
+      "system.json: no such file; copy the run's folder",
+    ),
+    ("another kind", r"damaged \(kind has to be one of speech"),
+    ("no description", "system.json: no such file; copy"),
     ("cut", "damaged"),
     ("weights of another model", "damaged, or not of the system.json"),
     ("weights missing", "tensors do not fit; .* is missing"),
@@ -335,7 +338,7 @@ def test_a_run_that_is_none(run, tmp_path, record, what, message):
   copy = shutil.copytree(run, tmp_path / "run")
   damage(copy, what)
   with pytest.raises(UserError, match=message) as caught:
-    predict.predict(copy, [record("a.wav")])
+    predict.load(copy).predict([record("a.wav")])
   assert "\n" not in str(caught.value)
 
 
@@ -352,7 +355,7 @@ def test_a_description_that_was_tampered_with(run, tmp_path, field, value):
   path = copy / "model" / "system.json"
   path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
   with pytest.raises(UserError, match=r"system.json: .*train it again"):
-    speech.load(copy)
+    stored.load(copy)
 
 
 def test_a_run_from_before_there_was_a_threshold(run, tmp_path, record):
@@ -361,29 +364,29 @@ def test_a_run_from_before_there_was_a_threshold(run, tmp_path, record):
   fields = json.loads(path.read_text())
   del fields["threshold"], fields["level_db"]
   path.write_text(json.dumps(fields))
-  system, _ = speech.load(copy)
+  system, _ = stored.load(copy)
   assert (system.threshold, system.level_db) == (None, None)
-  assert len(predict.predict(copy, [record("a.wav")]).paths) == 1
+  assert len(predict.load(copy).predict([record("a.wav")]).names["path"]) == 1
 
 
 def test_no_run_at_all(tmp_path, record):
   with pytest.raises(UserError, match="no finished run"):
-    predict.predict(tmp_path / "nowhere", [record("a.wav")])
+    predict.load(tmp_path / "nowhere").predict([record("a.wav")])
 
 
 def test_long_windows_make_smaller_batches(run, monkeypatch):
   shapes = []
-  in_batches = predict.in_batches
+  in_batches = recordings.in_batches
 
   def spy(pieces, sizes, rows):
     shapes.append((sizes[-1], rows))
     return in_batches(pieces, sizes, rows)
 
-  monkeypatch.setattr(predict, "in_batches", spy)
-  system, params = speech.load(run)
+  monkeypatch.setattr(recordings, "in_batches", spy)
+  system, params = stored.load(run)
   for seconds in (1.0, 20.0, 500.0):
     long = dataclasses.replace(system, window_seconds=seconds)
-    list(predict.classify(long, params, []))
+    list(recordings.classify(long, params, []))
   assert shapes == [(16_000, 16), (320_000, 5), (8_000_000, 1)]
 
 

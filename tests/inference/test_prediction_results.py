@@ -11,9 +11,9 @@ from emojax.inference import results
 
 PREDICTIONS = results.Predictions(
   ("angry", "sad"),
-  ['one, "two".wav', "größe/日本.wav", "bytes\udcff\n.wav"],
-  np.array([0.5, 61.25, 3600.0]),
+  {"path": ['one, "two".wav', "größe/日本.wav", "bytes\udcff\n.wav"]},
   np.array([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]]),
+  {"seconds": [0.5, 61.25, 3600.0]},
   [],
 )
 
@@ -28,7 +28,7 @@ def test_csv(tmp_path):
   assert list(rows[0]) == [
     "path", "emotion", "confidence", "angry", "sad", "seconds"
   ]  # fmt: skip
-  assert [row["path"] for row in rows] == PREDICTIONS.paths
+  assert [row["path"] for row in rows] == PREDICTIONS.names["path"]
   assert [row["emotion"] for row in rows] == ["sad", "angry", "angry"]
   assert [float(row["confidence"]) for row in rows] == [0.75, 0.9, 0.5]
   assert [float(row["angry"]) for row in rows] == [0.25, 0.9, 0.5]

@@ -19,11 +19,11 @@ from emojax import summary as summaries
 from emojax.data import clips
 from emojax.encoders.log_mel import LogMel
 from emojax.errors import UserError
-from emojax.inference import predict, robustness
+from emojax.inference import predict, recordings, robustness
 from emojax.reports import robustness as reports
 from emojax.reports import speech as speech_reports
 from emojax.summary import Summary, System
-from emojax.systems import speech
+from emojax.systems import speech, stored
 
 RATE = 16_000
 TESTED = [f"p{number}" for number in range(3, 8)]
@@ -93,7 +93,7 @@ def home(tmp_path_factory):
       test_digest=data.digest_of({setting: split.parts["test"]}),
     )
     (folder / "run" / "model").mkdir(parents=True)
-    for name, write in speech.files(system, params).items():
+    for name, write in stored.writers(system, params).items():
       write(folder / "run" / name)
     (folder / "run" / "config.json").write_text(config.to_json())
     summaries.write(folder / "run" / "summary.json", summary)
@@ -124,7 +124,7 @@ def heard(home, monkeypatch):
         yield index, np.zeros(len(CLASSES))
 
     with monkeypatch.context() as patch:
-      patch.setattr(predict, "classify", classify)
+      patch.setattr(recordings, "classify", classify)
       # The bootstrap, which takes seconds.
       patch.setattr(summaries, "over_speakers", lambda row, *_: row)
       rows = robustness.measure(home / "run", None, noise).rows
@@ -143,7 +143,7 @@ def test_clips_as_they_are_fare_as_predict_says(home, measured):
     for name in TESTED
     for number in range(2)
   ]
-  predictions = predict.predict(home / "run", paths)
+  predictions = predict.load(home / "run").predict(paths)
   probabilities_UxC = predictions.probabilities_UxC
   labels_U = np.arange(len(paths)) % 2
   row = measured.rows[0]
@@ -244,7 +244,7 @@ def test_the_command_leaves_a_table_and_a_figure(
   ("what", "message"),
   [
     ("no run", "no finished run"),
-    ("another study", "a run of another study"),
+    ("another study", "kind has to be one of"),
     ("no config", "config.json: no such file, so nobody knows who"),
     ("damaged config", "config.json: damaged, no config of a run"),
     ("other clips", "not the clips that .* was tested on"),
@@ -260,7 +260,7 @@ def test_what_can_not_be_tested(home, tmp_path, what, message):
     run = tmp_path
   elif what == "another study":
     path = run / "model" / "system.json"
-    content = json.loads(path.read_text()) | {"study": "rlps"}
+    content = json.loads(path.read_text()) | {"kind": "music"}
     path.write_text(json.dumps(content))
   elif what == "no config":
     (run / "config.json").unlink()

@@ -16,7 +16,7 @@ from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.models.speech_classifier import SpeechClassifier, states
-from emojax.systems import speech
+from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
 
 TINY = SpeechConfig(
@@ -251,11 +251,11 @@ def test_description_survives_json(tmp_path):
   audio, lengths = jnp.ones((1, 3200)), jnp.array([3200])
   params = jax.jit(model.init)(jax.random.key(0), audio, lengths)["params"]
   (tmp_path / "summary.json").touch()
-  for name, write in speech.files(system, params).items():
+  for name, write in stored.writers(system, params).items():
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     write(path)
-  again, read = speech.load(tmp_path)
+  again, read = stored.load(tmp_path)
   assert again == system
   assert (again.temperature, again.classes) == (1.5, system.classes)
   chex.assert_trees_all_equal(read, jax.device_get(params))

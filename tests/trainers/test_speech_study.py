@@ -17,7 +17,7 @@ from emojax.encoders.speech_config import SpeechConfig
 from emojax.errors import UserError
 from emojax.inference import predict
 from emojax.reports import speech as reports
-from emojax.systems import speech, untrained
+from emojax.systems import stored, untrained
 from emojax.trainers.speech import Training, audit, clips, train
 
 # Programs are compiled once for all tests here.
@@ -138,7 +138,7 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
     assert run[summary.curve] == curve_E.max()
     assert run["best_epoch"] == 1 + curve_E.argmax()
   # The model gives the test logits that were counted.
-  system, params = speech.load(workdir)
+  system, params = stored.load(workdir)
   assert set(params) == {"encoder", "pool", "hidden_layer", "output"}
   assert system.classes == ("happy", "sad")
   # What a live system has to know: sines of amplitude 0.3; and of the runs, the
@@ -261,8 +261,8 @@ def test_cached_features_give_the_same_study(tmp_path, no_figures):
     ),
     tmp_path / "head",
   )
-  _, params = speech.load(tmp_path / "head")
-  _, start = speech.load(tmp_path / "first")
+  _, params = stored.load(tmp_path / "head")
+  _, start = stored.load(tmp_path / "first")
   jax.tree.map(
     np.testing.assert_array_equal, params["encoder"], start["encoder"]
   )
@@ -316,7 +316,7 @@ def test_several_corpora_folds_and_an_adversary(
   assert pairs == {("small", "log_mel")}
   with np.load(tmp_path / "run/history.npz") as history:
     assert any(name.endswith("domain_loss") for name in history)
-  _, params = speech.load(tmp_path / "run")
+  _, params = stored.load(tmp_path / "run")
   assert "domain_classifier" not in params
 
 
@@ -422,9 +422,9 @@ def test_a_short_clip_is_skipped_alike_by_all_that_read_clips(
   train(config, tmp_path / "run")
   assert said in caplog.messages
   caplog.clear()
-  found = predict.predict(tmp_path / "run", [str(tmp_path / "a")])
+  found = predict.load(tmp_path / "run").predict([str(tmp_path / "a")])
   assert said in caplog.messages
-  assert (len(found.paths), len(found.skipped)) == (23, 1)
+  assert (len(found.names["path"]), len(found.skipped)) == (23, 1)
   config.data.max_skipped = 0
   for command in (audit, lambda config: train(config, tmp_path / "none")):
     with pytest.raises(
@@ -540,7 +540,7 @@ def test_a_checkpoint_written_by_transformers(tmp_path, no_figures):
   )
   summary = train(config, tmp_path / "run")
   assert summary.systems[0].id == "tiny-hubert"
-  system, params = speech.load(tmp_path / "run")
+  system, params = stored.load(tmp_path / "run")
   assert system.encoder.kind == "hubert"
   layers = params["encoder"]["encoder"]
   for number, is_kept in ((0, True), (1, False)):
