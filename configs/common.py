@@ -12,6 +12,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0  # Of everything random.
   config.checkpoint_every = 10  # Rounds (epochs) between two checkpoints.
   config.num_replicates = 10  # Initialisations of every system.
+  # Beside TensorBoard, comma-separated: wandb, mlflow, trackio. Each has to be
+  # installed; its own variables (WANDB_MODE, MLFLOW_TRACKING_URI, …) say where.
+  config.trackers = ""
   config.data = data()
   config.split = split()
   # Published figures, printed beside ours, as fractions:

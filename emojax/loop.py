@@ -10,8 +10,8 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -59,6 +59,13 @@ class Study:
   )
 
 
+class Writer(Protocol):
+  """Takes records, one round late."""
+
+  def write(self, step: int, values: Mapping[str, Any]) -> None:
+    """Scalars and other clu values of a round, from 1; on the host."""
+
+
 def run(
   study: Study,
   folder: pathlib.Path,
@@ -66,11 +73,13 @@ def run(
   checkpoint_every: int,
   description: str,
   unit: str = "epoch",
+  others: Sequence[Writer] = (),
 ) -> tuple[State, History]:
   """Runs all rounds of a study, from wherever its folder stands.
 
   The folder receives TensorBoard events and `checkpoints/`, one in so many
-  rounds; `description` and `unit` are of the progress bar.
+  rounds; `description` and `unit` are of the progress bar. The `others` get
+  what TensorBoard gets.
 
   Returns:
     The last state, and every record, stacked over rounds.
@@ -86,7 +95,7 @@ def run(
     if start:
       _LOG.info("%s goes on after round %d of %d", folder, start, num_rounds)
     writer = TensorBoardWriter(folder, first_step=start + 1)
-    records = _Records(history, writer, folder, study.pictures)
+    records = _Records(history, (writer, *others), folder, study.pictures)
     rounds = progress(
       range(start, num_rounds), description=description, unit=unit
     )
@@ -102,7 +111,8 @@ def run(
         done = round_ + 1
         records.add(done, {**trained, **study.evaluate(state)})
         if requests or done % checkpoint_every == 0 or done == num_rounds:
-          records.flush()
+          records.fetch()
+          writer.flush()
           checkpoints.save(done, state, records.history)
         if requests:
           break
@@ -120,24 +130,20 @@ def run(
 class _Records:
   """The history so far, and the one record that is still on its way."""
 
-  def __init__(self, history: History, writer, folder, pictures):
+  def __init__(self, history: History, writers, folder, pictures):
     self._rounds = {name: list(values) for name, values in history.items()}
     self._pending: tuple[int, Record] | None = None
-    self._writer, self._folder, self._pictures = writer, folder, pictures
+    self._writers, self._folder, self._pictures = writers, folder, pictures
 
   def add(self, round_: int, record: Record) -> None:
-    self._fetch()
+    self.fetch()
     self._pending = (round_, record)
-
-  def flush(self) -> None:
-    self._fetch()
-    self._writer.flush()
 
   @property
   def history(self) -> History:
     return {name: np.stack(values) for name, values in self._rounds.items()}
 
-  def _fetch(self) -> None:
+  def fetch(self) -> None:
     if self._pending is None:
       return
     round_, record = self._pending
@@ -157,4 +163,6 @@ class _Records:
         )
       self._rounds.setdefault(name, []).append(np.asarray(value))
     shown |= {k: v for k, v in arrays.items() if np.ndim(v) == 0}
-    self._writer.write(round_, {**shown, **self._pictures(arrays)})
+    shown |= self._pictures(arrays)
+    for writer in self._writers:
+      writer.write(round_, shown)

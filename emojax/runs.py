@@ -22,10 +22,10 @@ from typing import IO, Any
 import ml_collections
 import numpy as np
 
-from emojax import loop
+from emojax import checks, loop
 from emojax import summary as summaries
 from emojax.errors import UserError
-from emojax.runtime import files, process, tensors
+from emojax.runtime import files, process, tensors, trackers
 from emojax.summary import Summary
 
 _CONFIG, _LOCK = "config.json", ".lock"
@@ -33,8 +33,8 @@ _FIGURES, _HISTORY, _OUTPUTS = "figures.json", summaries.HISTORY, "outputs.npz"
 _WEIGHTS = "weights.safetensors"
 # What file systems say that have no locks.
 _LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
-# Another machine may have fewer: no figure changes with it.
-_FREE = "config.data.num_workers"
+# Another machine may have others: no figure changes with them.
+_FREE = {"config.data.num_workers", "config.trackers"}
 _LOG = logging.getLogger(__name__)
 
 Files = Mapping[str, Callable[[pathlib.Path], None]]
@@ -80,10 +80,16 @@ class Outcome:
 class Grid:
   """The runs of a study in its work folder."""
 
-  def __init__(self, workdir: pathlib.Path, config: ml_collections.ConfigDict):
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    tracked: trackers.Trackers | None = None,
+  ):
     """Of a whole config; nothing is written before the first training."""
     self.workdir = workdir
     self._config = config
+    self._tracked = tracked
 
   def train(
     self, run: Run, study: loop.Study, num_rounds: int, unit: str = "epoch"
@@ -114,7 +120,8 @@ class Grid:
     """`loop.run` in a folder of the study, which is claimed for its config."""
     _claim(self.workdir, self._config)
     every = self._config.checkpoint_every
-    return loop.run(study, folder, num_rounds, every, description, unit)
+    others = [self._tracked.writer(folder)] if self._tracked else []
+    return loop.run(study, folder, num_rounds, every, description, unit, others)
 
   def _folder(self, run: Run) -> pathlib.Path:
     parts = (run.setting, run.system, f"seed-{run.seed}")
@@ -175,18 +182,39 @@ def complete(
   """
   workdir = pathlib.Path(workdir)
   if not is_finished(workdir, config):
-    with _locked(workdir), process.resumable():
+    with (
+      _locked(workdir),
+      process.resumable(),
+      contextlib.closing(_trackers(workdir, config)) as tracked,
+    ):
       # The process that had the lock may have come to the end.
       if not is_finished(workdir, config):
-        summary, results = study(Grid(workdir, config))
+        summary, results = study(Grid(workdir, config, tracked))
         _claim(workdir, config)
         for name, write in results.items():
           with files.whole(workdir / name) as path:
             write(path)
+        tracked.summarize(_final_figures(summary))
         # Last: its presence says that the folder is finished.
         with files.whole(workdir / summaries.FILE) as path:
           summaries.write(path, summary)
   return summaries.read(workdir)
+
+
+def _trackers(workdir, config: ml_collections.ConfigDict) -> trackers.Trackers:
+  named = checks.names(config.get("trackers", ""))
+  if named:
+    checks.choices(config, "trackers", trackers.NAMES)
+    trackers.require(named)
+  return trackers.Trackers(named, workdir, json.loads(config.to_json()))
+
+
+def _final_figures(summary: Summary) -> dict[str, float]:
+  return {
+    f"summary/{row.setting}/{row.system}/{name}": estimate.mean
+    for row in summary.rows
+    for name, estimate in row.metrics.items()
+  }
 
 
 def settle(
@@ -223,7 +251,7 @@ def is_finished(
   if theirs is None:
     return False
   ours = dict(_flatten(json.loads(config.to_json())))
-  for name in sorted((ours.keys() | theirs.keys()) - {_FREE}):
+  for name in sorted((ours.keys() | theirs.keys()) - _FREE):
     here, there = ours.get(name, "nothing"), theirs.get(name, "nothing")
     if here != there:
       raise UserError(
