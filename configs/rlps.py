@@ -21,6 +21,11 @@ in facial expression recognition".
   python launch.py --config=configs/rlps.py:speech
     The same selector on the speech study's classifier: clips of the demo corpus
     (synthetic), some of them with a wrong label.
+
+A run leaves a trained system in `model/`, for `emojax predict`: the classifier
+of the run with the best unweighted accuracy on the validation part, over all
+systems and initialisations of the first setting; its temperature is fitted
+there, too. The test part chooses nothing.
 """
 
 import ml_collections

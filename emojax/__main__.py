@@ -189,20 +189,29 @@ def _report(argv: list[str]) -> None:
 
 
 def _predict(argv: list[str]) -> None:
-  """Says which emotion recordings have, by a run of the speech study.
+  """Says which emotion recordings or faces have, by a run.
 
-  emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv]
+  emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv] [--detect]
   emojax predict RUN FILES_OR_FOLDERS … --timeline=FILE.csv [LISTENING]
 
-  A timeline has a row for each second. LISTENING: --window=5 and --hop=1 are
-  seconds; --asr= names who transcribes: a Whisper or CTC checkpoint,
-  faster-whisper:SIZE, none, or '' for the run's own Whisper; --language=en.
+  Of a run of faces an image is one face; with --detect images are searched, and
+  each face has a row. A timeline has a row for each second. LISTENING:
+  --window=5 and --hop=1 are seconds; --asr= names who transcribes: a Whisper or
+  CTC checkpoint, faster-whisper:SIZE, none, or '' for the run's own Whisper;
+  --language=en.
   """
   from emojax.inference import predict, results
 
-  options = {"output": (str, None), "timeline": (str, None), **_LISTENING}
+  options = {
+    "output": (str, None),
+    "timeline": (str, None),
+    "detect": (bool, False),
+    **_LISTENING,
+  }
   (run, *paths), given = cli.options(argv, options, 2)
   if given.timeline is not None:
+    if given.detect:
+      raise UserError("--detect is of faces, --timeline of recordings")
     _timeline(run, paths, given)
     return
   for name, (_, default) in _LISTENING.items():
@@ -211,14 +220,14 @@ def _predict(argv: list[str]) -> None:
   if given.output is not None:
     results.require_writable(given.output)
   cli.require_devices()
-  predictions = predict.load(run).predict(paths)
+  predictions = predict.load(run).predict(paths, given.detect)
   if given.output is None:
     print(results.table(predictions))
   else:
     results.write_csv(given.output, predictions)
   used, skipped = len(predictions), len(predictions.skipped)
   where = "" if given.output is None else f"{given.output}: "
-  _LOG.info("%s%d of %d recordings predicted", where, used, used + skipped)
+  _LOG.info("%s%d predicted, %d skipped", where, used, skipped)
 
 
 def _timeline(run: str, paths: list[str], given: types.SimpleNamespace) -> None:

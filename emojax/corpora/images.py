@@ -64,12 +64,21 @@ def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
     uint8 [H, W, C], where (H, W) is `size`; C is 1 for grey, 3 for RGB.
 
   Raises:
+    UnreadableImage: see `decode`; or there is nothing within the box.
+  """
+  return cut(decode(face, channels), face, size, channels)
+
+
+def decode(face: Face, channels: int) -> Image.Image:
+  """The whole image of a face, 8 bits a channel, as `load` takes it.
+
+  Raises:
     UnreadableImage: the file is missing, empty, damaged or too large, has not
-      the size that the corpus ships, no 8 bits a channel, too few pixels for a
-      face, or nothing within the box.
+      the size that the corpus ships, no 8 bits a channel, or too few pixels for
+      a face.
   """
   try:
-    image = _flat(_open(face)).convert(_MODES[channels])
+    return _flat(_open(face)).convert(_MODES[channels])
   except UnidentifiedImageError as error:
     instead = files.instead(face.path)
     why = "not an image" + (f": {instead}" if instead else "")
@@ -77,8 +86,15 @@ def load(face: Face, size: tuple[int, int], channels: int) -> np.ndarray:
   except _DAMAGED as error:
     why = f"not readable as an image ({error or type(error).__name__})"
     raise UnreadableImage(face.path, " ".join(why.split())) from error
+
+
+def cut(
+  image: Image.Image, face: Face, size: tuple[int, int], channels: int
+) -> np.ndarray:
+  """What `load` gives, of a whole image that is decoded already."""
   if face.box is not None:
     image = image.crop(_within(face, *image.size))
+  image = image.convert(_MODES[channels])
   if image.size != size[::-1]:
     image = image.resize(size[::-1], Image.Resampling.BILINEAR)
   return np.asarray(image, np.uint8).reshape(*size, channels)

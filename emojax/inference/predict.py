@@ -4,8 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from emojax.errors import UserError
 from emojax.inference.results import Predictions
 from emojax.systems import stored
+from emojax.systems.faces import FaceSystem
 from emojax.systems.stored import System
 
 
@@ -29,19 +31,33 @@ class Predictor:
     return self.system.classes
 
   def predict(
-    self, paths: str | os.PathLike | Sequence[str | os.PathLike]
+    self,
+    paths: str | os.PathLike | Sequence[str | os.PathLike],
+    detect: bool = False,
   ) -> Predictions:
     """Classifies files, and what is in folders.
 
     A system of speech takes recordings of any length, type, sample rate and
-    channels. What can not be used is named in a warning and skipped.
+    channels; one of faces takes images of a face each, or with `detect` images
+    with any number of faces. What can not be used is named in a warning and
+    skipped.
 
     Raises:
-      UserError: nothing can be used; the device has too little memory.
+      UserError: nothing can be used; `detect` without a system of faces, or
+        without its packages; the device has too little memory.
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
     # Only here: what one kind of system needs takes seconds to import.
+    if isinstance(self.system, FaceSystem):
+      from emojax.inference import faces
+
+      return faces.predict(self.system, self.params, named, detect)
+    if detect:
+      raise UserError(
+        f"detect: faces are found for a system of faces, and this is one of "
+        f"{self.system.kind}"
+      )
     from emojax.inference import recordings
 
     return recordings.predict(self.system, self.params, named)

@@ -6,7 +6,7 @@ S samples of a recording.
 import functools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,20 +27,27 @@ class Found(NamedTuple):
   unread: list[UnreadableAudio]
 
 
-def find(paths: Sequence[str]) -> Found:
+def find(
+  paths: Sequence[str],
+  search: Callable[[str], tuple[list[str], list[str]]] | None = None,
+) -> Found:
   """Replaces folders by the recordings in them, and names each file once.
 
   A folder is searched recursively, see `walk`; one without any recording stays,
   for `decoded` to name. Paths begin as they were given, in that order, a
   folder's by name. What is not read is counted in a warning.
+
+  `search` gives what is in a folder, and what has to be converted first, where
+  something else than recordings is looked for.
   """
+  search = search or _recordings
   read: dict[str, str] = {}
   unread: dict[str, str] = {}
   for path in paths:
     if not os.path.isdir(path):
       read.setdefault(_identity(path), path)
       continue
-    names, media = _search(path)
+    names, media = search(path)
     if not names and not media:
       names = [path]
     for name in names:
@@ -54,7 +61,7 @@ def find(paths: Sequence[str]) -> Found:
   )
 
 
-def _search(folder: str) -> tuple[list[str], list[str]]:
+def _recordings(folder: str) -> tuple[list[str], list[str]]:
   """Recordings below a folder, and those that have to be converted first."""
   found = walk.find(folder, io.SUFFIXES)
   media = [p for p in found.others if p.is_file() and io.is_media(p)]

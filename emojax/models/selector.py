@@ -72,7 +72,7 @@ class Selection(NamedTuple):
 
 def observe(
   logits_NxK: jax.Array, features_NxD: jax.Array, label_N: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What the selector makes of the classifier's outputs for the training set.
 
   Each feature is divided by its root mean square over the set: what the policy
@@ -80,13 +80,14 @@ def observe(
   training set comes and goes from one epoch to the next.
 
   Returns:
-    Features [N, D], and the probability [N] that the labels have.
+    Features [N, D], the probability [N] that the labels have, and what each
+    feature was divided by, [D].
   """
   probability_NxK = jax.nn.softmax(logits_NxK)
   true_N = jnp.take_along_axis(probability_NxK, label_N[:, None], 1)[:, 0]
-  size_1xD = jnp.sqrt((features_NxD**2).mean(0, keepdims=True))
   # A unit that is never active stays zero.
-  return features_NxD / jnp.maximum(size_1xD, 1e-6), true_N
+  size_D = jnp.maximum(jnp.sqrt((features_NxD**2).mean(0)), 1e-6)
+  return features_NxD / size_D[None], true_N, size_D
 
 
 def select(

@@ -8,20 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 from flax import linen as nn
 
 from emojax import checks, encoders
 from emojax.errors import UserError
 from emojax.models import image_classifiers
-from emojax.models.image_classifiers import Dcnn, Vgg19
-from emojax.systems import speech
+from emojax.systems import faces, speech
+from emojax.systems.faces import FaceSystem
 from emojax.systems.speech import SpeechSystem
 
 SPEECH = "log_mel"  # The one that takes clips.
-# Of images, with the smallest that their poolings leave a pixel of.
-_MIN_SIZE = {"dcnn": 16, "vgg19": 32}
+# In tables.
+_NAMES = {SPEECH: "log-mel CNN", "dcnn": "DCNN", "vgg19": "VGG19"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +36,13 @@ class Classifier:
   apply: Callable[[Any, Any, bool, jax.Array], tuple[jax.Array, jax.Array, Any]]
 
 
-def make(
+def describe(
   config: ml_collections.ConfigDict, classes: Sequence[str]
-) -> Classifier:
-  """The classifier of a whole config of RLPS, which `check` has seen."""
-  model, dtype = config.model, speech.DTYPES[config.dtype]
+) -> SpeechSystem | FaceSystem:
+  """The system of a whole config of RLPS, which `check` has seen."""
+  model = config.model
   if model.classifier == SPEECH:
-    system = SpeechSystem(
+    return SpeechSystem(
       encoder=encoders.find(SPEECH).encoder,
       classes=tuple(classes),
       window_seconds=config.data.max_seconds,
@@ -54,17 +53,29 @@ def make(
       dropout=model.dropout,
       dtype=config.dtype,
     )
-    return of_speech("log-mel CNN", system)
-  if model.classifier == "vgg19":
-    network = Vgg19(len(classes), model.dropout, dtype)
-    return of_images("VGG19", network, model.crop)
-  network = Dcnn(len(classes), tuple(model.widths), model.hidden, dtype)
-  return of_images("DCNN", network, model.crop)
+  return FaceSystem(
+    classes=tuple(classes),
+    classifier=model.classifier,
+    widths=tuple(model.widths),
+    hidden=model.hidden,
+    dropout=model.dropout,
+    crop=model.crop,
+    image_size=tuple(config.data.image_size),
+    channels=config.data.channels,
+    dtype=config.dtype,
+  )
+
+
+def of(system: SpeechSystem | FaceSystem) -> Classifier:
+  """The classifier that a system describes."""
+  if isinstance(system, SpeechSystem):
+    return of_speech(_NAMES[SPEECH], system)
+  return of_images(_NAMES[system.classifier], system.model(), system.crop)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Checks the fields of `config.model`, and the form of its inputs."""
-  checks.choice(config, "model.classifier", (*_MIN_SIZE, SPEECH))
+  checks.choice(config, "model.classifier", (*faces.SMALLEST, SPEECH))
   checks.choice(config, "dtype", speech.DTYPES)
   checks.choice(config, "data.channels", (1, 3))
   checks.positive(config, "model.hidden", "model.widths", "data.image_size")
@@ -78,7 +89,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   if len(size) != 2:
     raise UserError(f"config.data.image_size = {size}: give height, width")
-  least = _MIN_SIZE.get(model.classifier, 0)
+  least = faces.SMALLEST.get(model.classifier, 0)
   if model.crop > min(size) or (model.crop or min(size)) < least:
     raise UserError(
       f"config.data.image_size = {size}, config.model.crop = {model.crop}: "
@@ -97,25 +108,17 @@ def of_images(name: str, model: nn.Module, crop: int = 0) -> Classifier:
   def init(key, images):
     if crop:
       images = images[:, :crop, :crop]
-    return model.init(key, _centred(images))
+    return model.init(key, faces.centred(images))
 
   def apply(variables, images, train, key):
     if not train:
-      views = (
-        image_classifiers.ten_views(images, crop) if crop else images[None]
-      )
-      logits, out = model.apply(
-        variables, _centred(views.reshape(-1, *views.shape[2:]))
-      )
-      of_views = (logits, out["features"])
-      means = (x.reshape(*views.shape[:2], -1).mean(0) for x in of_views)
-      return (*means, {})
+      return (*faces.evaluate(model, variables, images, crop), {})
     view_key, dropout_key = jax.random.split(key)
     if crop:
       images = image_classifiers.random_views(view_key, images, crop)
     (logits, out), changed = model.apply(
       variables,
-      _centred(images),
+      faces.centred(images),
       train=True,
       mutable=["batch_stats"],
       rngs={"dropout": dropout_key},
@@ -146,8 +149,3 @@ def of_speech(name: str, system: SpeechSystem) -> Classifier:
     return logits, out["pooled"], {}
 
   return Classifier(name, init, apply)
-
-
-def _centred(images_BxHxWxC: jax.Array) -> jax.Array:
-  """uint8 as float32 from -1 to 1."""
-  return images_BxHxWxC.astype(jnp.float32) / 127.5 - 1

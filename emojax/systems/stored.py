@@ -8,7 +8,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import flax
@@ -18,12 +18,12 @@ from safetensors import SafetensorError
 
 from emojax.errors import UserError
 from emojax.runtime import files, tensors
+from emojax.systems.faces import FaceSystem
 from emojax.systems.speech import SpeechSystem
 from emojax.weights import hub, json_files
 
 FOLDER = "model"  # In that of the run.
-DESCRIPTION = "system.json"
-WEIGHTS = "weights.safetensors"
+FILES = "system.json", "weights.safetensors"  # Description and weights.
 
 # What values that make no sense raise, wherever they are first made use of.
 _DAMAGES = (
@@ -55,24 +55,32 @@ class System(Protocol):
 
 S = TypeVar("S", bound=System)
 
-_KINDS: dict[str, type[System]] = {one.kind: one for one in (SpeechSystem,)}
+_KINDS: dict[str, type[System]] = {
+  one.kind: one for one in (FaceSystem, SpeechSystem)
+}
 
 
 def writers(
-  system: System, params: Any
+  system: System, params: Any, names: tuple[str, str] = FILES
 ) -> dict[str, Callable[[pathlib.Path], Any]]:
-  """What a run leaves of a system: writers by file name."""
+  """What a run leaves of a system: writers by file name.
+
+  `names` are those of other files than the system's, here and below.
+  """
+  description, weights = names
   described = {"kind": system.kind, **system.to_json()}
   text = json.dumps(described, indent=2) + "\n"
   return {
-    f"{FOLDER}/{WEIGHTS}": lambda path: tensors.save(path, params),
-    f"{FOLDER}/{DESCRIPTION}": lambda path: path.write_text(
+    f"{FOLDER}/{weights}": lambda path: tensors.save(path, params),
+    f"{FOLDER}/{description}": lambda path: path.write_text(
       text, encoding="utf-8"
     ),
   }
 
 
-def load(name: str | os.PathLike, *kinds: type[S]) -> tuple[S, dict[str, Any]]:
+def load(
+  name: str | os.PathLike, *kinds: type[S], names: tuple[str, str] = FILES
+) -> tuple[S, dict[str, Any]]:
   """Reads a system and its weights, NumPy arrays.
 
   Args:
@@ -82,14 +90,15 @@ def load(name: str | os.PathLike, *kinds: type[S]) -> tuple[S, dict[str, Any]]:
   Raises:
     UserError: no finished run, a system of another kind, or a damaged one.
   """
-  folder = find(name)
-  system = _read_description(folder / DESCRIPTION)
+  folder = find(name, names)
+  description, weights = names
+  system = _read_description(folder / description, kinds)
   if kinds and not isinstance(system, kinds):
     wanted = " or ".join(one.kind for one in kinds)
     raise UserError(
       f"{name}: a system of {system.kind}, and this takes one of {wanted}"
     )
-  path = folder / WEIGHTS
+  path = folder / weights
   try:
     params = tensors.load(path)
     # Finds what makes no system, and what is missing or of another shape.
@@ -97,11 +106,13 @@ def load(name: str | os.PathLike, *kinds: type[S]) -> tuple[S, dict[str, Any]]:
   except _DAMAGES as error:
     why = files.instead(path) or f"damaged ({_line(error)})"
     raise UserError(f"{path}: {why}; or train it again") from error
-  _check_weights(path, params, shapes)
+  _check_weights(path, params, shapes, description)
   return system, params
 
 
-def find(name: str | os.PathLike) -> pathlib.Path:
+def find(
+  name: str | os.PathLike, names: tuple[str, str] = FILES
+) -> pathlib.Path:
   """The folder that holds a system's two files; see `load` for `name`.
 
   Raises:
@@ -109,12 +120,12 @@ def find(name: str | os.PathLike) -> pathlib.Path:
   """
   path = pathlib.Path(name).expanduser()
   if len(path.parts) == 2 and not path.parent.exists():
-    path = hub.folder(str(path), patterns=(DESCRIPTION, WEIGHTS))
-  folder = path if (path / DESCRIPTION).is_file() else path / FOLDER
-  missing = [n for n in (DESCRIPTION, WEIGHTS) if not (folder / n).is_file()]
+    path = hub.folder(str(path), patterns=names)
+  folder = path if (path / names[0]).is_file() else path / FOLDER
+  missing = [name for name in names if not (folder / name).is_file()]
   if not missing:
     return folder
-  if not (path / "summary.json").is_file() and DESCRIPTION in missing:
+  if not (path / "summary.json").is_file() and names[0] in missing:
     raise UserError(
       f"{path}: no finished run (it has no summary.json); train it first, "
       "with emojax train, or name the folder of one"
@@ -125,16 +136,17 @@ def find(name: str | os.PathLike) -> pathlib.Path:
   )
 
 
-def _read_description(path: pathlib.Path) -> System:
+def _read_description(path: pathlib.Path, kinds: Sequence[type[S]]) -> System:
   fields = json_files.read(path, "train it again")
   kind = fields.pop("kind", None)
+  known = _KINDS | {one.kind: one for one in kinds}
   try:
-    if kind not in _KINDS:
-      raise ValueError(f"kind has to be one of {', '.join(_KINDS)}")
-    system = _KINDS[kind].from_json(fields)
+    if kind not in known:
+      raise ValueError(f"kind has to be one of {', '.join(known)}")
+    system = known[kind].from_json(fields)
     if not 0 < system.temperature < math.inf:
       raise ValueError("temperature has to be above 0")
-    if not isinstance(fields["classes"], list) or not all(
+    if not isinstance(fields.get("classes", []), list) or not all(
       isinstance(name, str) for name in system.classes
     ):
       raise ValueError("classes have to be words")
@@ -147,7 +159,9 @@ def _read_description(path: pathlib.Path) -> System:
   return system
 
 
-def _check_weights(path: pathlib.Path, params: Any, shapes: Any) -> None:
+def _check_weights(
+  path: pathlib.Path, params: Any, shapes: Any, description: str
+) -> None:
   found = flax.traverse_util.flatten_dict(params, sep="/")
   wanted = flax.traverse_util.flatten_dict(shapes, sep="/")
   wrong = dict.fromkeys(wanted.keys() - found, "missing")
@@ -162,7 +176,7 @@ def _check_weights(path: pathlib.Path, params: Any, shapes: Any) -> None:
   if wrong:
     first = min(wrong)
     raise UserError(
-      f"{path}: damaged, or not of the {DESCRIPTION} beside it ({len(wrong)} "
+      f"{path}: damaged, or not of the {description} beside it ({len(wrong)} "
       f"tensors do not fit; {first} is {wrong[first]}); train it again"
     )
 

@@ -13,7 +13,7 @@ import dataclasses
 import enum
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax
@@ -24,10 +24,9 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from emojax import checks, encoders, loop, runs
-from emojax.data import faces, noise, splits
+from emojax import encoders, loop, runs
+from emojax.data import faces, noise
 from emojax.data.noise import NoisyDataset
-from emojax.errors import UserError
 from emojax.metrics import confusion_figures
 from emojax.models import selector
 from emojax.models.selector import F1, LIKELIHOOD, PROBABILITY, Selection
@@ -38,7 +37,7 @@ from emojax.runtime import memory
 from emojax.summary import Summary
 from emojax.systems import classifiers
 from emojax.systems.classifiers import Classifier
-from emojax.trainers import fit, optimizers
+from emojax.trainers import fit, optimizers, rlps_checks, trained
 from emojax.trainers.fit import Best, Learner
 
 # Corpora of faces are split by their authors: what is in two parts is counted
@@ -109,6 +108,7 @@ class State:
     learner: the classifier.
     policy: a `Policy`; an empty tree where there is no selector.
     features_NxD: of the training part, by the classifier as it is.
+    size_D: what these features were divided by.
     true_N: the probability that it gives to the labels.
     validation_f1: Eq. (7), of the classifier as it is.
     best: the classifier at the best validation so far.
@@ -117,6 +117,7 @@ class State:
   learner: Learner
   policy: Any
   features_NxD: jax.Array
+  size_D: jax.Array
   true_N: jax.Array
   validation_f1: jax.Array
   best: Best
@@ -283,7 +284,11 @@ class SelectorTraining:
     self._pretrain = jax.jit(self._pretrained)
 
   def study(
-    self, key: jax.Array, variables: Any, counts: Sequence[int]
+    self,
+    key: jax.Array,
+    variables: Any,
+    counts: Sequence[int],
+    bounds: Mapping[str, float],
   ) -> loop.Study:
     """One initialisation, for `runs.Grid.train`.
 
@@ -291,6 +296,7 @@ class SelectorTraining:
       key: of the run.
       variables: of the pretrained classifier.
       counts: how many a rival retains in each epoch, and then in the end.
+      bounds: see `trained.Kept.bounds`.
     """
     init = functools.partial(self._init, key, variables)
     key = self._examples.place(key)
@@ -298,13 +304,13 @@ class SelectorTraining:
       init=init,
       round=functools.partial(self._round, key, counts),
       evaluate=lambda state: {},
-      summarize=functools.partial(self._summarize, key, counts[-1]),
+      summarize=functools.partial(self._summarize, key, counts[-1], bounds),
     )
 
   def _init(self, key: jax.Array, variables: Any) -> State:
     """Line 2's end: the policy's pretraining with the classifier as it is."""
     learner = self._examples.learner(variables)
-    features_NxD, true_N = self._extract(learner)
+    features_NxD, true_N, size_D = self._extract(learner)
     policy = {}
     if self._network is not None:
       state_1xK = jnp.zeros((1, 2 * features_NxD.shape[1]))
@@ -314,9 +320,9 @@ class SelectorTraining:
       policy = self._pretrain(params, features_NxD, true_N, key)
     f1 = validate(self._examples, learner.variables)[_F1]
     f1, best = self._examples.place((f1, fit.init_best(learner)))
-    return State(learner, policy, features_NxD, true_N, f1, best)
+    return State(learner, policy, features_NxD, size_D, true_N, f1, best)
 
-  def _extract(self, learner: Learner) -> tuple[jax.Array, jax.Array]:
+  def _extract(self, learner: Learner) -> tuple[jax.Array, ...]:
     """Lines 4 and 14: what `selector.observe` gives for the training part.
 
     One pass does for both lines, since the classifier is the same at the end of
@@ -355,7 +361,7 @@ class SelectorTraining:
       *(self._config, self._examples, state.learner, retained_N, key),
       self._config.pretraining_epochs + epoch,
     )
-    features_NxD, true_N = self._extract(learner)
+    features_NxD, true_N, size_D = self._extract(learner)
     figures = validate(self._examples, learner.variables)
     f1 = self._examples.place(figures[_F1])
     reward_N = selector.rewards(
@@ -377,7 +383,8 @@ class SelectorTraining:
       "sampled": self._sampled_M,
       "sampled_rewards": reward[self._sampled_M],
     }
-    return State(learner, policy, features_NxD, true_N, f1, best), record
+    state = State(learner, policy, features_NxD, size_D, true_N, f1, best)
+    return state, record
 
   def _selection(
     self, state: State, key, epoch, count, is_final
@@ -423,24 +430,43 @@ class SelectorTraining:
     )
 
   def _summarize(
-    self, key: jax.Array, count: int, state: State, history: loop.History
+    self,
+    key: jax.Array,
+    count: int,
+    bounds: Mapping[str, float],
+    state: State,
+    history: loop.History,
   ) -> runs.Result:
     """The final selection; and the test part, once."""
-    selection, kept_N = self._select(
-      state, key, self._config.num_epochs, count, True
-    )
-    confusion_KxK = self._examples.confusion(state.best.variables, "test")
+    last = self._config.num_epochs
+    selection, kept_N = self._select(state, key, last, count, True)
     retained_N = np.asarray(kept_N)
-    outputs = {"confusion": confusion_KxK}
+    temperature, outputs = trained.judge(
+      self._examples, self._data.parts, state.best.variables
+    )
+    parts = {"system": state.best.variables}
+    if self._network is not None:
+      pass_key = jax.random.key_data(_key(key, Use.PASS, last))
+      parts["selector"] = {
+        "classifier": state.learner.variables,
+        "policy": state.policy.params,
+        "size": state.size_D,
+      }
+      outputs["key"] = np.asarray(pass_key)
     if self._system.strategy != ALL:
       probability_N = np.asarray(selection.probability_N)
       outputs |= {"retained": retained_N, "probability": probability_N}
+    score = float(state.best.score)
     figures = {
       "best_epoch": int(state.best.when),
-      reports.CURVE: float(state.best.score),
-      **reports.figures_of_run(self._data, confusion_KxK, retained_N, history),
+      reports.CURVE: score,
+      "temperature": temperature,
+      **reports.figures_of_run(
+        *(self._data, outputs["confusion"], retained_N, history)
+      ),
     }
-    return runs.Result(figures, outputs)
+    weights = {k: parts[k] for k, bound in bounds.items() if score > bound}
+    return runs.Result(figures, outputs, weights or None)
 
 
 def train(
@@ -455,7 +481,7 @@ def train(
   Raises:
     UserError: something in the config, the data or the folder is wrong.
   """
-  _check(config)
+  rlps_checks.check(config, SYSTEMS, _RIVALS)
   study = functools.partial(_study, config)
   summary = runs.complete(config, workdir, study)
   print(tables.terminal_table(summary))
@@ -468,7 +494,7 @@ def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
   Raises:
     UserError: whatever is wrong with the data.
   """
-  _check(config)
+  rlps_checks.check(config, SYSTEMS, _RIVALS)
   return {data.setting: reports.parts_table(data) for data in _read(config)}
 
 
@@ -479,20 +505,27 @@ def _study(
   data_sets = _read(config)
   for data in data_sets:
     print(f"{data.setting}\n{reports.parts_table(data)}\n")
-  classifier = classifiers.make(config, data_sets[0].classes)
+  described = classifiers.describe(config, data_sets[0].classes)
+  classifier = classifiers.of(described)
+  policies = [name for name, one in SYSTEMS.items() if one.strategy == POLICY]
+  kept = trained.Kept(data_sets[0].setting, config.systems, policies)
   outcomes = []
   for data in data_sets:
     with memory.explained("config.batch_size, or config.data.image_size"):
-      outcomes += _setting(config, grid, classifier, data)
+      outcomes += _setting(config, grid, classifier, data, kept)
   by_row, history = runs.by_row(outcomes), runs.histories(outcomes)
   systems = {
     name: "+".join(filter(None, (classifier.name, SYSTEMS[name].name)))
     for name in config.systems
   }
-  learned = [name for name in systems if SYSTEMS[name].strategy == POLICY]
+  learned = [name for name in systems if name in policies]
   summary = reports.summarize(config, data_sets, by_row, systems)
   return summary, {
-    **reports.files(config, data_sets, by_row, summary, learned),
+    **reports.files(
+      *(config, data_sets, by_row, summary, learned),
+      kept.note(summary),
+    ),
+    **kept.files(config, described),
     "history.npz": lambda path: np.savez_compressed(path, **history),
   }
 
@@ -502,6 +535,7 @@ def _setting(
   grid: runs.Grid,
   classifier: Classifier,
   data: NoisyDataset,
+  kept: trained.Kept,
 ) -> list[runs.Outcome]:
   """All initialisations and systems, from one pretrained classifier each."""
   examples = fit.Examples(
@@ -525,11 +559,10 @@ def _setting(
       if name in _RIVALS:
         rlps = outcomes["rlps"]
         counts = [*rlps.history["retained"].tolist(), rlps.figures["retained"]]
-      outcomes[name] = grid.train(
-        Run(data.setting, name, seed),
-        one.study(key, start, counts),
-        config.num_epochs,
-      )
+      run = Run(data.setting, name, seed)
+      study = one.study(key, start, counts, kept.bounds(run))
+      outcomes[name] = grid.train(run, study, config.num_epochs)
+      kept.add(outcomes[name])
     found += outcomes.values()
   return found
 
@@ -546,52 +579,3 @@ def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
     for clean in clean_sets
     for name in config.data.noise
   ]
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-  """Values that would otherwise fail late, or not at all."""
-  checks.common(config)
-  checks.positive(
-    config,
-    *("pretraining_epochs", "optimizer.learning_rate", "optimizer.decay_every"),
-    *("optimizer.decay_rate", "policy.widths", "policy.batch_size"),
-    "policy.learning_rate",
-  )
-  checks.not_negative(
-    config,
-    *("optimizer.weight_decay", "optimizer.clip_value"),
-    *("optimizer.decay_start", "policy.pretraining_epochs"),
-  )
-  checks.fraction(config, "optimizer.momentum", "retention_floor")
-  checks.choices(config, "systems", tuple(SYSTEMS))
-  if not -1 <= config.policy.removed_credit <= 1:
-    raise UserError(
-      f"config.policy.removed_credit = {config.policy.removed_credit}: has to "
-      "be from -1 to 1"
-    )
-  if not config.systems:
-    raise UserError("config.systems: name one at least")
-  rivals = [name for name in config.systems if name in _RIVALS]
-  place = {name: index for index, name in enumerate(config.systems)}
-  if any(place.get("rlps", len(place)) > place[name] for name in rivals):
-    raise UserError(
-      f"config.systems = {config.systems}: {rivals[0]} removes as many as rlps "
-      "does; name rlps before it"
-    )
-  if config.batch_size % jax.device_count():
-    raise UserError(
-      f"config.batch_size = {config.batch_size}: has to be a multiple of the "
-      f"{jax.device_count()} devices, over which a batch is cut"
-    )
-  noise.check(config)
-  classifiers.check(config)
-  if config.model.classifier == classifiers.SPEECH:
-    if "intercepted" in config.data.noise:
-      raise UserError("config.data.noise: intercepted noise is of images")
-    checks.choice(config, "split.method", splits.METHODS)
-    checks.choice(config, "split.group", splits.GROUPS)
-  elif config.split.method != "official":
-    raise UserError(
-      f"config.split.method = {config.split.method!r}: corpora of faces come "
-      "in parts; set it to official"
-    )

@@ -68,7 +68,7 @@ class Emojax:
   def __init__(self, config, part):
     self._config = config
     self._examples = fit.Examples(
-      classifiers.make(config, CLASSES),
+      classifiers.of(classifiers.describe(config, CLASSES)),
       {"train": part},
       rlps.optimizer(config),
       config.batch_size,

@@ -11,7 +11,7 @@ from configs import rlps as rlps_config
 from emojax.corpora.faces import ferplus
 from emojax.data import faces
 from emojax.errors import UserError
-from emojax.trainers import rlps
+from emojax.trainers import rlps, rlps_checks
 from emojax.trainers.rlps import train
 
 VARIANTS = ("demo", "ferplus", "fer2013", "rafdb", "expw")
@@ -56,7 +56,7 @@ def folder(tmp_path, cache):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_in_order(variant):
   config = rlps_config.get_config(variant)
-  rlps._check(config)
+  rlps_checks.check(config, rlps.SYSTEMS, rlps._RIVALS)
   for rows in config.published.values():
     classes = config.data.labels.split(",")
     for name, row in rows.items():

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 import soundfile
+from scipy import special
 
+import emojax
 from configs import rlps as rlps_config
 from emojax import encoders
 from emojax.reports import rlps as reports
@@ -70,7 +72,7 @@ def test_clips_and_the_speech_classifier(corpus, cache):
   np.testing.assert_array_equal(noisy.true_label_N, label_N)
   assert noisy.parts["test"] is clean.parts["test"]
 
-  classifier = classifiers.make(config, clean.classes)
+  classifier = classifiers.of(classifiers.describe(config, clean.classes))
   examples = fit.Examples(
     classifier, clean.parts, rlps.optimizer(config), config.batch_size
   )
@@ -166,3 +168,19 @@ def test_folds_are_trained_one_by_one(corpus, cache, tmp_path, monkeypatch):
   assert [one.label for one in summary.systems] == ["log-mel CNN+RLPS"]
   # No truth is known about their noise.
   assert "noise_detection" not in summary.rows[0].groups
+  predictor = emojax.load(tmp_path / "run")
+  assert predictor.system.kind == "speech"
+  # The study hears what fits in a window: of the clips that do, all of them.
+  first = rlps._read(config)[0].parts["test"]
+  rows = first.row_N.tolist()
+  folder = corpus[0].parent
+  paths = [str(folder / f"{row:02d}.wav") for row in rows]
+  short = [len(corpus[1][path]) <= 0.3 * RATE for path in paths]
+  (outputs,) = (tmp_path / "run" / "runs").glob("fold-1*/rlps/*/outputs.npz")
+  logits = np.load(outputs)["test_logits"] / predictor.system.temperature
+  np.testing.assert_allclose(
+    predictor.predict(paths).probabilities_UxC[short],
+    special.softmax(logits, axis=1)[short],
+    atol=1e-5,
+  )
+  assert sum(short) > 2

@@ -8,8 +8,10 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import special
 from sklearn import metrics
 
+import emojax
 from configs import rlps as rlps_config
 from emojax import summary as summaries
 from emojax.corpora.faces import demo
@@ -111,7 +113,7 @@ def test_what_a_study_leaves(everything, whole, capsys):
     "sampled-rewards-1.png",
   }
   others = {"config.json", "history.npz", "selections.npz", "report.md"}
-  others |= {"summary.json", "runs"}
+  others |= {"summary.json", "runs", "model"}
   assert names == figures | others
   report = (workdir / "report.md").read_text(encoding="utf-8")
   for file in figures:
@@ -173,6 +175,53 @@ def test_test_figures_are_scikit_learns(whole):
       assert row.metrics[name].mean == pytest.approx(expected)
 
 
+def of_runs(workdir):
+  """Figures and outputs of all runs but pretraining, by system."""
+  found = {}
+  for path in (workdir / "runs").glob("*/*/seed-0/figures.json"):
+    system = path.parts[-3]
+    if system != "pretraining":
+      figures = json.loads(path.read_text(encoding="utf-8"))
+      found[system] = figures, dict(np.load(path.with_name("outputs.npz")))
+  return found
+
+
+def test_the_trained_system_predicts_what_the_study_tested(whole, corpus):
+  workdir, summary = whole
+  found = of_runs(workdir)
+  scores = [found[name][0][reports.CURVE] for name in LABELS]
+  best = list(LABELS)[int(np.argmax(scores))]
+  figures, outputs = found[best]
+  report = (workdir / "report.md").read_text(encoding="utf-8")
+  name = f"{summary.settings[0]}, {LABELS[best]}, seed 0"
+  assert f"`model/` holds the classifier of {name}, and the selector" in report
+  predictions = emojax.load(workdir).predict(corpus / "test")
+  paths = sorted(map(str, (corpus / "test").rglob("*.png")))
+  assert predictions.names == {"path": paths}
+  expected = special.softmax(
+    outputs["test_logits"] / figures["temperature"], axis=1
+  )
+  np.testing.assert_allclose(predictions.probabilities_UxC, expected, atol=1e-5)
+  true = [path.split("/")[-2] for path in paths]
+  np.testing.assert_array_equal(
+    metrics.confusion_matrix(true, predictions.emotions), outputs["confusion"]
+  )
+
+
+def test_only_runs_that_may_be_the_best_leave_weights(whole):
+  workdir, _ = whole
+  found, highest = of_runs(workdir), -1
+  for name in LABELS:
+    (path,) = (workdir / "runs").glob(f"*/{name}/seed-0")
+    parts = set()
+    if found[name][0][reports.CURVE] > highest:
+      highest, parts = found[name][0][reports.CURVE], {"system"}
+    if name == "rlps":
+      parts.add("selector")
+    weights = path / "weights.safetensors"
+    assert set(tensors.load(weights) if weights.exists() else ()) == parts
+
+
 def test_rivals_retain_as_many_as_rlps(whole):
   workdir, summary = whole
   history, found = read(workdir, "history"), read(workdir, "selections")
@@ -201,7 +250,7 @@ def test_without_a_selector_it_is_plain_training(everything, whole):
   workdir, _ = whole
   (data,) = rlps._read(everything)
   examples = fit.Examples(
-    classifiers.make(everything, data.classes),
+    classifiers.of(classifiers.describe(everything, data.classes)),
     data.parts,
     rlps.optimizer(everything),
     everything.batch_size,

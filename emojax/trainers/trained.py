@@ -1,0 +1,124 @@
+"""Which runs of a study with a selector become its trained systems.
+
+The classifier is that of the run with the best validation figure, over all
+systems and initialisations of the first setting; the selector that of the best
+initialisation of `rlps`, or of the first system with a policy. The test part is
+not looked at for it.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from emojax import calibration, runs
+from emojax.data.noise import Part
+from emojax.metrics import confusion_counts
+from emojax.reports import rlps as reports
+from emojax.runs import Outcome, Run
+from emojax.summary import Summary
+from emojax.systems import selectors, stored
+from emojax.systems.faces import FaceSystem
+from emojax.systems.selectors import Selector
+from emojax.systems.speech import SpeechSystem
+from emojax.trainers import fit
+
+_PREFERRED = "rlps"
+
+
+class Kept:
+  """The best runs so far: of the classifier, and of the selector.
+
+  A run leaves weights only if it is one of them as it ends: a study of VGG19
+  has dozens of runs, and weights of 80 MB.
+  """
+
+  def __init__(
+    self, setting: str, systems: Sequence[str], policies: Collection[str]
+  ):
+    """Takes the first setting, the study's systems, and which have a policy."""
+    self._setting = setting
+    learned = [name for name in systems if name in policies]
+    first = learned[0] if learned else None
+    self._selects = _PREFERRED if _PREFERRED in learned else first
+    self._best: dict[str, Outcome] = {}
+
+  def bounds(self, run: Run) -> dict[str, float]:
+    """Above which validation figure a run's weights are kept, by their part.
+
+    Without a part that is not kept in any case.
+    """
+    parts = []
+    if run.setting == self._setting:
+      parts = ["system"] + ["selector"] * (run.system == self._selects)
+    lowest = -1.0  # As `fit.init_best` has it.
+    return {
+      part: self._best[part].figures[reports.CURVE]
+      if part in self._best
+      else lowest
+      for part in parts
+    }
+
+  def add(self, outcome: Outcome) -> None:
+    """Takes note of a finished run."""
+    for part, bound in self.bounds(outcome.run).items():
+      if outcome.figures[reports.CURVE] > bound:
+        self._best[part] = outcome
+
+  def note(self, summary: Summary) -> str:
+    """Which runs they are, for the report."""
+    named = {
+      part: f"{one.run.setting}, {summary.label(one.run.system)}, seed "
+      f"{one.run.seed}"
+      for part, one in self._best.items()
+    }
+    text = f"`model/` holds the classifier of {named['system']}"
+    if "selector" in named:
+      text += f", and the selector of {named['selector']}"
+    return f"{text}: the best on the validation part of the first setting."
+
+  def files(
+    self,
+    config: ml_collections.ConfigDict,
+    described: FaceSystem | SpeechSystem,
+  ) -> runs.Files:
+    """Writers of the trained systems; `described` is an untrained one."""
+    one = self._best["system"]
+    system, params = _of(one, described), one.weights["system"]
+    if isinstance(system, SpeechSystem):
+      params = params["params"]
+    found = stored.writers(system, params)
+    if "selector" not in self._best:
+      return found
+    one = self._best["selector"]
+    weights = one.weights["selector"]
+    # All but the last one, its output.
+    layers = [f"layer_{i}" for i in range(len(weights["policy"]) - 1)]
+    selector = Selector(
+      classifier=_of(one, described),
+      labels=config.data.labels,
+      widths=tuple(len(weights["policy"][name]["bias"]) for name in layers),
+      retention_floor=config.retention_floor,
+      key=tuple(one.outputs["key"].tolist()),
+    )
+    return found | stored.writers(selector, weights, selectors.FILES)
+
+
+def judge(
+  examples: fit.Examples, parts: Mapping[str, Part], variables: Any
+) -> tuple[float, dict[str, np.ndarray]]:
+  """The temperature of a classifier, and what it makes of the test part."""
+  logits, _ = examples.predict(variables, "validation")
+  temperature = calibration.temperature(logits, parts["validation"].label_N)
+  logits, _ = examples.predict(variables, "test")
+  confusion_KxK = confusion_counts(logits, parts["test"].label_N)
+  return temperature, {"confusion": confusion_KxK, "test_logits": logits}
+
+
+def _of(
+  one: Outcome, described: FaceSystem | SpeechSystem
+) -> FaceSystem | SpeechSystem:
+  temperature = one.figures["temperature"]
+  return dataclasses.replace(described, temperature=temperature)
