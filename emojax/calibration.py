@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, special
 
 _LOWEST, _HIGHEST = 0.1, 10.0
 _ROUNDING = 1e-9  # Of the mean of a few rights and wrongs.
@@ -24,6 +23,14 @@ class Reliability(NamedTuple):
   count: np.ndarray
   confidence: np.ndarray
   accuracy: np.ndarray
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+  """softmax(logits / T) over the last axis, [..., C] of the logits' type."""
+  # Not SciPy's, whose import a prediction would wait for.
+  scaled = logits / temperature
+  powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+  return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -43,6 +50,8 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
   Raises:
     ValueError: no clip, shapes that do not match, or a label that is no class.
   """
+  from scipy import optimize
+
   logits_NxC, labels_N = _checked(logits, labels)
   # Differences lose nothing to the softmax, and keep what is large finite.
   logits_NxC = logits_NxC - logits_NxC.max(axis=1, keepdims=True)
@@ -51,7 +60,7 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return 1.0
 
   def slope(inverse: float) -> float:
-    expected_N = (special.softmax(inverse * logits_NxC, 1) * logits_NxC).sum(1)
+    expected_N = (probabilities(inverse * logits_NxC) * logits_NxC).sum(1)
     return (expected_N - of_label_N).mean()
 
   if slope(1 / _HIGHEST) >= 0:
@@ -100,6 +109,8 @@ def threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
   Of probabilities `[N, C]` and labels `[N]`; raises as `temperature` does.
   """
+  from scipy import optimize
+
   confidence_N, is_right_N = _outcomes(probabilities, labels)
   # Clips of one confidence are one point, which counts as often as they do.
   confidence_K, of_point_N, count_K = np.unique(

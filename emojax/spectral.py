@@ -10,7 +10,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 
 POWER_FLOOR = 1e-10  # librosa's `amin`: -100 dB.
@@ -113,5 +112,27 @@ def _window(fft):
 
 @functools.cache
 def _mel_filters(sample_rate, fft, num_mels):
-  filters = librosa.filters.mel(sr=sample_rate, n_fft=fft, n_mels=num_mels)
-  return np.ascontiguousarray(filters.T)
+  """float32 [F, M], to the bit what `librosa.filters.mel` takes seconds for."""
+  top = _mels(np.array(sample_rate / 2))
+  edge_E = _hertz(np.linspace(0, top, num_mels + 2))
+  distance_ExF = edge_E[:, None] - np.fft.rfftfreq(fft, 1 / sample_rate)
+  width = np.diff(edge_E)[:, None]
+  rise = -distance_ExF[:-2] / width[:-1]
+  fall = distance_ExF[2:] / width[1:]
+  filters_MxF = np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+  filters_MxF *= (2 / (edge_E[2:] - edge_E[:-2]))[:, None]
+  return np.ascontiguousarray(filters_MxF.T)
+
+
+# Slaney's mels: linear up to 1 kHz, 15 of them; then 27 to a factor of 6.4.
+_LINEAR, _BREAK, _STEP = 200 / 3, 15.0, np.log(6.4) / 27
+
+
+def _mels(hertz: np.ndarray) -> np.ndarray:
+  above = _BREAK + np.log(np.maximum(hertz, 1000) / 1000) / _STEP
+  return np.where(hertz < 1000, hertz / _LINEAR, above)
+
+
+def _hertz(mels: np.ndarray) -> np.ndarray:
+  above = 1000 * np.exp(_STEP * (np.maximum(mels, _BREAK) - _BREAK))
+  return np.where(mels < _BREAK, _LINEAR * mels, above)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 _EXACT_RUNS = 20
 _RANDOM_SIGNS = 100_000
@@ -30,8 +29,10 @@ def t_interval(values: ArrayLike) -> tuple[float, float, Interval | None]:
 
 def t_half_width(values: ArrayLike) -> np.ndarray:
   """Half the 95 % t interval of the mean of R >= 2 runs, `[R, …] -> […]`."""
+  from scipy import special  # It takes a while, and most runs have an end.
+
   values = np.asarray(values, np.float64)
-  quantile = stats.t.ppf(0.975, len(values) - 1)
+  quantile = special.stdtrit(len(values) - 1, 0.975)
   return quantile * values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
@@ -85,6 +86,8 @@ def welch(
   Of two samples `[R]` and `[S]`, of two values or more each; there is neither
   interval nor p-value where no value differs from its sample's mean.
   """
+  from scipy import stats
+
   a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
   difference = float(a.mean() - b.mean())
   # Equal values may differ from their mean in the last bit.

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
-from scipy import special
 
+from emojax import calibration
 from emojax.audio.settings import SAMPLE_RATE
 from emojax.audio.speech_detection import FRAME
 from emojax.encoders.words import Word
@@ -80,7 +80,7 @@ class Listener:
     It may be shorter than `window_samples`, at a stream's beginning.
     """
     logits_C, _ = self._forward(window_S, self.window_samples)
-    return special.softmax(logits_C / self.system.temperature)
+    return calibration.probabilities(logits_C, self.system.temperature)
 
   def describe(self, piece: Speech) -> Segment:
     """Emotion and words of a segment, in one pass where the encoder allows."""
@@ -89,7 +89,9 @@ class Listener:
     if len(samples_S) > size:
       size = pauses.LONGEST * FRAME
     logits_C, outputs = self._forward(samples_S, size)
-    probabilities_C = special.softmax(logits_C / self.system.temperature)
+    probabilities_C = calibration.probabilities(
+      logits_C, self.system.temperature
+    )
     best = probabilities_C.argmax()
     is_sure = probabilities_C[best] >= self.system.threshold
     found = []

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import flax
 import jax
 import numpy as np
-from scipy import special
 
+from emojax import calibration
 from emojax.audio.io import UnreadableAudio
 from emojax.data import windows
 from emojax.errors import UserError
@@ -94,7 +94,7 @@ def predict(
   return Predictions(
     system.classes,
     {"path": [found[index] for index in used]},
-    special.softmax(logits_UxC / system.temperature, axis=1),
+    calibration.probabilities(logits_UxC, system.temperature),
     {"seconds": (samples_U[used] / system.sample_rate).tolist()},
     skipped,
   )

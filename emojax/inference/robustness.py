@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import soxr
-from scipy import special
 
 from emojax import calibration, metrics
 from emojax import summary as summaries
@@ -98,7 +97,9 @@ def measure(
   )
   if not np.isfinite(logits_KxUxC).all():
     raise UserError(f"{run}: damaged (weights that are NaN); train it again")
-  probabilities_KxUxC = special.softmax(logits_KxUxC / system.temperature, -1)
+  probabilities_KxUxC = calibration.probabilities(
+    logits_KxUxC, system.temperature
+  )
   rows = [
     _row(name, system, tested, probabilities_UxC)
     for name, probabilities_UxC in zip(

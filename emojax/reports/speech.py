@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from emojax import calibration, metrics
 from emojax import summary as summaries
@@ -89,7 +88,7 @@ def threshold(outputs: Mapping[str, np.ndarray], temperature: float) -> float:
   """That of one initialisation, by its validation part; see `calibration`."""
   logits_UxC = outputs["validation_logits"]
   return calibration.threshold(
-    special.softmax(logits_UxC / temperature, axis=1),
+    calibration.probabilities(logits_UxC, temperature),
     outputs["validation_labels"],
   )
 
@@ -189,9 +188,9 @@ def _of_best(best, clips, attend, unit, title) -> Iterator[study.Shown]:
   )
   logits_UxC = best.outputs["test_logits"]
   temperature = best.figures["temperature"]
-  calibrated_UxC = special.softmax(logits_UxC / temperature, axis=1)
+  calibrated_UxC = calibration.probabilities(logits_UxC, temperature)
   by_temperature = {
-    "as trained": special.softmax(logits_UxC, axis=1),
+    "as trained": calibration.probabilities(logits_UxC),
     f"temperature {temperature:.2f}": calibrated_UxC,
   }
   labels_U, rows_U = best.outputs["test_labels"], best.outputs["test_rows"]

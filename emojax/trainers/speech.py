@@ -20,7 +20,6 @@ import ml_collections
 import numpy as np
 import optax
 from clu import values as clu_values
-from scipy import special
 
 from emojax import calibration, checks, encoders, loop, runs
 from emojax import summary as summaries
@@ -327,7 +326,7 @@ class Training:
     test = outputs["test_logits"], outputs["test_labels"]
     threshold = reports.threshold(outputs, temperature)
     coverage, accuracy = calibration.accuracy_of_kept(
-      special.softmax(test[0] / temperature, axis=1), test[1], threshold
+      calibration.probabilities(test[0], temperature), test[1], threshold
     )
     figures = {
       reports.CURVE: float(best.score),
@@ -375,7 +374,7 @@ def _add(totals, values):
 
 
 def _calibration_error(logits_UxC, labels_U, temperature: float) -> float:
-  probabilities_UxC = special.softmax(logits_UxC / temperature, axis=1)
+  probabilities_UxC = calibration.probabilities(logits_UxC, temperature)
   bins = calibration.reliability(probabilities_UxC, labels_U)
   return calibration.expected_calibration_error(bins)
 

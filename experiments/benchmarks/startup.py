@@ -1,0 +1,207 @@
+"""How long the demos take to their first step, and a run to its prediction.
+
+  python -m experiments.benchmarks.startup \
+      --output=experiments/benchmarks/startup.json
+
+Every measurement is a process of its own. Cold: with an empty cache folder, so
+that the demo corpus is rendered, features are extracted and every program is
+compiled. Warm: with what the cold one left there. A first step is that of the
+classifier on its first batch, with its result. One more process each is asked
+what its imports take, one by one.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+DEMOS = ("dann", "speech", "rlps")
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_HELP = ("-m", "emojax", "predict", "--help")
+
+
+def first_step(config: str, began: float, output: str) -> None:
+  """Trains as `launch.py` does, until after the first step; then exits.
+
+  Writes to `output` the seconds since `began`, and those of each program.
+  """
+  from emojax.runtime import process
+
+  process.begin()
+  import jax
+
+  from emojax import training
+  from emojax.runtime import sharding
+
+  programs = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **about: (
+      programs.append((about.get("fun_name", ""), seconds))
+      if event == _COMPILED
+      else None
+    )
+  )
+  original = sharding.mapped
+
+  def mapped(function, *args, donate_argnums=(), **kwargs):
+    compiled = original(
+      function, *args, donate_argnums=donate_argnums, **kwargs
+    )
+
+    def step(*inputs):
+      jax.block_until_ready(compiled(*inputs))
+      found = {"seconds": time.time() - began, "programs": programs}
+      pathlib.Path(output).write_text(json.dumps(found), encoding="utf-8")
+      os._exit(0)
+
+    # Nothing but the step takes its state's memory.
+    return step if donate_argnums else compiled
+
+  sharding.mapped = mapped
+  folder = tempfile.mkdtemp()
+  training.main(
+    ["launch.py", f"--config={config}", f"--workdir={folder}/run"], ""
+  )
+
+
+def python(cache: str, *arguments: str) -> str:
+  """Runs Python on arguments with a cache folder; what it says of itself."""
+  environment = {**os.environ, "XDG_CACHE_HOME": cache}
+  done = subprocess.run(
+    [sys.executable, *arguments],
+    env=environment,
+    capture_output=True,
+    text=True,
+    encoding="utf-8",
+  )
+  if done.returncode:
+    raise RuntimeError(f"{arguments} ended so:\n{done.stderr[-2000:]}")
+  return done.stderr
+
+
+def demo(name: str, cache: str, *options: str) -> tuple[dict, str]:
+  """One start of a demo: what `first_step` writes; stderr."""
+  with tempfile.TemporaryDirectory() as folder:
+    output = f"{folder}/found.json"
+    config = f"configs/{name}.py"
+    said = python(
+      *(cache, *options, "-m", "experiments.benchmarks.startup"),
+      *("--child", config, str(time.time()), output),
+    )
+    found = json.loads(pathlib.Path(output).read_text(encoding="utf-8"))
+  return found, said
+
+
+def imports(said: str) -> dict[str, float]:
+  """Seconds of each package, without those that it imports; the largest."""
+  seconds: dict[str, float] = collections.Counter()
+  for own, name in re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", said):
+    seconds[name.partition(".")[0]] += int(own) / 1e6
+  largest = sorted(seconds.items(), key=lambda one: -one[1])[:12]
+  return {
+    "all": round(sum(seconds.values()), 3),
+    **{name: round(value, 3) for name, value in largest},
+  }
+
+
+def programs(found: dict) -> dict:
+  """Programs by name: how many, and the seconds that they took."""
+  seconds = collections.defaultdict(list)
+  for name, value in found["programs"]:
+    seconds[name].append(value)
+  ordered = sorted(seconds.items(), key=lambda one: -sum(one[1]))
+  return {
+    "count": sum(map(len, seconds.values())),
+    "seconds": round(sum(map(sum, seconds.values())), 2),
+    "largest": {
+      name: {"count": len(values), "seconds": round(sum(values), 2)}
+      for name, values in ordered[:8]
+    },
+  }
+
+
+def measure_demo(name: str, turns: int) -> dict:
+  """A demo, cold once and warm in some turns."""
+  with tempfile.TemporaryDirectory() as cache:
+    cold, _ = demo(name, cache)
+    warm = [demo(name, cache)[0] for _ in range(turns)]
+    _, said = demo(name, cache, "-X", "importtime")
+  seconds = sorted(one["seconds"] for one in warm)
+  return {
+    "cold_seconds": round(cold["seconds"], 2),
+    "warm_seconds": [round(value, 2) for value in seconds],
+    "programs_cold": programs(cold),
+    "programs_warm": programs(warm[0]),
+    "imports": imports(said),
+  }
+
+
+def measure_prediction(turns: int) -> dict:
+  """`predict` of a log-mel run on one clip, as a whole process."""
+  with tempfile.TemporaryDirectory() as folder:
+    run, training = f"{folder}/run", f"{folder}/training"
+    python(
+      *(training, "launch.py", "--config=configs/speech.py"),
+      *("--config.model.encoder=log_mel", "--config.num_epochs=1"),
+      *("--config.num_replicates=1", f"--workdir={run}"),
+    )
+    clip = next(pathlib.Path(training).rglob("*.wav"))
+    command = "-m", "emojax", "predict", run, str(clip)
+    seconds = []
+    for _ in range(1 + turns):
+      start = time.perf_counter()
+      python(f"{folder}/cache", *command)
+      seconds.append(time.perf_counter() - start)
+    said = python(f"{folder}/cache", "-X", "importtime", *command)
+  return {
+    "cold_seconds": round(seconds[0], 2),
+    "warm_seconds": [round(value, 2) for value in sorted(seconds[1:])],
+    "imports": imports(said),
+  }
+
+
+def measure_help(turns: int) -> dict:
+  """`predict --help`, by the clock and by its imports."""
+  seconds = []
+  for _ in range(turns):
+    start = time.perf_counter()
+    python("", *_HELP)
+    seconds.append(time.perf_counter() - start)
+  return {
+    "seconds": [round(value, 2) for value in sorted(seconds)],
+    "imports": imports(python("", "-X", "importtime", *_HELP)),
+  }
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--output", help="a JSON file")
+  parser.add_argument("--turns", type=int, default=5, help="warm starts")
+  parser.add_argument("--demos", nargs="*", default=DEMOS, choices=DEMOS)
+  parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+  options = parser.parse_args()
+  if options.child:
+    config, began, output = options.child
+    first_step(config, float(began), output)
+  found = {
+    "help": measure_help(options.turns),
+    "predict": measure_prediction(options.turns),
+    **{name: measure_demo(name, options.turns) for name in options.demos},
+  }
+  from experiments.benchmarks import measure
+
+  found |= measure.setting("jaxlib", "flax", "numpy", "scipy")
+  text = json.dumps(found, indent=2)
+  print(text)
+  if options.output:
+    pathlib.Path(options.output).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+  main()
