@@ -19,6 +19,12 @@ def clips(num_clips=400, num_classes=8, sharpness=1.0, seed=0):
   return sharpness * logits_NxC, np.asarray(labels_N)
 
 
+def test_probabilities_are_scipys_softmax():
+  logits = 900 * np.random.default_rng(0).normal(size=(2, 5, 4))
+  want = special.softmax(logits / 3.0, axis=-1)
+  np.testing.assert_allclose(calibration.probabilities(logits, 3.0), want)
+
+
 def temperature_of_torch(logits_NxC, labels_N) -> float:
   log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
   optimizer = torch.optim.LBFGS(

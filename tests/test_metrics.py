@@ -36,6 +36,16 @@ def truth_and_prediction(outputs: dict) -> tuple[np.ndarray, np.ndarray]:
   return outputs["labels"][mask], outputs["logits"].argmax(-1)[mask]
 
 
+def test_counts_are_scikit_learns():
+  rng = np.random.default_rng(0)
+  logits_NxC, labels_N = rng.normal(size=(40, 6)), rng.integers(0, 5, 40)
+  want = sklearn_metrics.confusion_matrix(
+    labels_N, logits_NxC.argmax(1), labels=range(6)
+  )
+  got = metrics.confusion_counts(logits_NxC, labels_N)
+  np.testing.assert_array_equal(got, want)
+
+
 def reference_confusion(outputs: dict) -> np.ndarray:
   return sklearn_metrics.confusion_matrix(
     *truth_and_prediction(outputs), labels=range(NUM_CLASSES)

@@ -7,14 +7,13 @@ one filter. In names: B clips, S samples, F frequencies, O octaves, M masks.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import signal
 
 from emojax.audio import convolution, waveforms
 
 OCTAVES = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)  # In Hz.
 _DELAY = 1024
 # Zero at both ends, where the circular response closes.
-_WINDOW = signal.windows.hann(2 * _DELAY + 1).astype(np.float32)
+_WINDOW = np.hanning(2 * _DELAY + 1).astype(np.float32)
 
 
 def frequencies(sample_rate: int) -> np.ndarray:

@@ -12,9 +12,9 @@ import pathlib
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent import futures
+from importlib import metadata
 
 import numpy as np
-import opensmile
 
 from emojax.audio import io
 from emojax.corpora.records import Utterance
@@ -41,7 +41,7 @@ class Functionals:
 
   def kept(self, cache_dir: str | os.PathLike) -> Vectors:
     """Where they are: everything that changes a value is in its name."""
-    version = f"{contents.VERSION}-opensmile-{opensmile.__version__}"
+    version = f"{contents.VERSION}-opensmile-{metadata.version('opensmile')}"
     folder = f"{self.name}-{version}-{SAMPLE_RATE}Hz-mono-soxrHQ"
     return Vectors(pathlib.Path(cache_dir, folder))
 
@@ -111,7 +111,9 @@ def functionals(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 @functools.cache
-def _smile(name: str) -> opensmile.Smile:
+def _smile(name: str):
+  import opensmile  # Of features that were kept nothing is asked of it.
+
   return opensmile.Smile(
     opensmile.FeatureSet[name], opensmile.FeatureLevel.Functionals
   )

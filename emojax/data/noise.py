@@ -12,7 +12,6 @@ import ml_collections
 import numpy as np
 
 from emojax import checks
-from emojax.data import clips
 from emojax.errors import UserError
 
 NOISE = ("none", "intercepted", "symmetric", "class_dependent")
@@ -108,6 +107,8 @@ def read_clips(
   Raises:
     UserError: whatever is wrong with a corpus, its labels or its split.
   """
+  from emojax.data import clips  # Faces need no clips, nor what reads them.
+
   found, _ = clips.read(config, min_samples)
   size = round(config.data.max_seconds * clips.SAMPLE_RATE)
   audio_UxS = np.zeros((len(found.class_U), size), np.int16)

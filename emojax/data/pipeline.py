@@ -23,14 +23,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import grain
 import jax
 import numpy as np
 from absl import flags
 
 from emojax.data import windows
 from emojax.errors import UserError
-from emojax.runtime import process
+from emojax.runtime import imports, process
 
 _LOG = logging.getLogger(__name__)
 _ORDER, _NOISE = range(2)  # Each has randomness of its own.
@@ -197,6 +196,7 @@ def batches(
   Raises:
     UserError: a worker was killed.
   """
+  grain = _grain()
   dataset = grain.MapDataset.source(plan)[start:].map(reader)
   dataset = dataset.to_iter_dataset(
     grain.ReadOptions(num_threads=4, prefetch_buffer_size=_AHEAD)
@@ -213,14 +213,21 @@ def batches(
       batch = next(iterator, None)
 
 
-def _in_workers(
-  dataset: grain.IterDataset, plan: Plan, reader: Reader, num_workers: int
-) -> grain.IterDataset:
+def _grain():
+  """Grain, without the Orbax that its own checkpoints would take."""
+  with imports.without("orbax"):
+    import grain
+
+  return grain
+
+
+def _in_workers(dataset, plan: Plan, reader: Reader, num_workers: int):
   """Lets worker processes read, and gives their batches in order.
 
   They come through shared memory where that holds all that may wait there, and
   otherwise through pipes, in which they are copied.
   """
+  grain = _grain()
   # Grain has flags for its workers, which nobody parses in a notebook.
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()

@@ -1,8 +1,6 @@
 """Classifiers without a conversation or a domain, to compare with."""
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
-from sklearn.svm import SVC
 
 
 def svm_confusion(
@@ -15,6 +13,9 @@ def svm_confusion(
 
   Of normalised features, classes to learn from and to test on, -1 elsewhere.
   """
+  from sklearn.metrics import confusion_matrix
+  from sklearn.svm import SVC
+
   learn, test = np.flatnonzero(label_U >= 0), np.flatnonzero(target_U >= 0)
   # gamma = 1 / (D * variance), scikit-learn's default.
   classifier = SVC(C=1.0).fit(features_UxD[learn], label_U[learn])

@@ -13,8 +13,7 @@ import ml_collections
 import numpy as np
 
 from emojax import summary as summaries
-from emojax.reports import figures, projection, study
-from emojax.reports.speaker_probe import speaker_probe
+from emojax.reports import study
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System, history_name
 
@@ -114,6 +113,8 @@ def results(
 
 
 def _row(config, utterances: Utterances, one: Trained) -> Row:
+  from emojax.reports.speaker_probe import speaker_probe
+
   confusion_RxExCxC = one.history["confusion_matrix"]
   row = summaries.row(one.setting, one.system.id, confusion_RxExCxC[:, -1])
   if one.predictions_RxU is None:
@@ -146,6 +147,8 @@ def _pairs(ids: list[str]) -> list[tuple[str, str]]:
 
 
 def _draw_representations(path, seed, utterances, points, title) -> None:
+  from emojax.reports import figures, projection
+
   rng = np.random.default_rng(seed)
   labelled = np.flatnonzero(utterances.class_U >= 0)
   shown = rng.permutation(labelled)[:_PROJECTED]

@@ -12,12 +12,11 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from sklearn import metrics
 
 from emojax import markdown
 from emojax import summary as summaries
 from emojax.metrics import confusion_figures
-from emojax.reports import selection_figures, study, tables
+from emojax.reports import study, tables
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System
 
@@ -148,6 +147,8 @@ def noise_detection(
     `recall`: share of the removed among the noise.
     `removed`: share of the removed among all.
   """
+  from sklearn import metrics
+
   removed_N = ~np.asarray(retained_N, bool)
   undefined = {"zero_division": np.nan}
   figures = {
@@ -246,6 +247,8 @@ def _figures(
   number: int, data: NoisyDataset, outcomes: Outcomes, summary: Summary, learned
 ) -> Iterator[study.Shown]:
   """What is drawn of one setting."""
+  from emojax.reports import selection_figures
+
   title = f"{tables.DEMO}: {data.setting}" if summary.demo else data.setting
   curves = {
     summary.label(system): _curves(data, outcomes[data.setting, system])
@@ -292,6 +295,8 @@ def _figures(
 
 def _gallery(path, data: NoisyDataset, probability_N: np.ndarray, title: str):
   """Fig. 5, with what is known of each image."""
+  from emojax.reports import selection_figures
+
   names = np.array(data.classes)
   kinds = np.array(data.kinds if len(data.kinds) > 1 else [""])
   labels = names[data.true_label_N], names[data.train.label_N]
@@ -301,6 +306,8 @@ def _gallery(path, data: NoisyDataset, probability_N: np.ndarray, title: str):
 
 
 def _curves(data: NoisyDataset, group: Sequence[Outcome]):
+  from emojax.reports import selection_figures
+
   counts = np.bincount(data.kind_N, minlength=len(data.kinds))
   retained_RxT = np.stack([one.history["retained"] for one in group])
   retained = {selection_figures.ALL: retained_RxT / counts.sum()}

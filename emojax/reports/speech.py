@@ -14,14 +14,7 @@ import numpy as np
 from emojax import calibration, metrics
 from emojax import summary as summaries
 from emojax.audio import io
-from emojax.reports import (
-  animation,
-  attention,
-  figures,
-  misclassified,
-  study,
-  tables,
-)
+from emojax.reports import misclassified, study, tables
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System
 
@@ -177,6 +170,8 @@ def _notes(summary: Summary, best) -> list[str]:
 
 def _of_best(best, clips, attend, unit, title) -> Iterator[study.Shown]:
   """What the best run does with single clips."""
+  from emojax.reports import animation, attention, figures
+
   counts_ExCxC = best.history["validation_confusion_matrix"]
   rounds = [f"{unit} {i}" for i in range(1, len(counts_ExCxC) + 1)]
   yield study.Shown(
@@ -257,8 +252,10 @@ def _write_clip(clips, row: int, path: pathlib.Path) -> None:
   misclassified.write_audio(path, samples)
 
 
-def _attended(clips, attend, rows_U, probabilities_UxC) -> list[attention.Clip]:
+def _attended(clips, attend, rows_U, probabilities_UxC) -> list[Any]:
   """Clips spread evenly over the test part, with their attention."""
+  from emojax.reports import attention
+
   count = min(_ATTENDED, len(rows_U))
   shown = []
   for clip in np.linspace(0, len(rows_U) - 1, count).astype(int).tolist():

@@ -9,6 +9,7 @@ the checksums are what finds them.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import pathlib
@@ -18,8 +19,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emojax.errors import UserError
 
@@ -31,7 +30,14 @@ class Checkpoints:
 
   def __init__(self, folder: str | os.PathLike):
     self._folder = pathlib.Path(folder).absolute()
-    self._manager = ocp.CheckpointManager(
+
+  @functools.cached_property
+  def _manager(self):
+    # Half a second, which what begins anew need not wait for.
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+    return ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=preservation_policy.LatestN(2),
@@ -44,6 +50,8 @@ class Checkpoints:
 
     Raises a UserError if this save or the one before found no room on the disk.
     """
+    import orbax.checkpoint as ocp
+
     arrays = {"state": _describe(state), "history": _describe(history)}
     items = ocp.args.Composite(
       state=ocp.args.StandardSave(state),
@@ -65,6 +73,8 @@ class Checkpoints:
     removed, and the one before it taken. `state` gives shapes and shardings
     (arrays or their `jax.ShapeDtypeStruct`s); a UserError if others are saved.
     """
+    if not self._folder.exists():
+      return 0, state, {}
     for round_ in sorted(self._manager.all_steps(), reverse=True):
       try:
         return round_, *self._read(round_, state)
@@ -86,11 +96,15 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits until all is on the disk; UserError if there is no room on it."""
+    if "_manager" not in vars(self):
+      return
     with self._explained():
       self._manager.wait_until_finished()
     self._manager.close()
 
   def _read(self, round_: int, state: Any) -> tuple[Any, dict]:
+    import orbax.checkpoint as ocp
+
     arrays = self._manager.restore(
       round_, args=ocp.args.Composite(arrays=ocp.args.JsonRestore())
     )["arrays"]

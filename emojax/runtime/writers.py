@@ -8,33 +8,19 @@ process had flushed might still be missing.
 
 import contextlib
 import os
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 from clu import values as clu_values
 
 from emojax.errors import UserError
-
-
-@contextlib.contextmanager
-def _without(module: str) -> Iterator[None]:
-  """Hides a module not loaded yet (The Python Language Reference, 5.3.1)."""
-  if module in sys.modules:
-    yield
-    return
-  sys.modules[module] = None
-  try:
-    yield
-  finally:
-    del sys.modules[module]
-
+from emojax.runtime import imports
 
 # tensorboardX imports PyTorch where it is installed, for tensors that are never
 # handed to it here: that would be 1.2 to 2.7 s of every start.
-with _without("torch"):
+with imports.without("torch"):
   from tensorboardX import summary as summaries
   from tensorboardX.event_file_writer import EventsWriter
   from tensorboardX.proto.event_pb2 import Event, SessionLog

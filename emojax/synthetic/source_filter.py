@@ -9,7 +9,6 @@ and male talkers"); the filter is a cascade of moving resonances (Klatt 1980,
 import dataclasses
 
 import numpy as np
-from scipy import signal
 
 SAMPLE_RATE = 16_000
 FRAME = 80  # Samples for each step of the articulation: 5 ms.
@@ -57,6 +56,8 @@ def synthesize(
     return np.interp(grid, np.arange(len(track)), track)
 
   pitch = per_sample(articulation.pitch_T)
+  from scipy import signal  # A second, for what is rendered once.
+
   voicing = per_sample(articulation.voicing_T)
   cycle = np.floor(np.cumsum(pitch) / SAMPLE_RATE).astype(int)
   deviations = rng.standard_normal((2, cycle[-1] + 2))
@@ -93,6 +94,8 @@ def _resonate(
   of Hann windows before the filter), so that no state can ever run away. The
   sound is [T * FRAME] samples, centres and bandwidths `widths` [F] are in Hz.
   """
+  from scipy import signal
+
   frames = len(centres_TxF)
   padded = np.pad(sound, (FRAME // 2, 2 * FRAME))
   starts = FRAME * np.arange(frames + 1)

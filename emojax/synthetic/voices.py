@@ -13,7 +13,6 @@ given: no file is read or written here.
 import dataclasses
 
 import numpy as np
-from scipy import signal
 
 from emojax.synthetic import phones, source_filter
 from emojax.synthetic.source_filter import FRAME, SAMPLE_RATE
@@ -80,6 +79,8 @@ EXPRESSIONS = {
 
 def _smooth(track: np.ndarray, frames: int) -> np.ndarray:
   """Moves from segment to segment as the articulators do: gradually."""
+  from scipy import signal  # A second, for what is rendered once.
+
   window = signal.windows.hann(frames + 2)[1:-1]
   pad = frames // 2
   padded = np.pad(track, (pad, frames - 1 - pad), mode="edge")
@@ -150,6 +151,8 @@ def articulate(
 
 def _impulse_response(voice: Voice) -> np.ndarray:
   """Microphone (a slope over frequency) and room (a decaying tail)."""
+  from scipy import signal
+
   frequency = np.linspace(0.0, SAMPLE_RATE / 2, 129)
   octaves = np.log2(np.clip(frequency, 125.0, None) / 1000.0)
   gain = 10.0 ** (voice.tilt * octaves / 20)
@@ -174,6 +177,8 @@ def render(
   Returns:
     Samples float64 [N] at `SAMPLE_RATE`, within -1 and 1.
   """
+  from scipy import signal
+
   articulation = articulate(text, voice, expression, rng)
   glottis = source_filter.Glottis(
     expression.damping,

@@ -31,8 +31,8 @@ from emojax.data.splits import Split
 from emojax.errors import UserError
 from emojax.metrics import ClassificationMetrics, confusion_counts
 from emojax.models.speech_classifier import POOLINGS, SpeechClassifier
-from emojax.reports import animation, tables
 from emojax.reports import speech as reports
+from emojax.reports import tables
 from emojax.runs import Outcome, Run
 from emojax.runtime import memory, sharding
 from emojax.runtime.sharding import DATA, REPLICATED
@@ -346,6 +346,8 @@ class Training:
     return runs.Result(figures, outputs, best.params)
 
   def _pictures(self, record) -> dict[str, clu_values.Value]:
+    from emojax.reports import animation  # It draws, which training does not.
+
     name = "validation_confusion_matrix"
     pixels = animation.confusion_image(record[name], self._data.classes)
     return {name: clu_values.Image(pixels)}

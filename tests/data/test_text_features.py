@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.utils import murmurhash3_32
 
 from configs import dann
@@ -30,6 +31,17 @@ def test_hashed_words_are_hashed_words():
   expected /= np.linalg.norm(expected)
   np.testing.assert_allclose(found[0], expected, rtol=1e-6)
   assert not found[1].any()
+
+
+def test_hashed_words_are_scikit_learns():
+  """With one letter, accents, other scripts, digits, apostrophes; no word."""
+  texts = ["I don't, a1 Ärger_x", "Übung 北京 大学 2020!", "", "a b c", "no NO"]
+  texts += [" ".join("abcdefgh"[i:j] for j in range(i, 8)) for i in range(6)]
+  vectorizer = HashingVectorizer(
+    n_features=text_features.HASHED_WORDS, ngram_range=(1, 2), dtype=np.float32
+  )
+  want = vectorizer.transform(texts).toarray()
+  np.testing.assert_array_equal(text_features.hashed_words(texts), want)
 
 
 @pytest.fixture

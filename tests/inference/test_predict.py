@@ -391,9 +391,9 @@ def test_long_windows_make_smaller_batches(run, monkeypatch):
 
 
 _NOT_LOADED = (
-  "clu", "emojax.loop", "emojax.trainers", "grain", "matplotlib", "opensmile",
-  "optax", "orbax", "sklearn", "tensorflow", "tensorflow_datasets", "torch",
-  "transformers",
+  "clu", "emojax.loop", "emojax.trainers", "grain", "librosa", "matplotlib",
+  "numba", "opensmile", "optax", "orbax", "pandas", "scipy", "sklearn",
+  "tensorflow", "tensorflow_datasets", "torch", "transformers",
 )  # fmt: skip
 
 
