@@ -57,7 +57,7 @@ def _train(argv: list[str]) -> None:
 
   if len(argv) < 2 or argv[1].startswith("-"):
     raise UserError("usage: emojax train CONFIG[:VARIANT] [--config.FIELD=…]")
-  config = f"--config={training.shipped(argv[1])}"
+  config = f"--config={cli.shipped(argv[1])}"
   training.main([argv[0], config, *argv[2:]], inspect.getdoc(_train))
 
 
@@ -80,7 +80,7 @@ def _fetch(argv: list[str]) -> None:
     fields = f"--config.augment.background_path={path}"
   print(
     f"{corpus} is in {path}; to train with it:\n"
-    f"python launch.py --config=configs/speech.py {fields}"
+    f"python -m emojax train speech {fields}"
   )
 
 
@@ -100,8 +100,10 @@ def _import_table(argv: list[str]) -> None:
 def _features(argv: list[str]) -> None:
   """Writes the features that a config's study reads, as a feature table.
 
-  emojax features --config=configs/dann.py:ravdess --config.data.path=… \\
+  emojax features dann:ravdess --config.data.path=… \\
       --config.data.audio_features=FOLDER OUT.npz
+
+  The config as in emojax train.
   """
   from emojax.data import conversations, table
   from emojax.inference import results
@@ -109,7 +111,7 @@ def _features(argv: list[str]) -> None:
   *argv, target = argv
   if not target.endswith(".npz"):
     raise UserError(
-      "usage: emojax features --config=… --config.data.…=… OUT.npz"
+      "usage: emojax features CONFIG[:VARIANT] --config.data.…=… OUT.npz"
     )
   config = _config(argv)
   if "audio_features" not in config.data:
@@ -141,6 +143,8 @@ def _tell(path: str, table) -> None:
 def _config(argv: list[str]):
   from ml_collections import config_flags
 
+  if len(argv) > 1 and not argv[1].startswith("-"):
+    argv = [argv[0], f"--config={cli.shipped(argv[1])}", *argv[2:]]
   holder = config_flags.DEFINE_config_file("config")
   return cli.parse_config(argv, holder, __doc__)
 
@@ -148,8 +152,10 @@ def _config(argv: list[str]):
 def _audit(argv: list[str]) -> None:
   """Prints who is in which part of a config's splits, and checks them.
 
-  emojax audit --config=configs/dann.py:ravdess --config.data.path=…
+  emojax audit CONFIG[:VARIANT] --config.data.path=…
   emojax audit --folds=FOLDER_OF_EMOBOX_OR_FILE.csv
+
+  The config as in emojax train.
   """
   if any(argument.split("=")[0] == "--folds" for argument in argv):
     _audit_folds(argv)

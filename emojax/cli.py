@@ -16,6 +16,10 @@ from absl import flags
 from emojax.errors import UserError, one_line
 from emojax.runtime import process
 
+_PACKAGE = pathlib.Path(__file__).parent
+# The folder `configs/` lies in the wheel, or beside the package in a checkout.
+_HOMES = (_PACKAGE / "shipped", _PACKAGE.parent)
+
 
 class LineFormatter(logging.Formatter):
   """One line for each warning, also where a name in it holds a line break."""
@@ -174,3 +178,28 @@ def default_workdir(config_file: str) -> pathlib.Path:
   file, _, variant = config_file.partition(":")
   name = pathlib.Path(file).stem
   return pathlib.Path("runs", f"{name}-{variant}" if variant else name)
+
+
+def shipped(name: str) -> str:
+  """What `--config=` takes for `speech` or `speech:ravdess`.
+
+  A file of the user's own stays what it is. Configs import one another, so
+  their folder's home comes into Python's path.
+
+  Raises:
+    UserError: there is no such config.
+  """
+  stem, colon, variant = name.partition(":")
+  if stem.endswith(".py"):
+    return name
+  known: set[str] = set()
+  for home in _HOMES:
+    for path in (home / "configs").glob("*.py"):
+      if path.stem == stem:
+        sys.path.insert(0, str(home))
+        return f"{path}{colon}{variant}"
+      known |= {path.stem} - {"__init__", "common"}
+  raise UserError(
+    f"no config {stem!r}: there are {', '.join(sorted(known))}, each with "
+    "variants (speech:ravdess), or name a file of your own (mine.py)"
+  )

@@ -8,6 +8,7 @@ labels are for people.
 import datetime
 import itertools
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -291,13 +292,13 @@ def write(path: pathlib.Path, summary: Summary) -> None:
   path.write_text(text + "\n", encoding="utf-8")
 
 
-def read(folder: pathlib.Path) -> Summary:
+def read(folder: str | os.PathLike) -> Summary:
   """Reads the summary of a finished run.
 
   Raises UserError where the folder holds none, one of an earlier version, or a
   damaged one.
   """
-  path = folder / FILE
+  path = pathlib.Path(folder, FILE)
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
     version = content.pop("schema", None) if isinstance(content, dict) else None
@@ -309,7 +310,7 @@ def read(folder: pathlib.Path) -> Summary:
     return _parse(content)
   except OSError as error:
     reason = f"is no folder of a finished run: it has no {FILE}"
-    if (folder / "config.json").is_file():
+    if path.with_name("config.json").is_file():
       reason = (
         "holds a run that has not finished: the command that began it goes on "
         "with it"

@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from emojax import __main__ as entry
-from emojax import cli, training
+from emojax import cli
 from emojax.errors import UserError
 
 # ml_collections loads config files with it.
@@ -209,12 +209,12 @@ def test_help_takes_no_time():
 
 def test_configs_by_name(monkeypatch):
   monkeypatch.setattr(sys, "path", sys.path[:])
-  path, variant = training.shipped("speech:ravdess").rsplit(":", 1)
+  path, variant = cli.shipped("speech:ravdess").rsplit(":", 1)
   assert pathlib.Path(path) == ROOT / "configs" / "speech.py"
   assert variant == "ravdess" and sys.path[0] == str(ROOT)
-  assert training.shipped("mine.py:a") == "mine.py:a"
+  assert cli.shipped("mine.py:a") == "mine.py:a"
   with pytest.raises(UserError, match="'speach': there are dann, rlps, speech"):
-    training.shipped("speach")
+    cli.shipped("speach")
   for argv in (["train"], ["train", "--workdir=x"]):
     with pytest.raises(UserError, match="usage: emojax train CONFIG"):
       entry.main(["emojax", *argv])
@@ -269,8 +269,11 @@ def test_fetch_says_what_is_next(tmp_path, capsys, corpus, field):
   assert f"{field}{folder}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["dann", "speech"])
-def test_the_audit_is_that_of_the_trainer(monkeypatch, capsys, name):
+@pytest.mark.parametrize(
+  ("name", "asked"),
+  [("dann", "--config=configs/dann.py"), ("speech", "speech:demo")],
+)
+def test_the_audit_is_that_of_the_trainer(monkeypatch, capsys, name, asked):
   trainer = importlib.import_module(f"emojax.trainers.{name}")
   assert callable(trainer.audit)
   configs = []
@@ -281,7 +284,8 @@ def test_the_audit_is_that_of_the_trainer(monkeypatch, capsys, name):
 
   monkeypatch.setattr(trainer, "audit", audit)
   monkeypatch.chdir(ROOT)
-  argv = ["emojax", "audit", f"--config=configs/{name}.py"]
+  monkeypatch.setattr(sys, "path", sys.path[:])
+  argv = ["emojax", "audit", asked]
   monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
   monkeypatch.setattr(
     config_flags,

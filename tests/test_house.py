@@ -236,11 +236,15 @@ def uses() -> tuple[set[str], set[str]]:
 def test_nothing_is_dead():
   """Every name at the top of a module, and every part of a class, has a use.
 
-  Other than in tests; what the README shows is for its readers. Parts that a
-  decorator registers, or that a class of another package calls, are left out.
+  Other than in tests; what the documentation shows is for its readers. Parts
+  that a decorator registers, or that a class of another package calls, are left
+  out.
   """
   names, attributes = uses()
-  readme = (ROOT / "README.md").read_text(encoding="utf-8")
+  shown = "".join(
+    page.read_text(encoding="utf-8")
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+  )
   wrong = []
   for module, tree in package().items():
     ours = set(defined(tree)) | {
@@ -251,7 +255,7 @@ def test_nothing_is_dead():
         f"{module}.{name}" in names
         or name in CONTRACTS.get(room_of(module), ())
         or name.startswith("__")
-        or f".{name}(" in readme
+        or f".{name}(" in shown
         or registered(node)
       ):
         wrong.append(f"{module}.{name}")
@@ -262,7 +266,7 @@ def test_nothing_is_dead():
           f"{module}.{name}.{part}"
           for part in parts(node)
           if not (
-            part in attributes or part.startswith("__") or f".{part}(" in readme
+            part in attributes or part.startswith("__") or f".{part}(" in shown
           )
         ]
   assert not wrong, "\n".join(wrong)

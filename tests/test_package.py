@@ -77,9 +77,9 @@ def test_what_pip_is_told_of_it(wheel):
 
 _CONFIG = """
 import pathlib
-from emojax import training
+from emojax import cli
 
-file, variant = training.shipped("speech:ravdess").rsplit(":", 1)
+file, variant = cli.shipped("speech:ravdess").rsplit(":", 1)
 from configs import speech
 
 assert pathlib.Path(file).samefile(speech.__file__), file

@@ -1,0 +1,140 @@
+"""The pages: what they link to, quote and promise is there."""
+
+import ast
+import functools
+import html
+import importlib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import dann, rlps, speech
+from tests.docs import pages
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FETCHED = re.compile(r'<(?:script|link|img)[^>]*?"(https?://[^"]*)')
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> pathlib.Path:
+  """As `mkdocs build --strict` makes it, without any network."""
+  folder = tmp_path_factory.mktemp("site")
+  command = ["-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+  nowhere = {"https_proxy": "http://127.0.0.1:9", "NO_MKDOCS_2_WARNING": "1"}
+  done = subprocess.run(
+    [sys.executable, *command],
+    cwd=pages.ROOT,
+    env=os.environ | nowhere,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return folder
+
+
+def test_it_is_built_without_a_warning(site):
+  for page in (pages.ROOT / "docs").glob("*.md"):
+    name = page.stem
+    path = "index.html" if name == "index" else f"{name}/index.html"
+    assert (site / path).is_file(), path
+
+
+def test_equations_and_code_stand_in_the_pages_of_the_studies(site):
+  for name, numbers, code in (
+    ("dann", range(1, 6), "def loss_fn("),
+    ("rlps", range(1, 7), "def action_values("),
+    ("speech", (), "class AttentionPooling("),
+  ):
+    text = (site / name / "index.html").read_text(encoding="utf-8")
+    plain = html.unescape(re.sub(r"<[^>]+>", "", text))
+    assert code in plain
+    assert "<math" in text
+    assert "arithmatex" not in text and "code: emojax" not in text
+    for number in numbers:
+      assert re.search(rf"\(\s*{number}\s*\)", plain), (name, number)
+
+
+def test_it_asks_no_other_host(site):
+  """Readers' browsers, too: neither fonts nor scripts from elsewhere."""
+  for page in site.rglob("*.html"):
+    text = page.read_text(encoding="utf-8")
+    assert not _FETCHED.findall(text), page
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_relative_links(page):
+  """In the files as they are; those within the site MkDocs has checked."""
+  for target in _LINK.findall(pages.without_code(page)):
+    if target.startswith(("http://", "https://")):
+      continue
+    path, _, anchor = target.partition("#")
+    linked = (page.parent / path).resolve() if path else page
+    assert linked.exists(), f"{pages.name(page)}: {target}"
+    if anchor and linked.suffix == ".md":
+      titles = re.findall(
+        r"^#+ (.*)$", pages.without_code(linked), re.MULTILINE
+      )
+      slugs = [
+        re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles
+      ]
+      assert anchor in slugs, f"{pages.name(page)}: {target}"
+
+
+def test_every_field_that_is_named_is_in_a_config():
+  """`--config.data.path` in any page, and `config.data.path` in its text."""
+  known = [
+    module.get_config(name)
+    for module, names in (
+      (dann, ("demo",)),
+      (rlps, ("demo", "speech")),
+      (speech, ("demo",)),
+    )
+    for name in names
+  ]
+  for page in pages.PAGES:
+    text = page.read_text(encoding="utf-8")
+    for field in re.findall(r"\bconfig\.((?:[a-z_]\w*\.)*[a-z_]\w*)", text):
+      assert any(_has(config, field) for config in known) or field in (
+        *("json", "yaml", "lock", "FIELD"),
+        *("optimizer.lr", "downstream_expert"),  # Of s3prl.
+      ), f"{pages.name(page)}: config.{field}"
+
+
+def _has(config, field: str) -> bool:
+  for part in field.split("."):
+    if part not in getattr(config, "keys", tuple)():
+      return False
+    config = config[part]
+  return True
+
+
+@functools.cache
+def _texts() -> str:
+  """All strings in the house, one a line."""
+  found = []
+  for path in (pages.ROOT / "emojax").rglob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+      if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        found.append(node.value)
+  return "\n".join(found)
+
+
+def test_errors_are_quoted_as_they_are_said():
+  text = (pages.ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+  quoted = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+  assert len(quoted) > 15
+  for line in quoted:
+    assert line in _texts(), line
+
+
+def test_the_reference_names_what_there_is():
+  text = (pages.ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+  for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE):
+    module, _, attribute = name.rpartition(".")
+    found = importlib.import_module(module)
+    if not hasattr(found, attribute):
+      importlib.import_module(name)
