@@ -28,7 +28,8 @@ def data() -> ml_collections.ConfigDict:
   data = ml_collections.ConfigDict()
   # A corpus, or several, comma-separated: each is split by itself, then they
   # are merged. Speech: demo, ravdess, crema_d, emodb, iemocap, meld, savee,
-  # tess, manifest. Faces: demo, fer2013, ferplus, rafdb, expw, image_folder.
+  # tess, manifest. Faces: demo, fer2013, ferplus, rafdb, expw, image_folder,
+  # manifest.
   # Or one that a config registers (docs/adding.md).
   data.corpus = "demo"
   # Its folder or file; of several corpora one each, comma-separated, in their

@@ -25,7 +25,9 @@ in facial expression recognition".
 A run leaves a trained system in `model/`, for `emojax predict`: the classifier
 of the run with the best unweighted accuracy on the validation part, over all
 systems and initialisations of the first setting; its temperature is fitted
-there, too. The test part chooses nothing.
+there, too. Beside it, for `emojax clean`, is the selector of the initialisation
+of rlps that has the best validation figure (or of the first system with a
+policy). The test part chooses nothing.
 """
 
 import ml_collections

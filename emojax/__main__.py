@@ -236,6 +236,33 @@ def _predict(argv: list[str]) -> None:
   _LOG.info("%s%d predicted, %d skipped", where, used, skipped)
 
 
+def _clean(argv: list[str]) -> None:
+  """Says who stays in a training set of faces or clips, by a trained selector.
+
+  emojax clean RUN DATA [--output=kept.csv] [--corpus=NAME]
+
+  RUN: of configs/rlps.py, with a policy. DATA: of faces a folder of LABEL/IMAGE
+  or PART/LABEL/IMAGE, or a CSV file (path,label,part); of clips a manifest
+  (path,label,speaker); or with --corpus what that corpus is read from.
+  kept.csv has the rows that stay, for config.data.corpus=manifest; beside it
+  are kept-removed.csv, with why, and pictures of the best, the worst and the
+  contested.
+  """
+  from emojax.inference import results
+
+  options = {"output": (str, "kept.csv"), "corpus": (str, None)}
+  (run, *data), given = cli.options(argv, options, 1)
+  if len(data) > 1 or not (data or given.corpus):
+    raise UserError(
+      "usage: emojax clean RUN DATA [--output=kept.csv] [--corpus=NAME]"
+    )
+  results.require_writable(given.output)
+  cli.require_devices()
+  from emojax.inference import clean
+
+  print(clean.clean(run, "".join(data), given.corpus, given.output))
+
+
 def _timeline(run: str, paths: list[str], given: types.SimpleNamespace) -> None:
   """Writes the emotion over time of recordings of any length."""
   from emojax.inference import results, timeline
@@ -354,6 +381,7 @@ def _listener(run: str, given: types.SimpleNamespace):
 _COMMANDS = {
   "train": _train,
   "predict": _predict,
+  "clean": _clean,
   "live": _live,
   "serve": _serve,
   "robustness": _robustness,

@@ -4,6 +4,7 @@ Archives nest what is in them by a folder or two, and users name the folder
 above, the one below or the table itself.
 """
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from emojax import spelling
 from emojax.corpora.images import SUFFIXES
-from emojax.corpora.records import PARTS, Face
+from emojax.corpora.records import PARTS, Face, draw
 from emojax.errors import UserError, one_line
 from emojax.runtime import archives, files, walk
 
@@ -21,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".001", ".rar")
 _LONGEST_LINE = 1 << 20  # Characters.
+_SHARE = 0.2  # Of the training images, for validation.
 _DEPTH = 3  # Folders between the one that is given and what is looked for.
 _SPELLINGS = {
   **{part: part for part in PARTS},
@@ -229,8 +231,12 @@ def find_parts(path: str | os.PathLike) -> pathlib.Path | None:
   return None
 
 
-def placed(root: pathlib.Path, expected: str) -> list[Placed]:
+def placed(
+  root: pathlib.Path, expected: str, has_parts: bool = True
+) -> list[Placed]:
   """All images of `PART/LABEL/…`: by part, then sorted by path.
+
+  Or of `LABEL/…` without parts, which are all for training.
 
   Warnings count what is not read, and name folders of labels without an image.
 
@@ -246,6 +252,8 @@ def placed(root: pathlib.Path, expected: str) -> list[Placed]:
     folders = name.split("/")[:-1]
     if not folders:
       outside.append(path)
+    elif not has_parts:
+      ours.append(Placed("train", folders[0], folders[0], name, path))
     elif not (part := part_of(folders[0])):
       raise UserError(
         f"{root}: folder {folders[0]} is no part; expected {expected}; rename "
@@ -257,6 +265,43 @@ def placed(root: pathlib.Path, expected: str) -> list[Placed]:
   walk.warn_unread(root, outside, "outside of the parts")
   _warn_of_empty(root, ours)
   return sorted(ours, key=lambda one: PARTS.index(one.part))
+
+
+def with_validation(
+  where: str | os.PathLike,
+  faces: Sequence[Face],
+  expected: str,
+  what: str = "image in a folder",
+) -> list[Face]:
+  """Draws a fifth of the training part for validation, if there is none.
+
+  `expected` and `what` are of the error: 'no `what` test; expected …'.
+
+  Raises:
+    UserError: there is no training or no test part.
+  """
+  parts = {face.part for face in faces}
+  for part in ("train", "test"):
+    if faces and part not in parts:
+      raise UserError(
+        f"{where}: no {what} {part}; expected {expected}; give it one (where "
+        "there is no validation, a fifth of train is drawn for it)"
+      )
+  if "validation" in parts or not faces:
+    return list(faces)
+  train = [row for row, face in enumerate(faces) if face.part == "train"]
+  (drawn,) = draw(len(train), _SHARE)
+  rows = {train[index] for index in drawn}
+  _LOG.warning(
+    "%s: no %s validation: %d of %d images of train are drawn for it at "
+    "random, always the same",
+    *(where, what, len(rows), len(train)),
+  )
+  drawn = [
+    dataclasses.replace(face, part="validation") if row in rows else face
+    for row, face in enumerate(faces)
+  ]
+  return sorted(drawn, key=lambda face: PARTS.index(face.part))
 
 
 def _warn_of_empty(root: pathlib.Path, ours: Sequence[Placed]) -> None:

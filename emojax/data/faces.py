@@ -30,7 +30,7 @@ _AGREED = 0.8
 # Grey levels between the darkest and the brightest pixel, of 255. Where there
 # are fewer, nobody sees a face; FER2013 has a dozen such images.
 _CONTRAST = 8
-_OWN = "image_folder"
+_OWN = "image_folder", "manifest"
 _NAMED = 3  # Images that a warning names.
 
 
@@ -179,7 +179,7 @@ def _check_doubles(corpus: str, table: FaceTable, flat_N: np.ndarray) -> None:
   """Says what is in two parts, twice in one, or has two labels.
 
   Raises:
-    UserError: two labels of an image in a user's own folders; published corpora
+    UserError: two labels of an image of a user's own; published corpora
       are used as they are.
   """
   groups = duplicates(table)
@@ -200,7 +200,7 @@ def _check_doubles(corpus: str, table: FaceTable, flat_N: np.ndarray) -> None:
         "%s: %d images are %s, pixel for pixel; first: %s",
         *(corpus, len(found), what, _places(table, found[0])),
       )
-  if labelled and corpus == _OWN:
+  if labelled and corpus in _OWN:
     raise UserError(
       f"{corpus}: {len(labelled)} images have different labels, pixel for "
       f"pixel; first: {_places(table, labelled[0])}; remove all but one of each"

@@ -10,17 +10,20 @@ import numpy as np
 
 
 def outputs(
-  function: Callable[[Any], Any], examples: Iterable[Any], rows: int
+  function: Callable[[Any], Any],
+  examples: Iterable[Any],
+  rows: int,
+  least: int = 1,
 ) -> Iterator[Any]:
   """Yields what a function makes of each example, in their order.
 
   Examples are trees of arrays; the function takes trees of arrays [B, ...] and
-  gives such. B is `rows`, at last the next power of two if that is less; rows
-  too many repeat an example.
+  gives such. B is `rows`, at last the next power of two if that is less, but
+  not less than `least`; rows too many repeat an example.
   """
   running: collections.deque = collections.deque()
   for batch in _batches(examples, rows):
-    size = min(rows, 1 << (len(batch) - 1).bit_length())
+    size = min(rows, max(least, 1 << (len(batch) - 1).bit_length()))
     filled = batch + batch[:1] * (size - len(batch))
     found = function(jax.tree.map(lambda *values: np.stack(values), *filled))
     running.append((len(batch), found))

@@ -80,7 +80,7 @@ def predict(
   with memory.explained(
     "the load that other programs put on it, or set JAX_PLATFORMS=cpu"
   ):
-    logits = list(batched.outputs(forward, crops(), rows(system)))
+    logits = list(batched.outputs(forward, crops(), _rows(system)))
   if not logits:
     raise UserError(
       f"none of {len(found)} images can be used; the first: {skipped[0]}"
@@ -97,7 +97,7 @@ def predict(
   )
 
 
-def rows(system: FaceSystem) -> int:
+def _rows(system: FaceSystem) -> int:
   """How many images a batch may have, a power of two."""
   height, width = system.image_size
   pixels = _VIEWS * system.crop**2 if system.crop else height * width

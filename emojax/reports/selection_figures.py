@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -18,6 +19,7 @@ from emojax.reports import style
 
 ALL = "all"
 _COLUMNS = 10
+_GRID_COLUMNS = 8
 # An edge of the bins is the decision, 0.5.
 _BINS = np.linspace(0, 1, 21)
 _CELLS = {"aspect": "auto", "interpolation": "nearest"}
@@ -65,12 +67,30 @@ def gallery(
     part.suptitle(name, fontsize="medium")
     axes = part.subplots(1, count, squeeze=False)[0]
     for ax, index in zip(axes, row, strict=True):
-      image = images[index] if images.shape[-1] == 3 else images[index, ..., 0]
-      ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-      ax.set(anchor="N", xticks=[], yticks=[])
-      ax.spines[:].set(visible=True, color=style.OTHERS["color"])
       text = f"{captions[index]}\n{probability[index]:.2f}"
-      ax.set_xlabel(text, fontsize="small")
+      _draw(ax, images[index], text)
+  style.save(figure, path, title)
+
+
+@matplotlib.rc_context(style.BARE)
+def grid(
+  path: str,
+  pictures: Sequence[np.ndarray],
+  captions: Sequence[str],
+  title: str,
+) -> None:
+  """Pictures uint8 [H, W, C] of any sizes, grey or RGB, in rows of eight.
+
+  Each with its caption of three lines, in the order in which they come.
+  """
+  count = min(_GRID_COLUMNS, len(pictures))
+  num_rows = -(-len(pictures) // count)
+  figure = style.new_figure(1.25 * count, 1.85 * num_rows + 0.3)
+  axes = figure.subplots(num_rows, count, squeeze=False).ravel()
+  for ax, picture, text in zip(axes, pictures, captions, strict=False):
+    _draw(ax, picture, text)
+  for ax in axes[len(pictures) :]:
+    ax.set_axis_off()
   style.save(figure, path, title)
 
 
@@ -177,6 +197,15 @@ def retention_histogram(
   figure.supylabel("examples of a kind (%)")
   figure.supxlabel("retention probability")
   style.save(figure, path, title)
+
+
+def _draw(ax: Axes, picture: np.ndarray, text: str) -> None:
+  """A picture uint8 [H, W, C], grey or RGB, and the text below it."""
+  image = picture if picture.shape[-1] == 3 else picture[..., 0]
+  ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+  ax.set(anchor="N", xticks=[], yticks=[])
+  ax.spines[:].set(visible=True, color=style.OTHERS["color"])
+  ax.set_xlabel(text, fontsize="small")
 
 
 def _deviation(values_RxT: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ Letters in names: N examples, K classes, D features.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import jax
@@ -12,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from emojax.corpora import labels
-from emojax.models.selector import PolicyNetwork
+from emojax.models import selector
+from emojax.models.selector import PolicyNetwork, Selection
 from emojax.systems import classifiers
 from emojax.systems.faces import FaceSystem
 from emojax.systems.speech import SpeechSystem
 
 FILES = "selector.json", "selector.safetensors"  # Of `stored`.
 
+_MOST = 1 << 16  # Examples of a batch.
 _CLASSIFIERS = {one.kind: one for one in (FaceSystem, SpeechSystem)}
 
 
@@ -38,6 +41,7 @@ class Selector:
   widths: tuple[int, ...]  # See `PolicyNetwork`.
   retention_floor: float  # Share of each class that stays at least.
   key: tuple[int, ...]  # Of the final pass: its words.
+  batch_size: int  # Of training: in another one features are rounded otherwise.
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -46,7 +50,7 @@ class Selector:
 
   @property
   def temperature(self) -> float:
-    """That of the classifier."""
+    """That of the classifier: 1, it is what rewards were computed with."""
     return self.classifier.temperature
 
   def network(self) -> PolicyNetwork:
@@ -69,6 +73,41 @@ class Selector:
       "policy": policy["params"],
       "size": size_D,
     }
+
+  @functools.cached_property
+  def forward(self) -> Callable:
+    """Compiled: the classifier's variables and inputs [B, ...] of examples.
+
+    To logits [B, K] and features [B, D]. Inputs are uint8 images [B, H, W, C],
+    or `audio` int16 [B, S] and `length` int32 [B] of clips.
+    """
+    return jax.jit(self._outputs)
+
+  def select(
+    self, weights: Any, features_NxD: np.ndarray, label_N: np.ndarray
+  ) -> tuple[Selection, jax.Array]:
+    """The final pass over examples, and who stays with the floor, bool [N].
+
+    Takes the features that `forward` gives, and the classes of all examples.
+    Where these are the training set, the pass is that of training.
+    """
+    return jax.jit(self._selection)(
+      weights["policy"], weights["size"], features_NxD, label_N
+    )
+
+  def _selection(self, policy, size_D, features_NxD, label_N):
+    features_NxD = features_NxD / size_D[None]
+    key = jax.random.wrap_key_data(np.array(self.key, np.uint32))
+    found = selector.random_pass(
+      self.network(), policy, features_NxD, key, True
+    )
+    kept_N = found.retained_N
+    if self.retention_floor:
+      kept_N = selector.with_floor(
+        *(kept_N, found.probability_N, label_N),
+        *(len(self.classes), self.retention_floor),
+      )
+    return found, kept_N
 
   def _outputs(self, variables: Any, inputs: Any) -> tuple:
     # Nothing is random without training: any key does.
@@ -103,6 +142,8 @@ class Selector:
       raise ValueError("labels and classes have to be the same")
     if not all(type(value) is int for value in (*found.widths, *found.key)):
       raise ValueError("widths and key have to be whole numbers")
+    if type(found.batch_size) is not int or not 0 < found.batch_size < _MOST:
+      raise ValueError("batch_size is a whole number above 0")
     if not 0 <= found.retention_floor <= 1:
       raise ValueError("retention_floor has to be within 0 and 1")
     # Finds a key of another length, and numbers that are no words.

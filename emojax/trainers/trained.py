@@ -86,7 +86,8 @@ class Kept:
   ) -> runs.Files:
     """Writers of the trained systems; `described` is an untrained one."""
     one = self._best["system"]
-    system, params = _of(one, described), one.weights["system"]
+    params, temperature = one.weights["system"], one.figures["temperature"]
+    system = dataclasses.replace(described, temperature=temperature)
     if isinstance(system, SpeechSystem):
       params = params["params"]
     found = stored.writers(system, params)
@@ -97,11 +98,12 @@ class Kept:
     # All but the last one, its output.
     layers = [f"layer_{i}" for i in range(len(weights["policy"]) - 1)]
     selector = Selector(
-      classifier=_of(one, described),
+      classifier=described,
       labels=config.data.labels,
       widths=tuple(len(weights["policy"][name]["bias"]) for name in layers),
       retention_floor=config.retention_floor,
       key=tuple(one.outputs["key"].tolist()),
+      batch_size=config.batch_size,
     )
     return found | stored.writers(selector, weights, selectors.FILES)
 
@@ -115,10 +117,3 @@ def judge(
   logits, _ = examples.predict(variables, "test")
   confusion_KxK = confusion_counts(logits, parts["test"].label_N)
   return temperature, {"confusion": confusion_KxK, "test_logits": logits}
-
-
-def _of(
-  one: Outcome, described: FaceSystem | SpeechSystem
-) -> FaceSystem | SpeechSystem:
-  temperature = one.figures["temperature"]
-  return dataclasses.replace(described, temperature=temperature)

@@ -121,6 +121,6 @@ def test_a_validation_part_is_drawn(tmp_path, caplog):
   ]
   assert faces.read("image_folder", tmp_path) == found
   assert caplog.messages[0].endswith(
-    "no folder validation: 4 of 20 images of train are drawn for it at random, "
-    "always the same"
+    "no image in a folder validation: 4 of 20 images of train are drawn for it "
+    "at random, always the same"
   )

@@ -1,5 +1,6 @@
 """Whole small studies: what they leave, find, survive, and say about it."""
 
+import csv
 import json
 import math
 import signal
@@ -15,6 +16,7 @@ import emojax
 from configs import rlps as rlps_config
 from emojax import summary as summaries
 from emojax.corpora.faces import demo
+from emojax.inference import clean
 from emojax.reports import rlps as reports
 from emojax.runtime import tensors
 from emojax.synthetic import schematic
@@ -39,6 +41,7 @@ def quick(tmp_path_factory):
   """Programs are compiled, and faces decoded, once for all tests here."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setattr(clean, "_SHOWN", 3)
     yield
 
 
@@ -206,6 +209,53 @@ def test_the_trained_system_predicts_what_the_study_tested(whole, corpus):
   np.testing.assert_array_equal(
     metrics.confusion_matrix(true, predictions.emotions), outputs["confusion"]
   )
+
+
+def cleaned(workdir, data, folder):
+  """What `clean` writes: rows that stay and rows that go, by path."""
+  text = clean.clean(workdir, str(data), None, str(folder / "kept.csv"))
+  found = []
+  for name in ("kept.csv", "kept-removed.csv"):
+    with open(folder / name, encoding="utf-8", newline="") as file:
+      found.append({row["path"]: row for row in csv.DictReader(file)})
+  return text, *found
+
+
+def test_the_selector_selects_as_the_study_did(whole, corpus, tmp_path):
+  workdir, _ = whole
+  _, outputs = of_runs(workdir)["rlps"]
+  text, kept, removed = cleaned(workdir, corpus, tmp_path)
+  train = sorted(map(str, (corpus / "train").rglob("*.png")))
+  retained = [path in kept for path in train]
+  np.testing.assert_array_equal(retained, outputs["retained"])
+  assert set(removed) == {p for p in train if p not in kept}
+  rows = [(kept | removed)[path] for path in train]
+  found = [float(row["probability"]) for row in rows]
+  # To the last digit of the list.
+  np.testing.assert_allclose(found, outputs["probability"], atol=6e-7)
+  ranks = [int(row["rank"]) for row in rows]
+  assert sorted(ranks) == list(range(1, NUM_TRAIN + 1))
+  assert (np.diff(np.array(found)[np.argsort(ranks)]) <= 1e-6).all()
+  assert f"{sum(retained)} of {NUM_TRAIN} stay: happy " in text
+  # The other parts are as they were, and nothing is said of them.
+  others = [row for path, row in kept.items() if path not in train]
+  assert len(others) == 80
+  assert {row["probability"] + row["rank"] for row in others} == {""}
+  for name in ("best", "worst", "contested"):
+    with Image.open(tmp_path / f"kept-{name}.png") as picture:
+      assert picture.size[0] > 300
+
+
+def test_what_stays_is_trained_on_again(whole, corpus, tmp_path, monkeypatch):
+  monkeypatch.setattr(reports, "_figures", lambda *_: ())
+  _, kept, _ = cleaned(whole[0], corpus, tmp_path)
+  config = make_config(tmp_path / "kept.csv", systems=("none",), num_epochs=1)
+  config.data.corpus = "manifest"
+  summary = train(config, tmp_path / "run")
+  assert summary.classes == ("happy", "surprised")
+  (data,) = rlps._read(config)
+  stays = [path for path in kept if kept[path]["part"] == "train"]
+  np.testing.assert_array_equal(data.name_N, stays)
 
 
 def test_only_runs_that_may_be_the_best_leave_weights(whole):
@@ -408,6 +458,10 @@ def test_the_retention_floor(corpus, tmp_path, monkeypatch, only_rlps):
   for name in summary.classes:
     share = row.groups["class_retention"][name].mean
     assert share == pytest.approx(expected / (NUM_TRAIN / 2))
+  (run,) = of_runs(tmp_path).values()
+  _, kept, _ = cleaned(tmp_path, corpus, tmp_path / "again")
+  # Its pixels are others: the study had cut some of them.
+  assert len(kept) == 80 + run[1]["retained"].sum() == 80 + 2 * expected
   history = read(tmp_path, "history")
   counts = history["half and no faces/rlps/retained_of_classes"][0]
   np.testing.assert_array_equal(counts, np.full((2, 2), expected))

@@ -93,7 +93,7 @@ def _read_folders(path: str) -> list[Face]:
   ]
   usages = [_NAME.match(pathlib.PurePath(face.path).name) for face in faces]
   if not all(usages):
-    return image_folder.with_validation(root, faces)
+    return layout.with_validation(root, faces, image_folder.LAYOUT)
   named = []
   for face, usage in zip(faces, usages, strict=True):
     part = _BY_KEY[spelling.key(usage[1])]
@@ -104,7 +104,7 @@ def _read_folders(path: str) -> list[Face]:
         "move or remove it (config.data.corpus=image_folder takes any parts)"
       )
     named.append(dataclasses.replace(face, part=part))
-  return image_folder.with_validation(root, named)
+  return layout.with_validation(root, named, image_folder.LAYOUT)
 
 
 def _read_table(table: pathlib.Path) -> Iterator[Face]:

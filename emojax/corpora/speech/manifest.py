@@ -20,7 +20,7 @@ LAYOUT = (
 SOURCE = "paths in it are relative to the file's own folder"
 
 _PLACE = "path", "start", "end"  # Where a recording is.
-_EVERY = (*_PLACE, "label", "speaker", "dialogue", "turn", "session", "text")
+COLUMNS = (*_PLACE, "label", "speaker", "dialogue", "turn", "session", "text")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+")
 # Names of columns that look as if they said what of a file is heard.
 _HEARD = (
@@ -73,8 +73,9 @@ def _columns(needs_audio: bool) -> delimited.Columns:
   required = "path" if needs_audio else "text", "label", "speaker"
   return delimited.Columns(
     required,
-    optional=tuple(name for name in _EVERY if name not in required),
+    optional=tuple(name for name in COLUMNS if name not in required),
     names=("speaker", "dialogue", "session"),
+    known=("probability", "rank"),  # Of what `emojax clean` has kept.
     expected=f"expected {LAYOUT}",
     unused=_would_be_heard,
   )
