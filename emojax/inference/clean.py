@@ -16,8 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import special
 
+from emojax import calibration
 from emojax.corpora import labels, recordings
 from emojax.errors import Unreadable, UserError
 from emojax.inference import batched, training_sets
@@ -145,7 +145,7 @@ def judge(
     np.array(judged),
     np.asarray(kept_N),
     np.asarray(selection.probability_N),
-    special.softmax(logits_NxK, axis=1),
+    calibration.probabilities(logits_NxK),
     class_U[judged],
     unreadable,
   )

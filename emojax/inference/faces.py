@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import special
 
+from emojax import calibration
 from emojax.corpora import images, recordings
 from emojax.corpora.images import UnreadableImage
 from emojax.corpora.records import Face
@@ -91,7 +91,7 @@ def predict(
   return Predictions(
     system.classes,
     names,
-    special.softmax(logits_UxK / system.temperature, axis=1),
+    calibration.probabilities(logits_UxK, system.temperature),
     {},
     skipped,
   )

@@ -12,7 +12,8 @@ from emojax.errors import UserError
 
 def test_names_are_those_of_the_readers():
   assert faces.names() == [
-    *("demo", "expw", "fer2013", "ferplus", "image_folder", "rafdb")
+    *("demo", "expw", "fer2013", "ferplus", "image_folder", "manifest"),
+    "rafdb",
   ]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 
 import jax
@@ -83,6 +84,16 @@ def test_crops_are_read_as_training_reads_them(run, pictures, monkeypatch):
   np.testing.assert_allclose(
     found.probabilities_UxC, direct(run, pixels), atol=1e-5
   )
+
+
+def test_what_is_not_needed_is_not_imported():
+  """It would take seconds; the command itself is in `test_predict`."""
+  names = ("cv2", "librosa", "matplotlib", "optax", "scipy", "sklearn", "torch")
+  program = (
+    "import sys; from emojax.inference import faces;"
+    f"sys.exit(str([m for m in {names} if m in sys.modules] or ''))"
+  )
+  subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_mean_of_ten_views(tmp_path, pictures):
