@@ -195,16 +195,21 @@ def _report(argv: list[str]) -> None:
 
 
 def _predict(argv: list[str]) -> None:
-  """Says which emotion recordings or faces have, by a run.
+  """Says which emotion recordings, faces or utterances of dialogues have.
 
   emojax predict RUN FILES_OR_FOLDERS … [--output=FILE.csv] [--detect]
+  emojax predict RUN DIALOGUES.csv … [--output=FILE.csv]
   emojax predict RUN FILES_OR_FOLDERS … --timeline=FILE.csv [LISTENING]
 
-  Of a run of faces an image is one face; with --detect images are searched, and
-  each face has a row. A timeline has a row for each second. LISTENING:
-  --window=5 and --hop=1 are seconds; --asr= names who transcribes: a Whisper or
-  CTC checkpoint, faster-whisper:SIZE, none, or '' for the run's own Whisper;
-  --language=en.
+  RUN: the folder of a finished run, or the hub id of a published system. Of the
+  speech study: recordings of any type and length. Of DANN: a CSV with the
+  columns path, text (as the system needs), speaker, dialogue, turn; or a
+  feature table (.npz). Of faces: an image is one face; with --detect images
+  are searched, and each face has a row.
+
+  A timeline has a row for each second. LISTENING: --window=5 and --hop=1 are
+  seconds; --asr= names who transcribes: a Whisper or CTC checkpoint,
+  faster-whisper:SIZE, none, or '' for the run's own Whisper; --language=en.
   """
   from emojax.inference import predict, results
 

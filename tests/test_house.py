@@ -14,7 +14,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
   {"errors"},
   {"calibration", "checks", "kernels", "losses", "markdown", "metrics"}
-  | {"ops", "runtime", "spectral", "spelling", "statistics", "summary"},
+  | {
+    "normalisation",
+    "ops",
+    "runtime",
+    "spectral",
+    "spelling",
+    "statistics",
+    "summary",
+  },
   {"audio", "models", "synthetic", "weights"},
   {"corpora", "encoders"},
   {"data", "loop", "reports", "runs", "systems"},

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from emojax import checks
-from emojax.corpora import labels, records, speech
-from emojax.data import batches, features, normalisation, splits
+from emojax import checks, normalisation
+from emojax.corpora import labels, recordings, records, speech
+from emojax.data import batches, features, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
@@ -205,8 +205,12 @@ def load(
     kept = _is_kept([one.label for one in utterances], config)
     utterances = list(itertools.compress(utterances, kept))
     names = list(itertools.compress(names, kept))
-    read = features.extract if extracts else features.annotations
-    table = read(utterances, names, config, cache_folder() / "features")
+    arguments = utterances, names, config, cache_folder() / "features"
+    if extracts:
+      skips = recordings.Skips(config.max_skipped, len(utterances))
+      table = features.extract(*arguments, skips)
+    else:
+      table = features.annotations(*arguments)
   _require_every_class(table.label, config)
   return table
 

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emojax import normalisation
 from emojax.audio import io
-from emojax.data import array_record, clips, normalisation, pipeline, store
+from emojax.data import array_record, clips, pipeline, store
 from emojax.data.clips import Clips
 from emojax.data.pipeline import Pieces
 from emojax.encoders import Encoder

@@ -30,6 +30,7 @@ def extract(
   corpora: Sequence[str],
   data: ml_collections.ConfigDict,
   cache_dir: str | os.PathLike,
+  skips: recordings.Skips,
 ) -> FeatureTable:
   """Extracts the features of all utterances that can be used, in their order.
 
@@ -43,10 +44,11 @@ def extract(
     corpora: the name of each one's corpus, [U].
     data: a `config.data`.
     cache_dir: folder of the cache; made if it is missing.
+    skips: takes the recordings that cannot be used.
 
   Raises:
-    UserError: an unknown name, more unusable recordings than
-      `data.max_skipped`, no transcripts for text features, no such encoder, a
+    UserError: an unknown name, more unusable recordings than `skips` allows, no
+      transcripts for text features, no such encoder, a
       worker that was killed, a full disk.
   """
   check(data)
@@ -60,7 +62,6 @@ def extract(
   digests = recordings.digests(utterances)
   found, rows = {}, range(len(utterances))
   if has_audio:
-    skips = recordings.Skips(data.max_skipped, len(utterances))
     found["audio"], rows = _audio_matrix(
       utterances, digests, extractor, skips, cache_dir
     )

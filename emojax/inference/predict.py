@@ -7,6 +7,7 @@ from typing import Any
 from emojax.errors import UserError
 from emojax.inference.results import Predictions
 from emojax.systems import stored
+from emojax.systems.conversations import ConversationSystem
 from emojax.systems.faces import FaceSystem
 from emojax.systems.stored import System
 
@@ -35,12 +36,13 @@ class Predictor:
     paths: str | os.PathLike | Sequence[str | os.PathLike],
     detect: bool = False,
   ) -> Predictions:
-    """Classifies files, and what is in folders.
+    """Classifies what is in files.
 
     A system of speech takes recordings of any length, type, sample rate and
-    channels; one of faces takes images of a face each, or with `detect` images
-    with any number of faces. What can not be used is named in a warning and
-    skipped.
+    channels, and folders of them; one of conversations CSV files with the
+    columns of a manifest, or feature tables; one of faces images of a face
+    each, or with `detect` images with any number of faces. What can not be used
+    is named in a warning and skipped.
 
     Raises:
       UserError: nothing can be used; `detect` without a system of faces, or
@@ -58,6 +60,10 @@ class Predictor:
         f"detect: faces are found for a system of faces, and this is one of "
         f"{self.system.kind}"
       )
+    if isinstance(self.system, ConversationSystem):
+      from emojax.inference import dialogues
+
+      return dialogues.predict(self.system, self.params, named)
     from emojax.inference import recordings
 
     return recordings.predict(self.system, self.params, named)

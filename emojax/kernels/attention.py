@@ -159,4 +159,12 @@ def _attention_backward(residuals, grad):
   return d_query, d_key, d_value, None
 
 
+def segment_weights(query_AxBxTxD, key_AxBxTxD, segment_BxT):
+  """The softmax of `segment_attention`, [A, B, T, T], to look at."""
+  nothing = jnp.zeros_like(key_AxBxTxD)
+  operands = query_AxBxTxD, key_AxBxTxD, nothing, segment_BxT
+  _, (*_, weights, total, _) = _attention_forward(*operands)
+  return weights / total
+
+
 segment_attention.defvjp(_attention_forward, _attention_backward)

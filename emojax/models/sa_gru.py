@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from emojax.kernels.attention import segment_attention
+from emojax.kernels.attention import segment_attention, segment_weights
 from emojax.kernels.gather import gather_rows
 from emojax.kernels.gru import gru
 
@@ -80,6 +80,7 @@ class SelfAttention(nn.Module):
 
   Heads are concatenated; there is no output projection. `scale_attention`
   divides the logits by sqrt(D) (Vaswani et al. 2017), which Eq. (4) does not.
+  Where `intermediates` are asked for, `weights` are the softmax, [A, B, T, T].
   """
 
   num_heads: int
@@ -110,6 +111,9 @@ class SelfAttention(nn.Module):
     if self.scale_attention:
       query /= jnp.sqrt(jnp.float32(width))
     attended = segment_attention(query, key, value, packing.segment_BxT)
+    if self.is_mutable_collection("intermediates"):
+      weights = segment_weights(query, key, packing.segment_BxT)
+      self.sow("intermediates", "weights", weights)
 
     source, target = _pairs(
       position_1xBxT, self.num_heads, num_utterances, axis=0

@@ -22,6 +22,22 @@ _PROJECTED = 300  # Utterances in the figure of representations.
 _PROBE = "speaker_probe"
 
 
+class Kept(NamedTuple):
+  """The system that the run's folder `model` has, of its first initialisation.
+
+  Its temperature is of calibration; by id the mean weighted accuracy of each
+  system on labelled speakers who were held out, empty where there were none.
+  """
+
+  setting: str
+  system: System
+  temperature: float
+  held_out: Mapping[str, float]
+
+  def to_json(self) -> dict[str, Any]:
+    return {**self._asdict(), "system": self.system.id}
+
+
 class Utterances(NamedTuple):
   """Who says what."""
 
@@ -38,8 +54,8 @@ class Trained:
   Attributes:
     history: [R, E, ...] by name, `confusion_matrix` [R, E, C, C] among them.
     target_U: emotions to test on, -1 elsewhere.
-    predictions_RxU: of all utterances; None of a baseline, which is not probed
-      and has one epoch.
+    logits_RxUxC: of all utterances; None of a baseline, which is not probed and
+      has one epoch.
     representation_QxUxH: of all utterances; None of a baseline.
   """
 
@@ -47,7 +63,7 @@ class Trained:
   system: System
   history: Mapping[str, np.ndarray]
   target_U: np.ndarray
-  predictions_RxU: np.ndarray | None = None
+  logits_RxUxC: np.ndarray | None = None
   representation_QxUxH: np.ndarray | None = None
 
 
@@ -56,22 +72,25 @@ def results(
   utterances: Utterances,
   trained: Iterable[Trained],
   found: Mapping[str, Any],
+  kept: Kept,
 ) -> tuple[Summary, Mapping[str, Any]]:
   """The summary, and further files as functions of a path.
 
   `trained` is every system of every setting; `found` what the search of the
-  stabilised recipe gives, empty without one.
+  stabilised recipe gives, empty without one; `kept` the system in `model`.
   """
   rows, history, points, confusions = [], {}, {}, {}
   systems: dict[str, System] = {}
-  baselines = set()
+  baselines, outputs = set(), {}
   for one in trained:
     rows.append(_row(config, utterances, one))
     id_, label = one.system.id, one.system.label
     systems[id_] = one.system
-    if one.predictions_RxU is None:
+    if one.logits_RxUxC is None:
       baselines.add(id_)
       continue
+    if (one.setting, one.system) == (kept.setting, kept.system):
+      outputs = _outputs(one)
     matrices_RxExCxC = one.history["confusion_matrix"]
     curves = {n: f(matrices_RxExCxC) for n, f in summaries.METRICS.items()}
     for name, values in (one.history | curves).items():
@@ -91,24 +110,29 @@ def results(
     systems=tuple(systems.values()),
     rows=tuple(rows),
     comparisons=summaries.compare(rows, pairs, (*summaries.METRICS, _PROBE)),
-    details=found,
+    details={**found, "kept": kept.to_json()},
     curve=_CURVE,
     **environment.describe(),
   )
   shown = [
     *study.over_runs(summary, history, confusions, _CURVE, "unseen speakers"),
-    study.Shown(
-      "representations.png",
-      lambda path: _draw_representations(
-        path, config.seed, utterances, points, study.title(summary)
-      ),
-      f"Representations, first initialisation, {rows[0].setting}",
-    ),
+    _representations(config, utterances, points, summary),
   ]
-  published, notes = config.published.to_dict(), _notes(config, summary)
+  published, notes = config.published.to_dict(), _notes(config, summary, kept)
   return summary, {
     **study.files(summary, shown, published, notes),
     "history.npz": lambda path: np.savez_compressed(path, **history),
+    "outputs.npz": lambda path: np.savez_compressed(path, **outputs),
+  }
+
+
+def _outputs(one: Trained) -> dict[str, np.ndarray]:
+  """Of the first initialisation, for the utterances with a label to test on."""
+  tested_M = np.flatnonzero(one.target_U >= 0)
+  return {
+    "utterance": tested_M,
+    "logits": one.logits_RxUxC[0, tested_M],
+    "target": one.target_U[tested_M],
   }
 
 
@@ -117,11 +141,11 @@ def _row(config, utterances: Utterances, one: Trained) -> Row:
 
   confusion_RxExCxC = one.history["confusion_matrix"]
   row = summaries.row(one.setting, one.system.id, confusion_RxExCxC[:, -1])
-  if one.predictions_RxU is None:
+  if one.logits_RxUxC is None:
     return row
   tested = np.flatnonzero(one.target_U >= 0)
   target_M, speaker_M = one.target_U[tested], utterances.speaker_U[tested]
-  hits_RxM = one.predictions_RxU[:, tested] == target_M
+  hits_RxM = one.logits_RxUxC[:, tested].argmax(-1) == target_M
   row = summaries.over_speakers(row, hits_RxM, target_M, speaker_M)
   speakers, dialogues = utterances.speaker_U, utterances.dialogue_U
   probes = [
@@ -146,6 +170,17 @@ def _pairs(ids: list[str]) -> list[tuple[str, str]]:
   return [pair for pair in pairs if set(pair) <= set(ids)]
 
 
+def _representations(config, utterances, points, summary) -> study.Shown:
+  title = study.title(summary)
+  return study.Shown(
+    "representations.png",
+    lambda path: _draw_representations(
+      path, config.seed, utterances, points, title
+    ),
+    f"Representations, first initialisation, {summary.rows[0].setting}",
+  )
+
+
 def _draw_representations(path, seed, utterances, points, title) -> None:
   from emojax.reports import figures, projection
 
@@ -162,12 +197,23 @@ def _draw_representations(path, seed, utterances, points, title) -> None:
   figures.projections(path, projected, speakers, emotions, title)
 
 
-def _notes(config, summary: Summary) -> list[str]:
-  """How the stabilised recipe was found, and what that took."""
+def _notes(config, summary: Summary, kept: Kept) -> list[str]:
+  """What is kept; how the stabilised recipe was found, and what that took."""
+  why = "the last one of the config"
+  if kept.held_out:
+    share = 100 * kept.held_out[kept.system.id]
+    why = (
+      f"the best on labelled speakers who were held out (weighted accuracy "
+      f"{share:.1f} %), its temperature {kept.temperature:.2f} fitted on them"
+    )
+  of_model = (
+    f"The folder `model` has {kept.system.label}, {kept.setting}, first "
+    f"initialisation: {why}."
+  )
   found = summary.details
-  if not found:
-    return []
-  notes = [
+  if "chosen" not in found:
+    return [of_model]
+  chosen = [
     f"{one['setting']}: {one['label']} chose lambda = "
     f"{one['recipe']['reversal']:g} and learning rate = "
     f"{one['recipe']['learning_rate']:g} on held-out parts of the labelled "
@@ -184,7 +230,8 @@ def _notes(config, summary: Summary) -> list[str]:
     len(row.metrics[_CURVE].runs) for row in summary.rows if row.oracle
   )
   return [
-    *notes,
+    of_model,
+    *chosen,
     f"The search of the stabilised recipe trained {rungs}: {trained:,} epochs "
     f"of a run, {100 * found['share_of_grid']:.0f} % of what all candidates "
     f"would have taken. The study itself has {ours:,}.",

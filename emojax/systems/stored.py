@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from emojax.errors import UserError
 from emojax.runtime import files, tensors
+from emojax.systems.conversations import ConversationSystem
 from emojax.systems.faces import FaceSystem
 from emojax.systems.speech import SpeechSystem
 from emojax.weights import hub, json_files
@@ -56,7 +57,7 @@ class System(Protocol):
 S = TypeVar("S", bound=System)
 
 _KINDS: dict[str, type[System]] = {
-  one.kind: one for one in (FaceSystem, SpeechSystem)
+  one.kind: one for one in (ConversationSystem, FaceSystem, SpeechSystem)
 }
 
 

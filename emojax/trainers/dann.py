@@ -36,7 +36,8 @@ from emojax.reports import dann as reports
 from emojax.runtime import files
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from emojax.summary import System
-from emojax.trainers import halving, optimizers
+from emojax.systems import stored
+from emojax.trainers import halving, held_out, optimizers
 from emojax.trainers.run_axis import Cohort, Program, Training
 
 AUDITED = splits.AUDITED
@@ -297,7 +298,6 @@ def make_cohorts(
     for method, of_method in recipes.items():
       setting = conversations.prepare(config, corpus, name, split, method)
       cohorts.append(Cohort(setting, of_method, config.num_replicates))
-  conversations.share_shapes([cohort.setting for cohort in cohorts])
   return cohorts
 
 
@@ -475,27 +475,36 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   corpus = conversations.read(config)
   found = search(config, corpus, grid) if config.stabilised.enabled else {}
   cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
-  training = _training(config, corpus, cohorts)
+  folds = held_out.folds(config, corpus, cohorts[0])
+  conversations.share_shapes([one.setting for one in (*cohorts, *folds)])
+  training = _training(config, corpus, cohorts, aside=folds)
   study = dataclasses.replace(
     training.study(training.init), pictures=training.pictures
   )
   states, history = grid.loop(
     study, grid.workdir, config.num_epochs, "training"
   )
-  return reports.results(
+  kept = held_out.choose(corpus, cohorts[0], folds, training, states)
+  result, written = reports.results(
     config,
     reports.Utterances(
       corpus.classes, corpus.class_U, corpus.table.speaker, corpus.dialogue_U
     ),
     _trained(config, corpus, cohorts, training, states, history),
     found,
+    kept,
   )
+  first = cohorts[0].positions(kept.system)[0]
+  params = evaluated_params(states[cohorts[0].name])
+  params = jax.tree.map(lambda values_R: values_R[first], params)
+  model = held_out.described(config, corpus, cohorts[0], kept, params)
+  return result, {**written, **stored.writers(*model)}
 
 
-def _training(config, corpus, cohorts, first_epoch: int = 0) -> Training:
+def _training(config, corpus, cohorts, first_epoch=0, aside=()) -> Training:
   averages = any(r.averaging for c in cohorts for r in c.recipes.values())
   program = make_program(config, corpus, averages)
-  return Training(program, cohorts, config.seed, first_epoch)
+  return Training(program, cohorts, config.seed, first_epoch, aside)
 
 
 def _trained(
@@ -505,7 +514,7 @@ def _trained(
   num_probed = min(config.probe_replicates, config.num_replicates)
   for cohort in cohorts:
     probed = {s: cohort.positions(s)[:num_probed] for s in cohort.recipes}
-    predictions_RxU, representation_QxUxH = training.outputs(
+    logits_RxUxC, representation_QxUxH = training.outputs(
       states,
       cohort,
       Evaluation(corpus.dialogues, cohort.setting.plan.shape.row_length),
@@ -517,7 +526,7 @@ def _trained(
         system,
         cohort.recorded(system, history),
         cohort.setting.task.target_U,
-        predictions_RxU[cohort.positions(system)],
+        logits_RxUxC[cohort.positions(system)],
         np.split(representation_QxUxH, len(probed))[number],
       )
   if "svm" in config.baselines:

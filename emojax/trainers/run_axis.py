@@ -93,9 +93,14 @@ class Training:
     cohorts: Sequence[Cohort],
     seed: int,
     first_epoch: int = 0,
+    aside: Sequence[Cohort] = (),
   ):
-    """Places the data on the devices; the first round is `first_epoch`."""
-    self._program, self._cohorts = program, cohorts
+    """Places the data on the devices; the first round is `first_epoch`.
+
+    Cohorts `aside` are trained as well; nothing of them is recorded.
+    """
+    self._program, self._cohorts, self._aside = program, cohorts, aside
+    cohorts = (*cohorts, *aside)
     self._seed, self._first_epoch = seed, first_epoch
     self._mesh = sharding.make_mesh()
     self._key = self._share(jax.random.key(seed))
@@ -125,7 +130,8 @@ class Training:
     # from LAPACK, whose batches wait for threads of the very pool that several
     # simulated devices would fill.
     draw = jax.jit(self._program.draw, compiler_options=sharding.RUNS_ONCE)
-    seeds_S = np.arange(max(cohort.num_seeds for cohort in self._cohorts))
+    cohorts = (*self._cohorts, *self._aside)
+    seeds_S = np.arange(max(cohort.num_seeds for cohort in cohorts))
     weights = draw(seeds_S, jax.random.key(self._seed))
     weights = self._share(jax.device_get(weights))
     start = self._mapped(
@@ -170,15 +176,23 @@ class Training:
     """An epoch of every cohort; records the mean losses of its steps."""
     states, record = dict(states), {}
     for cohort in self._cohorts:
-      name, total = cohort.name, None
-      for batch in cohort.setting.plan.epoch(self._first_epoch + round_):
-        states[name], losses = self._step(
-          states[name], *self._axes[name], batch, self._tasks[name], self._key
-        )
-        total = losses if total is None else _add(total, losses)
+      states[cohort.name], total = self._epoch(states, cohort, round_)
       means = _divide(total, cohort.setting.plan.num_steps)
       record |= _record(cohort, means)
+    for cohort in self._aside:
+      states[cohort.name], _ = self._epoch(states, cohort, round_)
     return states, record
+
+  def _epoch(self, states: States, cohort: Cohort, round_: int):
+    """The next state of a cohort, and the sums of its steps' losses."""
+    name, total = cohort.name, None
+    state = states[name]
+    for batch in cohort.setting.plan.epoch(self._first_epoch + round_):
+      state, losses = self._step(
+        state, *self._axes[name], batch, self._tasks[name], self._key
+      )
+      total = losses if total is None else _add(total, losses)
+    return state, total
 
   def evaluate(self, states: States) -> loop.Record:
     """Records the metrics and the confusion matrices of the test part."""
@@ -203,24 +217,26 @@ class Training:
     """What the runs of a cohort make of any conversations.
 
     Returns:
-      Predicted emotions [R, U], and representations [Q, U, H] of the runs that
-      are `kept`; zeros for an utterance that is in none of the conversations.
+      Logits [R, U, C], and representations [Q, U, H] of the runs that are
+      `kept`; zeros for an utterance that is in none of the conversations.
     """
     task, num_runs = self._tasks[cohort.name], len(cohort.runs)
     num_utterances = len(task.target_U)
-    predictions_RxU = np.zeros((num_runs, num_utterances), np.int32)
-    kept_QxUxH = None
+    logits_RxUxC = kept_QxUxH = None
     for batch in evaluation.batches():
       logits, representation = map(
         np.asarray, self._outputs(states[cohort.name], batch, task)
       )
-      count, hidden = int(batch.count), representation.shape[-1]
-      if kept_QxUxH is None:
-        kept_QxUxH = np.zeros((len(kept), num_utterances, hidden), np.float32)
+      if logits_RxUxC is None:
+        of_run = num_utterances, logits.shape[-1]
+        logits_RxUxC = np.zeros((num_runs, *of_run), np.float32)
+        of_run = num_utterances, representation.shape[-1]
+        kept_QxUxH = np.zeros((len(kept), *of_run), np.float32)
+      count = int(batch.count)
       rows = batch.utterances_N[:count]
-      predictions_RxU[:, rows] = logits[:num_runs, :count].argmax(-1)
-      kept_QxUxH[:, rows] = representation[kept, :count]
-    return predictions_RxU, kept_QxUxH
+      logits_RxUxC[:, rows] = logits[:num_runs, :count]
+      kept_QxUxH[:, rows] = representation[np.array(kept, int), :count]
+    return logits_RxUxC, kept_QxUxH
 
   def _mapped(self, function, in_specs, out_specs, **options):
     return sharding.mapped(function, self._mesh, in_specs, out_specs, **options)

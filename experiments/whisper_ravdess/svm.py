@@ -13,9 +13,10 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.svm import SVC
 
 from configs import dann as configs
-from emojax import runs
+from emojax import normalisation, runs
+from emojax.corpora import recordings
 from emojax.corpora import speech as corpora
-from emojax.data import features, normalisation
+from emojax.data import features
 from emojax.data.clips import Clips
 from emojax.runtime.files import cache_folder
 
@@ -34,7 +35,9 @@ def _functionals(path: str) -> dict[str, np.ndarray]:
   data.path, data.text_features = path, features.NOTHING
   ((corpus, utterances),) = corpora.read_all(data)
   names = [corpus] * len(utterances)
-  table = features.extract(utterances, names, data, cache_folder() / "features")
+  skips = recordings.Skips(data.max_skipped, len(utterances))
+  kept = cache_folder() / "features"
+  table = features.extract(utterances, names, data, kept, skips)
   paths = [utterance.path for utterance in utterances]
   return dict(zip(map(str, paths), table.features["audio"], strict=True))
 

@@ -18,7 +18,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupKFold
 
 from configs import dann
-from emojax.data import conversations, normalisation
+from emojax import normalisation
+from emojax.data import conversations
 from emojax.reports.speaker_probe import speaker_probe
 from emojax.runtime import environment
 

@@ -20,6 +20,7 @@ import soundfile
 
 from configs import common
 from emojax.audio import io
+from emojax.corpora import recordings
 from emojax.corpora import speech as corpora
 from emojax.corpora.records import Utterance
 from emojax.data import features, functionals
@@ -57,7 +58,9 @@ def _extract(utterances, cache, **changes):
     "max_skipped": 0,
   }
   data.update(fields | changes)
-  return features.extract(utterances, ["c"] * len(utterances), data, cache)
+  names = ["c"] * len(utterances)
+  skips = recordings.Skips(data.max_skipped, len(utterances))
+  return features.extract(utterances, names, data, cache, skips)
 
 
 @pytest.fixture
@@ -307,6 +310,7 @@ SCRIPT = """
   import pathlib, resource, sys
   import ml_collections
   from emojax.data import features
+  from emojax.corpora import recordings
   from emojax.corpora.records import Utterance
   from emojax.errors import UserError
 
@@ -321,7 +325,8 @@ SCRIPT = """
     data.audio_features, data.text_features = "eGeMAPSv02", "none"
     data.num_workers, data.max_skipped = 2, 0
     try:
-      features.extract(utterances, ["c"] * len(paths), data, cache)
+      skips = recordings.Skips(0, len(paths))
+      features.extract(utterances, ["c"] * len(paths), data, cache, skips)
     except UserError as error:
       sys.exit(f"UserError: {error}")
 """

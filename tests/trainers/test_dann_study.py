@@ -16,7 +16,7 @@ from emojax.data import table as tables
 from emojax.errors import UserError
 from emojax.reports import dann as reports
 from emojax.summary import Summary
-from emojax.trainers import dann
+from emojax.trainers import dann, held_out
 
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
 
@@ -105,6 +105,8 @@ def test_the_files_of_the_run_folder(study):
     "confusions_2.png",
     "history.npz",
     "learning_curves.png",
+    "model",
+    "outputs.npz",
     "report.md",
     "representations.png",
     "search",
@@ -273,6 +275,34 @@ def test_what_the_search_has_cost(study):
   assert not list((study.workdir / "search").rglob("checkpoints"))
 
 
+def searched(study):
+  """What the search has found, in the summary's details."""
+  return {k: v for k, v in study.summary.details.items() if k != "kept"}
+
+
+def test_what_is_kept_is_chosen_on_labelled_speakers(study):
+  kept = study.summary.details["kept"]
+  assert kept["setting"] == SETTINGS[0]
+  assert [*kept["held_out"]] == TRAINED
+  assert kept["held_out"][kept["system"]] == max(kept["held_out"].values())
+  corpus = conversations.read(study.config)
+  cohort = dann.make_cohorts(
+    study.config, corpus, study.summary.details["chosen"]
+  )[0]
+  folds = held_out.folds(study.config, corpus, cohort)
+  labelled = set(corpus.splits[SETTINGS[0]].parts["labelled"].tolist())
+  tested = []
+  for fold in folds:
+    task = fold.setting.task
+    learnt = np.flatnonzero(task.label_U >= 0)
+    of_fold = np.flatnonzero(task.target_U >= 0)
+    speakers = [set(corpus.speaker_U[r].tolist()) for r in (learnt, of_fold)]
+    assert not speakers[0] & speakers[1]
+    assert {*learnt.tolist(), *of_fold.tolist()} == labelled
+    tested += of_fold.tolist()
+  assert sorted(tested) == sorted(labelled)  # Each is held out once.
+
+
 def test_the_choice_never_reads_a_test_label(study, tmp_path):
   """With every label of the test part turned, the search is the same."""
   corpus = conversations.read(study.config)
@@ -281,7 +311,7 @@ def test_the_choice_never_reads_a_test_label(study, tmp_path):
   class_U = np.where(tested, turned, corpus.class_U)
   corpus = dataclasses.replace(corpus, class_U=class_U)
   found = dann.search(study.config, corpus, runs.Grid(tmp_path, study.config))
-  assert found == study.summary.details
+  assert found == searched(study)
 
 
 def test_a_search_that_was_stopped_goes_on(
@@ -295,7 +325,7 @@ def test_a_search_that_was_stopped_goes_on(
     dann.search(study.config, corpus, grid)
   assert (tmp_path / "search" / "rung-2" / "checkpoints").is_dir()
   assert not (tmp_path / "search" / "choice.json").exists()
-  assert dann.search(study.config, corpus, grid) == study.summary.details
+  assert dann.search(study.config, corpus, grid) == searched(study)
 
 
 def test_the_report(study):

@@ -29,14 +29,16 @@ _HEARD = (
 )
 
 
-def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
+def read(
+  path: str, needs_audio: bool = True, needs_label: bool = True
+) -> Iterator[Utterance]:
   """Yields the rows of a manifest, in its order.
 
   Without a dialogue, a recording is a dialogue of its own. Without a turn, the
   turns of a dialogue are in the order of the rows. An empty label is allowed:
   the recording is used without one. With a start or an end, a recording is that
-  part of its file. For `read_text`, paths may be empty, or of no file. A row
-  that is there again counts once.
+  part of its file. For `read_text`, paths may be empty, or of no file. Where no
+  label is needed, none is read. A row that is there again counts once.
 
   Raises:
     UserError: no table of text, a missing column, a broken row, an unknown
@@ -46,7 +48,7 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
   manifest = pathlib.Path(path)
   if manifest.is_dir():
     raise UserError(f"{manifest}: a folder; expected {LAYOUT}")
-  rows = delimited.read(manifest, _columns(needs_audio))
+  rows = delimited.read(manifest, _columns(needs_audio, needs_label))
   known = {
     name: spelling.unify(
       (row.values.get(name, "") for row in rows), f"{manifest}: {name}"
@@ -58,7 +60,8 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
   for where, values in rows:
     values |= {name: of[values.get(name, "")] for name, of in known.items()}
     found = _recording(manifest.parent, values, where, rows, needs_audio)
-    values["label"] = canonical(values["label"], where)
+    label = canonical(values["label"], where) if needs_label else ""
+    values["label"] = label
     segment = _segment(values, where)
     facts = {n: value for n, value in values.items() if n not in _PLACE}
     if once.is_new(_identity(found, values, segment), facts, where):
@@ -69,8 +72,9 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
 read_text = functools.partial(read, needs_audio=False)
 
 
-def _columns(needs_audio: bool) -> delimited.Columns:
-  required = "path" if needs_audio else "text", "label", "speaker"
+def _columns(needs_audio: bool, needs_label: bool) -> delimited.Columns:
+  required = ("path" if needs_audio else "text",)
+  required += ("label", "speaker") if needs_label else ("speaker",)
   return delimited.Columns(
     required,
     optional=tuple(name for name in COLUMNS if name not in required),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from emojax.data import normalisation
+from emojax import normalisation
 
 SPEAKERS = np.repeat([0, 1, 2], [10, 5, 8])
 LABELLED = np.arange(len(SPEAKERS)) % 3 != 0

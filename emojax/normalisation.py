@@ -30,9 +30,14 @@ def normalise(
   for name, values in features.items():
     normalised[name] = np.empty(values.shape, np.float32)
     for rows, fitted in groups:
-      mean, std = statistics(values[fitted].astype(np.float64))
-      normalised[name][rows] = (values[rows] - mean) / std
+      statistics_D = statistics(values[fitted].astype(np.float64))
+      normalised[name][rows] = apply(values[rows], *statistics_D)
   return normalised
+
+
+def apply(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+  """z-scores [..., D], float32, by `statistics` [D]."""
+  return ((values - mean) / std).astype(np.float32)
 
 
 def statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
