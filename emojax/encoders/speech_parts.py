@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from emojax.encoders.layers import ACTIVATIONS, dense, dropout, layer_norm
 from emojax.encoders.speech_config import SpeechConfig
+from emojax.kernels import target
 from emojax.kernels.attention import attend
 
 _CONV_EPSILON = 1e-5  # Not in the configs: PyTorch's default.
@@ -193,7 +194,7 @@ def _grouped_convolution(x_BxTxD, kernel, pad, groups):
     padding="VALID",
     dimension_numbers=("NWC", "WIO", "NWC"),
   )
-  if jax.default_backend() != "cpu":
+  if target.platform() != "cpu":
     return convolve(x_BxTxD, kernel, feature_group_count=groups)
   # XLA's grouped convolution takes 1.7 times as long as its groups one by one.
   parts = zip(
@@ -270,13 +271,15 @@ class Attention(_Part):
     embedding = nn.Embed(
       config.num_buckets, config.num_attention_heads, name="rel_attn_embed"
     )
-    positions = np.arange(frames)
+    # Of all distances that differ; the number of frames need not be known yet.
+    farthest = config.max_bucket_distance
     buckets = distance_buckets(
-      positions[None] - positions[:, None],
-      config.num_buckets,
-      config.max_bucket_distance,
+      np.arange(-farthest, farthest + 1), config.num_buckets, farthest
     )
-    return embedding(buckets).transpose(2, 0, 1)
+    positions = jnp.arange(frames)
+    distances = positions[None] - positions[:, None]
+    places = jnp.clip(distances, -farthest, farthest) + farthest
+    return embedding(buckets).T[:, places]
 
   def _gate(self, x_BxTxHxK):
     """Chen et al. 2022, Eqs. 5 to 7: the gate of each query, [B, H, T, 1]."""

@@ -6,6 +6,8 @@ A or H heads of D units, B rows or sequences of T queries and S keys.
 import jax
 import jax.numpy as jnp
 
+from emojax.kernels import target
+
 # Far below any score, and yet a number: a row without a single valid key gives
 # the mean of the values, not NaN.
 _EXCLUDED = -1e30
@@ -80,7 +82,7 @@ def _attend(
 
 def _in_blocks(query_BxHxTxD, key_BxHxDxS):
   size = query_BxHxTxD.shape[2] * key_BxHxDxS.shape[3]
-  return jax.default_backend() == "cpu" and size >= _MANY_WEIGHTS
+  return target.platform() == "cpu" and size >= _MANY_WEIGHTS
 
 
 def _attend_in_blocks(query_BxHxTxD, key_BxHxDxS, value_BxHxSxD, mask_Bx1x1xS):
@@ -116,7 +118,7 @@ def _attend_in_blocks(query_BxHxTxD, key_BxHxDxS, value_BxHxSxD, mask_Bx1x1xS):
 def _cudnn_takes(query: jax.Array) -> bool:
   """Its flash attention: half precision, heads of at most 128 units."""
   is_half = query.dtype in (jnp.bfloat16, jnp.float16)
-  is_gpu = jax.default_backend() == "gpu"
+  is_gpu = target.platform() == "gpu"
   return is_gpu and is_half and query.shape[-1] in range(8, 129, 8)
 
 

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from emojax.kernels import target
+
 _MANY_ROWS = 1000
 
 
@@ -14,7 +16,7 @@ def product(x, kernel, dimension_numbers, precision, **_):
   a product. With few rows, such as those of one clip of 4 s, it is the slower
   one: 45 to 60 against 65 to 85 GFLOP/s on one core of an AMD EPYC.
   """
-  if jax.default_backend() != "cpu" or x.dtype != jnp.float32:
+  if target.platform() != "cpu" or x.dtype != jnp.float32:
     return jax.lax.dot_general(
       x, kernel, dimension_numbers, precision=precision
     )

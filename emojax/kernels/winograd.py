@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emojax.kernels import target
+
 FEWEST_CHANNELS = 32  # With fewer it gains nothing.
 
 
@@ -73,7 +75,8 @@ def conv_general_dilated(
     return jax.lax.conv_general_dilated(x, kernel, *args, **kwargs)
 
   is_float32 = x_BxHxWxC.dtype == kernel_3x3xCxK.dtype == jnp.float32
-  if not is_float32 or x_BxHxWxC.shape[-1] < FEWEST_CHANNELS:
+  few = x_BxHxWxC.shape[-1] < FEWEST_CHANNELS
+  if not is_float32 or few or target.platform() == "any":
     return plain(x_BxHxWxC, kernel_3x3xCxK)
   return jax.lax.platform_dependent(
     x_BxHxWxC, kernel_3x3xCxK, cpu=convolution, default=plain

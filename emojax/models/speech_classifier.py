@@ -84,14 +84,15 @@ def states(
   x_BxTxLxD = jnp.where(mask_BxT[..., None, None], x_BxTxLxD, 0)
   if count == 1:
     return x_BxTxLxD, mask_BxT
-  lacking = -mask_BxT.shape[1] % count
+  blocks = -(-mask_BxT.shape[1] // count)
+  lacking = blocks * count - mask_BxT.shape[1]
   x_BxTxLxD, mask_BxT = (
     jnp.pad(x, ((0, 0), (0, lacking)) + ((0, 0),) * (x.ndim - 2))
     for x in (x_BxTxLxD, mask_BxT)
   )
-  batch, frames, *rest = x_BxTxLxD.shape
-  sums = x_BxTxLxD.reshape(batch, frames // count, count, *rest).sum(2)
-  valid_BxT = mask_BxT.reshape(batch, -1, count).sum(2)
+  batch, _, *rest = x_BxTxLxD.shape
+  sums = x_BxTxLxD.reshape(batch, blocks, count, *rest).sum(2)
+  valid_BxT = mask_BxT.reshape(batch, blocks, count).sum(2)
   return sums / jnp.maximum(valid_BxT, 1)[..., None, None], valid_BxT > 0
 
 
