@@ -346,6 +346,30 @@ def _robustness(argv: list[str]) -> None:
   print(reports.write(given.output, summary))
 
 
+def _export(argv: list[str]) -> None:
+  """Writes a trained system as a program that runs without emojax.
+
+  emojax export RUN OUT [--format=stablehlo|onnx]
+
+  OUT is a folder: the program, a card, and a script that runs it by jax alone
+  (stablehlo) or by onnxruntime alone (onnx).
+  """
+  from emojax.exporting import export
+
+  options = {"format": (str, "stablehlo")}
+  (run, *rest), given = cli.options(argv, options, 2)
+  if len(rest) > 1:
+    raise UserError(f"unexpected argument {rest[1]!r}: usage: export RUN OUT")
+  export.check(rest[0], given.format)
+  cli.require_devices()
+  card = export.export(run, rest[0], given.format)
+  largest = card["largest_difference"]["probabilities"]
+  print(
+    f"{rest[0]}: {given.format}, probabilities within {largest:.1e} of the "
+    f"system's; python {rest[0]}/run.py runs it"
+  )
+
+
 def _serve(argv: list[str]) -> None:
   """Shows a page that listens, in browsers.
 
@@ -389,6 +413,7 @@ _COMMANDS = {
   "clean": _clean,
   "live": _live,
   "serve": _serve,
+  "export": _export,
   "robustness": _robustness,
   "report": _report,
   "audit": _audit,

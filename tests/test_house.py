@@ -26,7 +26,7 @@ FLOORS = (
   {"audio", "models", "synthetic", "weights"},
   {"corpora", "encoders"},
   {"data", "loop", "reports", "runs", "systems"},
-  {"inference", "trainers"},
+  {"exporting", "inference", "trainers"},
   {"__main__", "cli", "console", "training"},
 )
 # But for neighbours that lean on one another, in this direction only.

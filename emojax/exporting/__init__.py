@@ -1,0 +1,1 @@
+"""Trained systems as programs that run without emojax."""

@@ -1,0 +1,1 @@
+"""The scripts that go with an exported system; they do without emojax."""

@@ -1,0 +1,52 @@
+"""Says which emotion recordings have: python run.py RECORDING …"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import soundfile
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def windows(num_samples: int, size: int) -> list[tuple[int, int]]:
+  """The fewest windows that cover a recording, evenly."""
+  if num_samples <= size:
+    return [(0, num_samples)]
+  count = -(-num_samples // size)
+  starts = np.linspace(0, num_samples - size, count).astype(int)
+  return [(start, start + size) for start in starts]
+
+
+def probabilities(call, card: dict, path: str) -> np.ndarray:
+  """Of each class, of a recording of any length."""
+  samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+  samples, (least, most) = samples.mean(1), card["bounds"]["samples"]
+  if rate != card["sample_rate"]:
+    sys.exit(f"{path}: {rate} Hz; resample it to {card['sample_rate']} Hz")
+  if len(samples) < least:
+    sys.exit(
+      f"{path}: {len(samples)} samples, less than the {least} of a frame"
+    )
+  bounds = windows(len(samples), most)
+  audio = np.stack([samples[start:stop] for start, stop in bounds])
+  lengths = np.full(len(audio), audio.shape[1])
+  logits = call(audio=audio, lengths=lengths)["logits"].mean(0)
+  scores = np.exp((logits - logits.max()) / card["temperature"])
+  return scores / scores.sum()
+
+
+def main() -> None:
+  """Prints a line for each recording: emotion, probability, path."""
+  import program
+
+  card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
+  call = program.load(FOLDER)
+  for path in sys.argv[1:]:
+    found = probabilities(call, card, path)
+    print(f"{card['classes'][found.argmax()]}\t{found.max():.6f}\t{path}")
+
+
+if __name__ == "__main__":
+  main()
