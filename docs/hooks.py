@@ -17,6 +17,10 @@ _EQUATION = re.compile(
   r'<(div|span) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
 )
 
+# An option within a line, and its beginning: where lines must not break.
+_CODE_IN_LINE = re.compile(r"<code>[^<]*</code>")
+_OPTION = re.compile(r"(?<=[>\s])(--?\w+)([^\s<]*)")
+
 
 def on_page_markdown(markdown: str, page, config, files) -> str:
   """Puts code in its place; what is not on the site is named, not linked."""
@@ -35,7 +39,7 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
 
 
 def on_page_content(html_: str, page, config, files) -> str:
-  """Makes MathML of the equations."""
+  """Makes MathML of the equations, and keeps options in one piece."""
 
   def replace(match: re.Match) -> str:
     tag, bracket, tex = match.groups()
@@ -43,7 +47,11 @@ def on_page_content(html_: str, page, config, files) -> str:
     math = convert(html.unescape(tex).strip(), display=display)
     return f'<{tag} class="equation">{math}</{tag}>'
 
-  return _EQUATION.sub(replace, html_)
+  def keep(match: re.Match) -> str:
+    whole = r'<span class="option"><span class="begin">\1</span>\2</span>'
+    return _OPTION.sub(whole, match[0])
+
+  return _CODE_IN_LINE.sub(keep, _EQUATION.sub(replace, html_))
 
 
 def _fence(path: str, name: str) -> str:

@@ -37,10 +37,10 @@ def site(tmp_path_factory) -> pathlib.Path:
 
 
 def test_it_is_built_without_a_warning(site):
-  for page in (pages.ROOT / "docs").glob("*.md"):
-    name = page.stem
-    path = "index.html" if name == "index" else f"{name}/index.html"
-    assert (site / path).is_file(), path
+  for page in pages.PAGES[1:]:
+    path = page.relative_to(pages.ROOT / "docs").with_suffix("")
+    path = path.parent if path.name == "index" else path
+    assert (site / path / "index.html").is_file(), path
 
 
 def test_equations_and_code_stand_in_the_pages_of_the_studies(site):
@@ -131,10 +131,22 @@ def test_errors_are_quoted_as_they_are_said():
     assert line in _texts(), line
 
 
-def test_the_reference_names_what_there_is():
-  text = (pages.ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-  for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE):
+@pytest.mark.parametrize(
+  "page",
+  [p for p in pages.PAGES if p.parent.name == "reference"],
+  ids=pages.name,
+)
+def test_the_reference_names_what_there_is(page):
+  names = re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.MULTILINE)
+  assert names
+  for name in names:
     module, _, attribute = name.rpartition(".")
-    found = importlib.import_module(module)
-    if not hasattr(found, attribute):
+    if not hasattr(importlib.import_module(module), attribute):
       importlib.import_module(name)
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_a_shell_takes_what_stands_in_a_line(page):
+  """Brackets stand in quotes."""
+  for code in re.findall(r"`([^`]+)`", pages.without_code(page)):
+    assert not re.search(r"--\S+=\(", code), code
