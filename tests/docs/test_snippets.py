@@ -16,6 +16,8 @@ import pickle
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +25,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from emojax.corpora import speech as corpora
+from emojax.corpora.speech import manifest
 from tests import processes
 from tests.docs import pages
 from tests.docs.pages import Block
@@ -112,7 +114,7 @@ def _pickle(path: pathlib.Path) -> None:
 
 
 def _manifest(folder: pathlib.Path, clips: list[pathlib.Path]) -> None:
-  """`mine.csv`: a few clips of each speaker; `folds.csv` of the same."""
+  """Tables: a few clips of each speaker, folds of these, a dialogue."""
   rows, folds, count = ["path,label,speaker"], ["path,part,fold,speaker"], {}
   for clip in clips:
     *_, emotion, _, _, _, actor = clip.stem.split("-")
@@ -124,7 +126,12 @@ def _manifest(folder: pathlib.Path, clips: list[pathlib.Path]) -> None:
     rows.append(f"{clip},{LABELS[emotion]},{speaker}")
     part = "test" if speaker in SPEAKERS[-2:] else "train"
     folds.append(f"{clip},{part},1,{speaker}")
-  for name, lines in (("mine.csv", rows), ("folds.csv", folds)):
+  said = ["path,text,speaker,dialogue,turn"]
+  said += [
+    f"{clip},Hello.,anna,1,{turn}" for turn, clip in enumerate(clips[:3])
+  ]
+  files = {"mine.csv": rows, "folds.csv": folds, "dialogues.csv": said}
+  for name, lines in files.items():
     (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -206,7 +213,9 @@ def _read_manifest(block: Block, folder: pathlib.Path) -> None:
   for number, row in enumerate(rows, start=1):
     (folder / row["path"]).parent.mkdir(exist_ok=True)
     soundfile.write(folder / row["path"], np.full(RATE, number / 10), RATE)
-  found = corpora.read("manifest", str(folder / block.title))
+  found = manifest.read(
+    str(folder / block.title), needs_label="label" in rows[0]
+  )
   assert [one.speaker for one in found] == [row["speaker"] for row in rows]
 
 
@@ -215,6 +224,9 @@ def _run_commands(block: Block, workspace, run) -> None:
   for line in lines:
     words = shlex.split(line, comments=True)
     if not words:
+      continue
+    if words[0] == "python":
+      subprocess.run([sys.executable, *words[1:]], cwd=workspace, check=True)
       continue
     assert words[0] == "emojax", f"{block.where}: {line}: can not be run here"
     for word in words[2:]:
