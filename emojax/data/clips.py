@@ -179,15 +179,16 @@ def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   return tuple(round(seconds * SAMPLE_RATE) for seconds in config.data.buckets)
 
 
-def speech_db(clips: Clips, rows: np.ndarray) -> float | None:
+def speech_db(audio: Sequence[np.ndarray], rows: np.ndarray) -> float | None:
   """The median level of the speech of a part, see `levels.speech_db`.
 
-  Of 200 clips at most, spread evenly over `rows`; None where most are silent.
+  Of 200 clips of `audio`, int16 [S], at most, spread evenly over `rows`; None
+  where most are silent.
   """
   count = min(_MEASURED, len(rows))
   chosen = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
   found = [
-    levels.speech_db(clips.audio[row] / io.FULL_SCALE, SAMPLE_RATE)
+    levels.speech_db(audio[row] / io.FULL_SCALE, SAMPLE_RATE)
     for row in chosen.tolist()
   ]
   level_db = float(np.median(found))

@@ -250,7 +250,8 @@ def _figure(
     captions.append(
       f"{classes[verdict.label_N[place]]}\n"
       f"seen as {classes[predicted_K.argmax()]}\n"
-      f"{stays}: {verdict.probability_N[place]:.2f}"
+      f"{stays}: {verdict.probability_N[place]:.2f} (rank "
+      f"{verdict.rank_N[place]})"
     )
   selection_figures.grid(str(path), pictures, captions, title)
 

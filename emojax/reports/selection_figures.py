@@ -20,6 +20,7 @@ from emojax.reports import style
 ALL = "all"
 _COLUMNS = 10
 _GRID_COLUMNS = 8
+_HIGHEST = 2.0  # Inches of a picture in a grid.
 # An edge of the bins is the decision, 0.5.
 _BINS = np.linspace(0, 1, 21)
 _CELLS = {"aspect": "auto", "interpolation": "nearest"}
@@ -85,7 +86,10 @@ def grid(
   """
   count = min(_GRID_COLUMNS, len(pictures))
   num_rows = -(-len(pictures) // count)
-  figure = style.new_figure(1.25 * count, 1.85 * num_rows + 0.3)
+  # What the highest of them takes, and the lines below it.
+  height = 1.15 * max(one.shape[0] / one.shape[1] for one in pictures)
+  height = min(height, _HIGHEST) + 0.7
+  figure = style.new_figure(1.25 * count, height * num_rows + 0.3)
   axes = figure.subplots(num_rows, count, squeeze=False).ravel()
   for ax, picture, text in zip(axes, pictures, captions, strict=False):
     _draw(ax, picture, text)

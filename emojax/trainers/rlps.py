@@ -441,7 +441,7 @@ class SelectorTraining:
     last = self._config.num_epochs
     selection, kept_N = self._select(state, key, last, count, True)
     retained_N = np.asarray(kept_N)
-    temperature, outputs = trained.judge(
+    sureness, outputs = trained.judge(
       self._examples, self._data.parts, state.best.variables
     )
     parts = {"system": state.best.variables}
@@ -460,7 +460,7 @@ class SelectorTraining:
     figures = {
       "best_epoch": int(state.best.when),
       reports.CURVE: score,
-      "temperature": temperature,
+      **sureness,
       **reports.figures_of_run(
         *(self._data, outputs["confusion"], retained_N, history)
       ),
@@ -525,7 +525,7 @@ def _study(
       *(config, data_sets, by_row, summary, learned),
       kept.note(summary),
     ),
-    **kept.files(config, described),
+    **kept.files(config, described, data_sets[0].train),
     "history.npz": lambda path: np.savez_compressed(path, **history),
   }
 

@@ -495,7 +495,7 @@ def _files(
     classifier.system,
     temperature=temperature,
     threshold=reports.threshold(best.outputs, temperature),
-    level_db=clips.speech_db(data, heard),
+    level_db=clips.speech_db(data.audio, heard),
   )
   history = runs.histories(outcomes)
   return {

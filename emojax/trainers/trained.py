@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from emojax import calibration, runs
+from emojax.data import clips
 from emojax.data.noise import Part
 from emojax.metrics import confusion_counts
 from emojax.reports import rlps as reports
@@ -83,13 +84,22 @@ class Kept:
     self,
     config: ml_collections.ConfigDict,
     described: FaceSystem | SpeechSystem,
+    train: Part,
   ) -> runs.Files:
-    """Writers of the trained systems; `described` is an untrained one."""
+    """Writers of the trained systems.
+
+    `described` is an untrained one, `train` the part that it was trained on.
+    """
     one = self._best["system"]
     params, temperature = one.weights["system"], one.figures["temperature"]
     system = dataclasses.replace(described, temperature=temperature)
     if isinstance(system, SpeechSystem):
       params = params["params"]
+      system = dataclasses.replace(
+        system,
+        threshold=one.figures["threshold"],
+        level_db=_level_db(train),
+      )
     found = stored.writers(system, params)
     if "selector" not in self._best:
       return found
@@ -110,10 +120,28 @@ class Kept:
 
 def judge(
   examples: fit.Examples, parts: Mapping[str, Part], variables: Any
-) -> tuple[float, dict[str, np.ndarray]]:
-  """The temperature of a classifier, and what it makes of the test part."""
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+  """How sure to be of a classifier, and what it makes of the test part.
+
+  Returns:
+    Figures `temperature` and `threshold`, fitted on the validation part; and
+    outputs `confusion` [K, K] and `test_logits` [n, K].
+  """
   logits, _ = examples.predict(variables, "validation")
-  temperature = calibration.temperature(logits, parts["validation"].label_N)
+  labels = parts["validation"].label_N
+  temperature = calibration.temperature(logits, labels)
+  sure = calibration.probabilities(logits, temperature)
+  figures = {
+    "temperature": temperature,
+    "threshold": calibration.threshold(sure, labels),
+  }
   logits, _ = examples.predict(variables, "test")
   confusion_KxK = confusion_counts(logits, parts["test"].label_N)
-  return temperature, {"confusion": confusion_KxK, "test_logits": logits}
+  return figures, {"confusion": confusion_KxK, "test_logits": logits}
+
+
+def _level_db(train: Part) -> float | None:
+  """Of the speech of a training part of clips."""
+  audio, lengths = train.source["audio"], train.source["length"]
+  heard = [samples[:n] for samples, n in zip(audio, lengths, strict=True)]
+  return clips.speech_db(heard, train.row_N)

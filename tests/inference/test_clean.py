@@ -290,6 +290,14 @@ def test_clips_in_a_folder_need_the_name_of_their_corpus(listening, pictures):
     clean(listening, pictures)
 
 
+def test_pixels_in_a_table_are_no_files(run, tmp_path):
+  pixels = " ".join(["0", "255"] * 1152)
+  text = f"emotion,pixels,Usage\n3,{pixels},Training\n"
+  (tmp_path / "fer2013.csv").write_text(text, encoding="utf-8")
+  with pytest.raises(UserError, match="save them as images first"):
+    clean(run, str(tmp_path), "--corpus=fer2013")
+
+
 def test_a_run_without_a_selector(run, pictures, tmp_path):
   copy = make_run(tmp_path / "copy")
   for name in selectors.FILES:

@@ -170,6 +170,9 @@ def test_folds_are_trained_one_by_one(corpus, cache, tmp_path, monkeypatch):
   assert "noise_detection" not in summary.rows[0].groups
   predictor = emojax.load(tmp_path / "run")
   assert predictor.system.kind == "speech"
+  # What listening asks for: tones of 0.3 are at -13.5 dB.
+  assert 0 <= predictor.system.threshold <= 1
+  assert predictor.system.level_db == pytest.approx(-13.5, abs=0.5)
   # The study hears what fits in a window: of the clips that do, all of them.
   first = rlps._read(config)[0].parts["test"]
   rows = first.row_N.tolist()
