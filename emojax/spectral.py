@@ -36,7 +36,7 @@ def stft(audio_BxS: jax.Array, fft: int, hop: int) -> jax.Array:
   frames_BxTxW = jnp.concatenate(
     [blocks[:, first : first + frames] for first in range(overlap)], axis=-1
   )[..., :fft]
-  return jnp.fft.rfft(frames_BxTxW * _window(fft)[None, None])
+  return jnp.fft.rfft(frames_BxTxW * window(fft)[None, None])
 
 
 def istft(
@@ -52,9 +52,9 @@ def istft(
   """
   _, num_spectra, num_bins = spectrum_BxTxF.shape
   fft = 2 * (num_bins - 1)
-  window = _window(fft)
-  frames = jnp.fft.irfft(spectrum_BxTxF, fft) * window[None, None]
-  weights = jnp.broadcast_to(jnp.square(window), (1, num_spectra, fft))
+  window_W = window(fft)
+  frames = jnp.fft.irfft(spectrum_BxTxF, fft) * window_W[None, None]
+  weights = jnp.broadcast_to(jnp.square(window_W), (1, num_spectra, fft))
   if frames_B is not None:
     exists = jnp.arange(num_spectra)[None, :, None] < frames_B[:, None, None]
     frames = jnp.where(exists, frames, 0)
@@ -87,7 +87,7 @@ def mel_power(
   """
   spectrum = stft(audio_BxS, fft, hop)
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-  mels_FxM = _mel_filters(sample_rate, fft, num_mels)
+  mels_FxM = mel_filters(sample_rate, fft, num_mels)
   return jnp.matmul(power, mels_FxM, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -104,16 +104,20 @@ def _overlap_add(frames_BxTxW, hop):
   return sum(shifted[1:], shifted[0]).reshape(size, -1)
 
 
-def _window(fft):
+def window(fft: int) -> np.ndarray:
+  """Hann's, periodic: float32 [fft]."""
   # Not scipy's: its import would double the time that prediction starts in.
   angle = 2 * np.pi * np.arange(fft) / fft
   return (0.5 - 0.5 * np.cos(angle)).astype(np.float32)
 
 
 @functools.cache
-def _mel_filters(sample_rate, fft, num_mels):
-  """float32 [F, M], to the bit what `librosa.filters.mel` takes seconds for."""
-  top = _mels(np.array(sample_rate / 2))
+def mel_filters(sample_rate: int, fft: int, num_mels: int) -> np.ndarray:
+  """The bands of `mel_power`: float32 [F, M].
+
+  To the bit those of `librosa.filters.mel`, which takes seconds to import.
+  """
+  top = mels(np.array(sample_rate / 2))
   edge_E = _hertz(np.linspace(0, top, num_mels + 2))
   distance_ExF = edge_E[:, None] - np.fft.rfftfreq(fft, 1 / sample_rate)
   width = np.diff(edge_E)[:, None]
@@ -128,7 +132,8 @@ def _mel_filters(sample_rate, fft, num_mels):
 _LINEAR, _BREAK, _STEP = 200 / 3, 15.0, np.log(6.4) / 27
 
 
-def _mels(hertz: np.ndarray) -> np.ndarray:
+def mels(hertz: np.ndarray) -> np.ndarray:
+  """Where frequencies, in Hz, lie on that scale."""
   above = _BREAK + np.log(np.maximum(hertz, 1000) / 1000) / _STEP
   return np.where(hertz < 1000, hertz / _LINEAR, above)
 

@@ -36,6 +36,15 @@ def test_frames_behind_the_end_are_not_looked_at():
   np.testing.assert_allclose(short[1], want, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(16_000, 400, 80), (22_050, 2048, 128)])
+def test_mel_filters_are_librosas_to_the_bit(sizes):
+  rate, fft, num_mels = sizes
+  want = librosa.filters.mel(sr=rate, n_fft=fft, n_mels=num_mels)
+  np.testing.assert_array_equal(spectral.mel_filters(*sizes), want.T)
+  hertz = np.array([50.0, 999.0, 1000.0, 7999.0])
+  np.testing.assert_allclose(spectral.mels(hertz), librosa.hz_to_mel(hertz))
+
+
 def test_log_mel_is_that_of_librosas_filters():
   got = LOG_MEL(AUDIO, 16_000, 512, 160, 40)
   power = librosa.feature.melspectrogram(

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import librosa
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
+from emojax import spectral
 from emojax.reports import style
 
 _RATE = 16_000
@@ -68,22 +68,22 @@ def log_mel(audio_S: np.ndarray) -> np.ndarray:
 
   Frame i has its middle at i x 10 ms.
   """
-  power = librosa.feature.melspectrogram(
-    # librosa warns of clips that are shorter than its window.
-    y=librosa.util.fix_length(audio_S, size=max(len(audio_S), _WINDOW)),
-    sr=_RATE,
-    n_fft=_WINDOW,
-    hop_length=_HOP,
-    n_mels=_NUM_MELS,
-  )
-  return librosa.power_to_db(power, ref=np.max, top_db=_RANGE_DB)
+  # In NumPy: JAX would compile a program for the length of each clip.
+  padded_S = np.pad(audio_S, (_WINDOW // 2, _WINDOW))
+  frames_TxW = np.lib.stride_tricks.sliding_window_view(padded_S, _WINDOW)
+  frames_TxW = frames_TxW[: len(audio_S) + 1 : _HOP] * spectral.window(_WINDOW)
+  power_TxF = np.abs(np.fft.rfft(frames_TxW)) ** 2
+  power_TxM = power_TxF @ spectral.mel_filters(_RATE, _WINDOW, _NUM_MELS)
+  decibels = 10 * np.log10(np.maximum(power_TxM.T, spectral.POWER_FLOOR))
+  return np.maximum(decibels - decibels.max(), -_RANGE_DB)
 
 
 def _draw_spectrogram(ax: Axes, audio_S: np.ndarray) -> None:
   decibels = log_mel(audio_S)
   edges = (np.array([0, decibels.shape[1]]) - 0.5) * _HOP / _RATE
-  top = librosa.hz_to_mel(_RATE / 2)
+  top = spectral.mels(np.array(_RATE / 2))
   look = {"cmap": "magma", "origin": "lower", "aspect": "auto"}
   ax.imshow(decibels, extent=(*edges, 0, top), **look)
-  ax.set_yticks(librosa.hz_to_mel([*_FREQUENCIES]), _FREQUENCIES.values())
+  marks = spectral.mels(np.array([*_FREQUENCIES]))
+  ax.set_yticks(marks, _FREQUENCIES.values())
   ax.set(xlabel="seconds", ylabel="kHz")

@@ -33,7 +33,7 @@ def _enable_compilation_cache() -> None:
       _LOG.warning("programs are compiled again each time: %s", error)
       return
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
   if "://" in folder:
     return
   try:

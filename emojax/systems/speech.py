@@ -131,7 +131,10 @@ class SpeechSystem:
     """
     samples_S = samples_S[: self.window_samples]
     lengths_B = np.array([len(samples_S)])
-    _, out = self.forward(params, samples_S[None], lengths_B)
+    # Filled up to one length, so that all clips are one program's.
+    filled_1xS = np.zeros((1, self.window_samples), samples_S.dtype)
+    filled_1xS[0, : len(samples_S)] = samples_S
+    _, out = self.forward(params, filled_1xS, lengths_B)
     num_frames = self.num_frames(len(samples_S))
     weights_T = np.asarray(out["attention"])[0, :num_frames]
     samples = self.averaged_frames * self.encoder.samples_per_frame

@@ -63,12 +63,14 @@ def init_learner(
   return Learner(jnp.int32(0), params, model_state, tx.init(params))
 
 
+@jax.jit
 def init_best(learner: Learner) -> Best:
   """What `keep_best` begins with: anything is better."""
   kept = jax.tree.map(jnp.copy, (learner.params, learner.model_state))
   return Best(*kept, jnp.float32(-1), jnp.int32(0))
 
 
+@jax.jit
 def keep_best(best: Best, learner: Learner, score, when) -> Best:
   """Keeps the learner if its validation score is above all before it."""
   is_better = score > best.score
@@ -222,9 +224,10 @@ class Examples:
       (whole, whole),
       donate_argnums=(0,),
     )
+    # Apart from the outputs, which are then one program for parts of any size.
+    self._take = sharding.mapped(_take, self._mesh, (whole, cut), cut)
     self._outputs = sharding.mapped(
-      functools.partial(_outputs, classifier),
-      *(self._mesh, (whole, whole, cut), cut),
+      functools.partial(_outputs, classifier), self._mesh, (whole, cut), cut
     )
 
   def draw(self, key: jax.Array) -> Any:
@@ -262,7 +265,9 @@ class Examples:
     inputs, count = self._inputs[part], len(self._parts[part])
     index_CxB, _ = filled_batches(np.arange(count), self._batch_size)
     outputs = predict_all(
-      lambda index_B: self._outputs(variables, inputs, self._cut(index_B)),
+      lambda index_B: self._outputs(
+        variables, self._take(inputs, self._cut(index_B))
+      ),
       index_CxB,
     )
     return [values[:count] for values in outputs]
@@ -299,11 +304,11 @@ def classifier_loss(
   return loss, ({"loss": loss}, {**model_state, **changed})
 
 
-def _outputs(classifier: Classifier, variables, inputs, index_B):
-  """Logits [B, C] and features [B, D] of some examples of a part."""
+def _outputs(classifier: Classifier, variables, inputs):
+  """Logits [B, C] and features [B, D] of some examples."""
   # Nothing is random without training: any key does.
   key = jax.random.key(0)
-  return classifier.apply(variables, _take(inputs, index_B), False, key)[:2]
+  return classifier.apply(variables, inputs, False, key)[:2]
 
 
 def _take(inputs: Any, index_B: jax.Array) -> Any:

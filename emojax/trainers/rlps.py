@@ -279,6 +279,7 @@ class SelectorTraining:
     order_N = rng.permutation(len(data.train))
     self._sampled_M = np.sort(order_N[:_NUM_SAMPLED])
     self._observe = jax.jit(selector.observe)
+    self._rewards = jax.jit(selector.rewards, static_argnums=0)
     self._select = jax.jit(self._selection)
     self._learn = jax.jit(functools.partial(self._update, system.reward))
     self._pretrain = jax.jit(self._pretrained)
@@ -364,7 +365,7 @@ class SelectorTraining:
     features_NxD, true_N, size_D = self._extract(learner)
     figures = validate(self._examples, learner.variables)
     f1 = self._examples.place(figures[_F1])
-    reward_N = selector.rewards(
+    reward_N = self._rewards(
       self._system.reward or PROBABILITY,
       *(true_N, kept_N, f1 - state.validation_f1),
     )
