@@ -321,6 +321,23 @@ def _live(argv: list[str]) -> None:
       _LOG.info("%s", session.line())
 
 
+def _push(argv: list[str]) -> None:
+  """Publishes the trained system of a run on the Hugging Face hub.
+
+  emojax push RUN USER/NAME [--private]
+
+  Its description, its weights and a model card go there, nothing else. Then
+  emojax.load("USER/NAME") and emojax predict USER/NAME … take it from there.
+  """
+  from emojax.publishing import push
+
+  given_names, given = cli.options(argv, {"private": (bool, False)}, 2)
+  if len(given_names) > 2:
+    raise UserError("usage: emojax push RUN USER/NAME [--private]")
+  run, hub_id = given_names
+  print(push.push(run, hub_id, given.private))
+
+
 def _robustness(argv: list[str]) -> None:
   """Tests a run of the speech study in noise, rooms, channels, short pieces.
 
@@ -415,6 +432,7 @@ _COMMANDS = {
   "serve": _serve,
   "export": _export,
   "robustness": _robustness,
+  "push": _push,
   "report": _report,
   "audit": _audit,
   "fetch": _fetch,

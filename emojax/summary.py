@@ -134,6 +134,9 @@ class Summary:
     curve: the metric of the learning curves; `history.npz` has it as
       `SETTING/SYSTEM/CURVE`, [R, E].
     test_digest: equal for the same test examples; '' where unknown.
+    model: which system the run's folder `model` has, and why, in a sentence.
+    audit: who is in which part, by setting: Markdown tables, as checked before
+      training.
     date: of the end, ISO 8601.
   """
 
@@ -152,6 +155,8 @@ class Summary:
   details: Mapping[str, Any] = field(default_factory=dict)
   curve: str = ""
   test_digest: str = ""
+  model: str = ""
+  audit: Mapping[str, str] = field(default_factory=dict)
   date: str = field(default_factory=lambda: str(datetime.date.today()))
 
   def label(self, system: str) -> str:
@@ -334,7 +339,8 @@ def _parse(content: dict[str, Any]) -> Summary:
   )
   found = Summary(**content)
   texts = [found.study, found.title, found.device, found.curve, found.date]
-  texts += [*found.classes, *found.metrics]
+  texts += [*found.classes, *found.metrics, found.model]
+  texts += [*found.audit, *found.audit.values()]
   texts += [text for one in found.systems for text in (one.id, one.label)]
   texts += [text for row in found.rows for text in (row.setting, row.system)]
   if not all(isinstance(text, str) for text in texts):

@@ -26,7 +26,7 @@ FLOORS = (
   {"audio", "models", "synthetic", "weights"},
   {"corpora", "encoders"},
   {"data", "loop", "reports", "runs", "systems"},
-  {"exporting", "inference", "trainers"},
+  {"exporting", "inference", "publishing", "trainers"},
   {"__main__", "cli", "console", "training"},
 )
 # But for neighbours that lean on one another, in this direction only.
@@ -44,7 +44,8 @@ BESIDE = {
 # What is found by a name in the config, not by its own.
 CONTRACTS = {
   "console": {"main"},  # Of pyproject.toml.
-  "corpora": {"read", "read_text", "speaker_of", "LAYOUT", "SOURCE"},
+  "corpora": {"read", "read_text", "speaker_of"}
+  | {"LAYOUT", "LICENCE", "SOURCE"},
   "encoders": {"vectors"},
   "trainers": {"train", "audit", "AUDITED"},
 }

@@ -21,9 +21,10 @@ class Reader(Protocol):
 
   One that takes files from the user's disk also states `LAYOUT` (what must be
   there) and `SOURCE` (where the corpus comes from), which the errors quote. One
-  that has transcripts also has `read_text`, which yields the same records where
-  the audio is not there: their path is ''. One whose file names say who speaks
-  also has `speaker_of`, which gives the speaker, or None of other names.
+  of a published corpus has its `LICENCE`, in a few words. One that has
+  transcripts also has `read_text`, which yields the same records where the
+  audio is not there: their path is ''. One whose file names say who speaks also
+  has `speaker_of`, which gives the speaker, or None of other names.
   """
 
   def read(self, path: str) -> Any:
@@ -122,6 +123,10 @@ class Readers:
       f"folder, with {reader.LAYOUT}; can be downloaded: "
       f"{', '.join(downloads.names())}"
     )
+
+  def licence(self, name: str) -> str:
+    """That of a corpus, in a few words; '' where it states none."""
+    return getattr(self._find(name), "LICENCE", "")
 
   def _shipped(self) -> list[str]:
     path = importlib.import_module(self._package).__path__

@@ -32,6 +32,7 @@ class Conversations:
   class_U: np.ndarray  # Index of the emotion, -1 where there is none.
   dialogues: list[np.ndarray]  # Utterances of each, in turn order.
   splits: dict[str, Split]  # By setting: parts labelled, unlabelled and test.
+  audit: dict[str, str]  # By setting: who is in which part, a Markdown table.
 
   @functools.cached_property
   def speaker_U(self) -> np.ndarray:
@@ -166,8 +167,9 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
   """
   table = load(config.data)
   parts = splits.make(config.split, _names(table), validates=False)
-  for setting, split in parts.items():
-    print(f"{setting}\n{_audit(split, table)}\n")
+  audits = {setting: _audit(split, table) for setting, split in parts.items()}
+  for setting, of_setting in audits.items():
+    print(f"{setting}\n{of_setting}\n")
   classes, index = labels.parse_classes(config.data.labels)
   return Conversations(
     table,
@@ -175,6 +177,7 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
     labels.class_index(table.label, index),
     tables.dialogues(table),
     parts,
+    audits,
   )
 
 

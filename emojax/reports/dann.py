@@ -112,13 +112,14 @@ def results(
     comparisons=summaries.compare(rows, pairs, (*summaries.METRICS, _PROBE)),
     details={**found, "kept": kept.to_json()},
     curve=_CURVE,
+    model=_of_model(kept),
     **environment.describe(),
   )
   shown = [
     *study.over_runs(summary, history, confusions, _CURVE, "unseen speakers"),
     _representations(config, utterances, points, summary),
   ]
-  published, notes = config.published.to_dict(), _notes(config, summary, kept)
+  published, notes = config.published.to_dict(), _notes(config, summary)
   return summary, {
     **study.files(summary, shown, published, notes),
     "history.npz": lambda path: np.savez_compressed(path, **history),
@@ -197,8 +198,7 @@ def _draw_representations(path, seed, utterances, points, title) -> None:
   figures.projections(path, projected, speakers, emotions, title)
 
 
-def _notes(config, summary: Summary, kept: Kept) -> list[str]:
-  """What is kept; how the stabilised recipe was found, and what that took."""
+def _of_model(kept: Kept) -> str:
   why = "the last one of the config"
   if kept.held_out:
     share = 100 * kept.held_out[kept.system.id]
@@ -206,13 +206,17 @@ def _notes(config, summary: Summary, kept: Kept) -> list[str]:
       f"the best on labelled speakers who were held out (weighted accuracy "
       f"{share:.1f} %), its temperature {kept.temperature:.2f} fitted on them"
     )
-  of_model = (
-    f"The folder `model` has {kept.system.label}, {kept.setting}, first "
-    f"initialisation: {why}."
+  return (
+    f"`model/` is {kept.system.label}, {kept.setting}, first initialisation: "
+    f"{why}."
   )
+
+
+def _notes(config, summary: Summary) -> list[str]:
+  """What is kept; how the stabilised recipe was found, and what that took."""
   found = summary.details
   if "chosen" not in found:
-    return [of_model]
+    return [summary.model]
   chosen = [
     f"{one['setting']}: {one['label']} chose lambda = "
     f"{one['recipe']['reversal']:g} and learning rate = "
@@ -230,7 +234,7 @@ def _notes(config, summary: Summary, kept: Kept) -> list[str]:
     len(row.metrics[_CURVE].runs) for row in summary.rows if row.oracle
   )
   return [
-    of_model,
+    summary.model,
     *chosen,
     f"The search of the stabilised recipe trained {rungs}: {trained:,} epochs "
     f"of a run, {100 * found['share_of_grid']:.0f} % of what all candidates "

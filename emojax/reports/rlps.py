@@ -92,19 +92,17 @@ def files(
   outcomes: Outcomes,
   summary: Summary,
   learned: Sequence[str],
-  kept: str,
 ) -> dict[str, study.Write]:
   """Writers of the report, its figures and `selections.npz`, by file name.
 
-  `learned` are the systems whose selector learns from rewards; `kept` says
-  which runs are the trained systems.
+  `learned` are the systems whose selector learns from rewards.
   """
   shown = itertools.chain.from_iterable(
     _figures(number, data, outcomes, summary, learned)
     for number, data in enumerate(data_sets, start=1)
   )
   notes = list(_notes(outcomes, summary, learned, config.retention_floor))
-  notes.append(kept)
+  notes.append(summary.model)
   selections = _selections(data_sets, outcomes)
   return {
     **study.files(summary, shown, config.published.to_dict(), notes),

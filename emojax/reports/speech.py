@@ -151,18 +151,25 @@ def files(
     *study.over_runs(summary, history, confusions, accuracy, part),
     *_of_best(best, clips, attend, unit, study.title(summary)),
   ]
-  return study.files(summary, shown, published, _notes(summary, best))
+  return study.files(summary, shown, published, _notes(summary))
 
 
-def _notes(summary: Summary, best) -> list[str]:
+def of_model(summary: Summary) -> str:
+  """Which run's weights are kept, in a sentence."""
+  run = best(summary)
+  return (
+    f"`model/` is {summary.label(run['system'])}, {run['setting']}, seed "
+    f"{run['seed']}: the best on its validation part, {100 * run[CURVE]:.1f} % "
+    f"at epoch {run['best_epoch']:g}."
+  )
+
+
+def _notes(summary: Summary) -> list[str]:
   """What a reader of the report has to know beside the tables."""
-  score = 100 * best.figures[summary.curve]
   return [
     "Weights are those of the epoch with the best unweighted accuracy on the "
     "validation part; the test part was looked at once, after that.",
-    f"`model/` is {summary.label(best.run.system)}, {best.run.setting}, seed "
-    f"{best.run.seed}: the best on its validation part, {score:.1f} % at epoch "
-    f"{best.figures['best_epoch']:g}. Figures of single clips are of it. "
+    f"{summary.model} Figures of single clips are of it. "
     "[misclassified/index.html](misclassified/index.html) plays what it got "
     "wrong.",
   ]

@@ -498,6 +498,7 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   params = evaluated_params(states[cohorts[0].name])
   params = jax.tree.map(lambda values_R: values_R[first], params)
   model = held_out.described(config, corpus, cohorts[0], kept, params)
+  result = dataclasses.replace(result, audit=corpus.audit)
   return result, {**written, **stored.writers(*model)}
 
 

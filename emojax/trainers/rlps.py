@@ -504,8 +504,9 @@ def _study(
 ) -> tuple[Summary, runs.Files]:
   """Every setting, initialisation and system, and the report."""
   data_sets = _read(config)
-  for data in data_sets:
-    print(f"{data.setting}\n{reports.parts_table(data)}\n")
+  audits = {data.setting: reports.parts_table(data) for data in data_sets}
+  for setting, table in audits.items():
+    print(f"{setting}\n{table}\n")
   described = classifiers.describe(config, data_sets[0].classes)
   classifier = classifiers.of(described)
   policies = [name for name, one in SYSTEMS.items() if one.strategy == POLICY]
@@ -521,11 +522,9 @@ def _study(
   }
   learned = [name for name in systems if name in policies]
   summary = reports.summarize(config, data_sets, by_row, systems)
+  summary = dataclasses.replace(summary, model=kept.note(summary), audit=audits)
   return summary, {
-    **reports.files(
-      *(config, data_sets, by_row, summary, learned),
-      kept.note(summary),
-    ),
+    **reports.files(config, data_sets, by_row, summary, learned),
     **kept.files(config, described, data_sets[0].train),
     "history.npz": lambda path: np.savez_compressed(path, **history),
   }

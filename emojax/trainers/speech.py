@@ -459,6 +459,9 @@ def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
     [System(one.id, one.label) for one in systems],
     runs.by_row(outcomes),
   )
+  summary = dataclasses.replace(
+    summary, model=reports.of_model(summary), audit=parts
+  )
   return summary, _files(config, data, systems[0], summary, outcomes)
 
 

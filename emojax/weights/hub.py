@@ -6,6 +6,7 @@ HF_TOKEN).
 """
 
 import logging
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -60,6 +61,42 @@ def folder(
       "the layout of transformers"
     )
   return found
+
+
+def require_token(name: str) -> None:
+  """Raises a UserError where nobody could upload to a repository."""
+  if name.count("/") != 1:
+    raise UserError(f"{name!r}: no hub id of your own, which is like user/name")
+  _check_id(name)
+  if not huggingface_hub.get_token():
+    raise UserError(
+      f"{name}: the hub takes nothing without a token; run `hf auth login`, or "
+      "set HF_TOKEN to one that may write"
+    )
+
+
+def upload(folder: str | os.PathLike, name: str, private: bool) -> str:
+  """Uploads a folder's files in one commit, and gives the address of it.
+
+  The repository is made if there is none; `private` is of a new one.
+
+  Raises:
+    UserError: the hub refuses, or the connection is lost; nothing is there of
+      the commit then.
+  """
+  api = huggingface_hub.HfApi()
+  try:
+    api.create_repo(name, private=private, exist_ok=True)
+    commit = api.upload_folder(
+      repo_id=name, folder_path=folder, commit_message="Upload from emojax"
+    )
+  except (errors.HTTPError, OSError) as error:
+    _raise_if_refused(name, None, error)
+    raise UserError(
+      f"{name}: the upload stopped ({_first_line(error)}); run the same "
+      "command again"
+    ) from error
+  return commit.commit_url
 
 
 def revision_of(folder: pathlib.Path) -> str:

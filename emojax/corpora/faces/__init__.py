@@ -8,4 +8,4 @@ from emojax.corpora import shipped
 
 _READERS = shipped.Readers(__name__, "corpus of faces", "face")
 register, names, fetch = _READERS.register, _READERS.names, _READERS.fetch
-read, read_all = _READERS.read, _READERS.read_all
+read, read_all, licence = _READERS.read, _READERS.read_all, _READERS.licence

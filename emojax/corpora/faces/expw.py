@@ -21,6 +21,7 @@ SOURCE = (
   "ExpW comes by form: "
   "http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html"
 )
+LICENCE = "for research that is not commercial"
 
 _FIELDS = "image, face, top, left, right, bottom, confidence and label"
 _SHARE = 0.1  # Of the validation and of the test part.

@@ -31,6 +31,7 @@ SOURCE = (
   "FER2013 comes with an account: https://www.kaggle.com/c/challenges-in-"
   "representation-learning-facial-expression-recognition-challenge"
 )
+LICENCE = "of the competition on Kaggle; images found by web search"
 # What is there beside, or without, the whole table.
 _OF_THE_CONTEST = ("train.csv", "test.csv")
 _PARTIAL = (

@@ -27,6 +27,7 @@ SOURCE = (
   "the votes of FERPlus are free, and so is the tool that makes its images "
   "from FER2013: https://github.com/microsoft/FERPlus"
 )
+LICENCE = "votes MIT; images as FER2013"
 
 # The order of `Face.votes`: eight emotions, then doubt and "not a face".
 VOTES = (

@@ -33,6 +33,7 @@ SOURCE = (
   "RAF-DB comes by form: http://www.whdeng.cn/RAF/model1.html; unpack "
   "aligned.zip there"
 )
+LICENCE = "for research that is not commercial, not to be passed on"
 
 _NAMES = [
   "surprise",

@@ -9,4 +9,4 @@ from emojax.corpora import shipped
 _READERS = shipped.Readers(__name__, "corpus", "audio")
 register, names, fetch = _READERS.register, _READERS.names, _READERS.fetch
 read, read_all = _READERS.read, _READERS.read_all
-speaker_rules = _READERS.speaker_rules
+speaker_rules, licence = _READERS.speaker_rules, _READERS.licence

@@ -14,6 +14,7 @@ from emojax.corpora.records import Utterance
 
 LAYOUT = "AudioWAV/1001_DFA_ANG_XX.wav and so on"
 SOURCE = "CREMA-D is free: https://github.com/CheyneyComputerScience/CREMA-D"
+LICENCE = "Open Database License 1.0"
 
 _EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 _SENTENCES = {

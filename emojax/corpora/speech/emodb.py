@@ -12,6 +12,7 @@ from emojax.corpora.records import Utterance
 
 LAYOUT = "wav/03a01Fa.wav and so on"
 SOURCE = "EMO-DB is free: https://zenodo.org/records/7447302"
+LICENCE = "free; its authors ask to be cited"
 
 _EMOTIONS = {  # By the first letter of the German name.
   "W": "angry",  # Wut

@@ -23,6 +23,7 @@ LAYOUT = (
   "dialog/transcriptions and sentences/wav"
 )
 SOURCE = "IEMOCAP is given on request: https://sail.usc.edu/iemocap"
+LICENCE = "by agreement with USC: for research, not to be passed on"
 
 _LOG = logging.getLogger(__name__)
 

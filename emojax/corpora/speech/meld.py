@@ -31,6 +31,7 @@ SOURCE = (
   "MELD is free: https://github.com/declare-lab/MELD; extract the audio of "
   f"its video once, in the folder, with {_CONVERT}"
 )
+LICENCE = "annotations GPL 3.0; the videos belong to the makers of Friends"
 
 # The official parts, and the folders of their clips.
 _PARTS = {

@@ -12,6 +12,7 @@ from emojax.corpora.records import Utterance
 
 LAYOUT = "Actor_01/03-01-06-01-02-01-01.wav and so on"
 SOURCE = "RAVDESS is free: https://zenodo.org/records/1188976"
+LICENCE = "CC BY-NC-SA 4.0: not for commercial use"
 
 # Modality (03: audio), channel (01: speech), emotion, intensity, statement,
 # repetition, actor.

@@ -13,6 +13,7 @@ from emojax.corpora.records import Utterance
 
 LAYOUT = "AudioData with the folders DC, JE, JK, KL of a01.wav and so on"
 SOURCE = "SAVEE is given on request: http://kahlan.eps.surrey.ac.uk/savee"
+LICENCE = "for research, by agreement with its authors"
 
 _SPEAKERS = ("DC", "JE", "JK", "KL")
 # Copies that gather all clips in one folder put the speaker before the name.

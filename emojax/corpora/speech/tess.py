@@ -14,6 +14,7 @@ from emojax.errors import UserError
 
 LAYOUT = "OAF_angry/OAF_back_angry.wav and so on"
 SOURCE = "TESS is free: https://doi.org/10.5683/SP2/E8H2MF"
+LICENCE = "CC BY-NC-ND 4.0: not for commercial use"
 
 # Speaker, word, emotion. The release has one OA_bite_neutral for OAF_….
 _NAME = re.compile(

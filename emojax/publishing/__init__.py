@@ -1,0 +1,1 @@
+"""Trained systems on the hub: the card that goes with them, and the upload."""

@@ -1,0 +1,165 @@
+"""A system goes to the hub, with its card, and comes back."""
+
+import json
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+import emojax
+from emojax import __main__ as entry
+from emojax import summary as summaries
+from emojax.encoders.log_mel import LogMel
+from emojax.errors import UserError
+from emojax.publishing import push
+from emojax.summary import Estimate, Row, Summary, System
+from emojax.systems import selectors, stored
+from emojax.systems.speech import SpeechSystem
+from tests import hub_server
+from tests.hub_server import NAME
+
+TOKEN = "hf_" + "x" * 34
+AUDIT = """\
+| part  | utterances | speakers     | angry | sad | no label |
+| ----- | ---------- | ------------ | ----- | --- | -------- |
+| train | 20         | 2: anna ben  | 10    | 10  | 0        |
+| test  | 10         | 1: cleo      | 5     | 5   | 0        |"""
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A finished run of the speech study: its two files, summary and config."""
+  system = SpeechSystem(
+    LogMel((4,)),
+    classes=("angry", "sad"),
+    window_seconds=2.0,
+    pooling="attention",
+    weigh_layers=False,
+    averaged_frames=1,
+    hidden=8,
+    dropout=0.3,
+    temperature=1.7,
+  )
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32), system.shapes()
+  )
+  folder = tmp_path / "run"
+  (folder / "model").mkdir(parents=True)
+  for name, write in stored.writers(system, params).items():
+    write(folder / name)
+  estimate = Estimate(0.625, 0.01, (0.6, 0.65), (0.62, 0.63), (0.5, 0.75))
+  summary = Summary(
+    study="speech",
+    title="Our calls",
+    demo=False,
+    classes=system.classes,
+    selection=summaries.BEST_EPOCH,
+    metrics=("unweighted_accuracy",),
+    systems=(System("log_mel", "log-mel CNN"),),
+    rows=(Row("unseen cleo", "log_mel", {"unweighted_accuracy": estimate}),),
+    comparisons=(),
+    versions={"jax": "0.10"},
+    device="a CPU",
+    model="`model/` is log-mel CNN, seed 0.",
+    audit={"unseen cleo": AUDIT},
+  )
+  summaries.write(folder / "summary.json", summary)
+  config = ml_collections.ConfigDict(
+    {"data": {"corpus": "manifest,ravdess", "path": "/home/anna/calls.csv"}}
+  )
+  (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+  return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+  monkeypatch.setenv("HF_TOKEN", TOKEN)
+  with hub_server.running({}, tmp_path, monkeypatch) as server:
+    server.token = TOKEN
+    yield server
+
+
+def test_there_and_back(run, hub, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  entry.main(["emojax", "push", str(run), NAME])
+  assert "/commit/" in capsys.readouterr().out
+  assert set(hub.files) == {"README.md", *stored.FILES}
+  time = np.arange(16_000) / 16_000
+  soundfile.write("a.wav", 0.1 * np.sin(500 * time), 16_000)
+  theirs, ours = emojax.load(NAME), emojax.load(run)
+  assert theirs.system == ours.system
+  np.testing.assert_array_equal(
+    theirs.predict("a.wav").probabilities_UxC,
+    ours.predict("a.wav").probabilities_UxC,
+  )
+
+
+def test_the_card(run, hub):
+  push.push(run, NAME)
+  card = hub.files["README.md"].decode()
+  _, front, text = card.split("---\n", 2)
+  meta = yaml.safe_load(front)
+  assert meta["library_name"] == "emojax"
+  assert meta["pipeline_tag"] == "audio-classification"
+  for said in (
+    "# Our calls",
+    f'emojax.load("{NAME}")',
+    "| ravdess  | CC BY-NC-SA 4.0: not for commercial use |",
+    "| manifest | not stated: its owner's                 |",
+    "| 62.5 ± 1.0 [50.0 to 75.0] |",
+    "softmax(logits / 1.700)",
+    "must not be used for",
+    "| train | 20         | 2        | 10    | 10  | 0        |",
+  ):
+    assert said in text, said
+  for private in ("/home/anna", "anna", "ben"):
+    assert private not in card
+
+
+def test_a_selector_goes_along(run, hub):
+  for name in selectors.FILES:
+    (run / "model" / name).write_bytes(b"{}")
+  push.push(run, NAME)
+  assert set(hub.files) == {"README.md", *stored.FILES, *selectors.FILES}
+
+
+@pytest.mark.parametrize(
+  ("name", "token", "message"),
+  [
+    (NAME, "", "nothing without a token; run `hf auth login`, or set HF_TOKEN"),
+    (NAME, "hf_wrong", "the hub refuses access"),
+    ("encoder", TOKEN, "no hub id of your own, which is like user/name"),
+    ("my speech/encoder", TOKEN, "neither a folder nor a hub id"),
+  ],
+)
+def test_what_the_hub_does_not_take(
+  run, hub, monkeypatch, name, token, message
+):
+  monkeypatch.setenv("HF_TOKEN", token)
+  monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "nowhere")
+  with pytest.raises(UserError, match=message) as caught:
+    push.push(run, name)
+  assert "\n" not in str(caught.value)
+  assert not hub.files
+
+
+def test_no_finished_run(run, hub, tmp_path):
+  (run / "model" / "weights.safetensors").write_bytes(b"no weights")
+  with pytest.raises(UserError, match="train it again"):
+    push.push(run, NAME)
+  with pytest.raises(UserError, match="no finished run"):
+    push.push(tmp_path, NAME)
+  assert not hub.files
+
+
+def test_a_published_system_that_was_tampered_with(run, hub):
+  push.push(run, NAME)
+  fields = json.loads(hub.files["system.json"])
+  fields["encoder"] = {"kind": "os.system"}
+  hub.files["system.json"] = json.dumps(fields).encode()
+  with pytest.raises(UserError, match="damaged"):
+    emojax.load(NAME)
