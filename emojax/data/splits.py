@@ -24,6 +24,7 @@ METHODS = (
   *("emobox", "folds"),
 )
 GROUPS = ("speaker", "session", "corpus")
+UNSEEN = "unseen "  # How settings begin that are named after test speakers.
 # Fields of a `config.split` that one method only reads.
 _FIELDS = {
   **dict.fromkeys(("test_speakers", "validation_speakers"), "speakers"),
@@ -149,7 +150,7 @@ def _shuffle(split, names: Names, validates: bool) -> _Settings:
   everybody_U = np.full(len(names.speaker_U), True)
   tuple(_speakers_by_corpus(everybody_U, names, 2 + validates))  # Enough?
   test_U = _hold_out(everybody_U, names, split.seed)
-  yield "unseen speakers", ~test_U, test_U, None
+  yield f"{UNSEEN}speakers", ~test_U, test_U, None
 
 
 def _by_speakers(split, names: Names, validates: bool) -> _Settings:
@@ -181,7 +182,7 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
       "config.split: no speaker is left to learn from; there are "
       f"{_listed(known)}"
     )
-  yield f"unseen {', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
+  yield f"{UNSEEN}{', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
 
 
 def _named(text: str, known: Sequence[str]) -> list[str]:

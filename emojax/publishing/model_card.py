@@ -6,6 +6,7 @@ After Mitchell et al. 2019, "Model cards for model reporting".
 from collections.abc import Mapping, Sequence
 
 from emojax import markdown
+from emojax.data import splits
 from emojax.reports import tables
 from emojax.summary import Estimate, Summary
 from emojax.systems.stored import System
@@ -70,13 +71,14 @@ def write(
     *_results(summary),
     "## Calibration",
     _calibration(system.temperature),
+    "## Further figures",
     tables.further_tables(summary, {}),
     "## What it must not be used for",
     _MUST_NOT,
     "## Made with",
     f"{summary.date}, {summary.device}; {versions}",
   ]
-  return "\n\n".join(filter(None, sections)) + "\n"
+  return _anonymous("\n\n".join(filter(None, sections)) + "\n", summary)
 
 
 def _front_matter(system: System) -> str:
@@ -133,6 +135,17 @@ def _with_intervals(value: Estimate | None) -> str:
   if value is None or not (bounds := value.ci95_speakers or value.ci95):
     return text
   return f"{text} [{markdown.interval(bounds)}]"
+
+
+def _anonymous(text: str, summary: Summary) -> str:
+  """The text with settings that are named after people called otherwise."""
+  named = [s for s in summary.settings if s.startswith(splits.UNSEEN)]
+  # The longest first: one name may begin with another.
+  named.sort(key=len, reverse=True)
+  for number, setting in enumerate(named, start=1):
+    which = f" ({number} of {len(named)})" if len(named) > 1 else ""
+    text = text.replace(setting, f"unseen speakers{which}")
+  return text
 
 
 def _without_names(audit: str) -> str:

@@ -116,7 +116,7 @@ def test_the_card(run, hub):
     "| train | 20         | 2        | 10    | 10  | 0        |",
   ):
     assert said in text, said
-  for private in ("/home/anna", "anna", "ben"):
+  for private in ("/home/anna", "anna", "ben", "cleo"):
     assert private not in card
 
 

@@ -18,6 +18,8 @@ from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 from emojax.synthetic import face_drawing, schematic
 
+LICENCE = "synthetic, made by emojax: Apache 2.0"
+
 _SEED = 0
 _COUNTS = {"train": 1400, "validation": 300, "test": 300}
 

@@ -23,6 +23,8 @@ from emojax.runtime.progress import progress
 from emojax.synthetic import phones, source_filter
 from emojax.synthetic import voices as demo
 
+LICENCE = "synthetic, made by emojax: Apache 2.0"
+
 _SEED = 0
 _SESSIONS = 5
 _DIALOGUES = 12  # A session.
