@@ -7,8 +7,10 @@ import tempfile
 
 from emojax import summary as summaries
 from emojax.corpora import faces, speech
+from emojax.errors import UserError
 from emojax.publishing import model_card
 from emojax.systems import selectors, stored
+from emojax.systems.conversations import ConversationSystem
 from emojax.weights import hub, json_files
 
 _CARD = "README.md"
@@ -26,11 +28,14 @@ def push(run: str | os.PathLike, hub_id: str, private: bool = False) -> str:
     private: whether a new repository is seen by its owner alone.
 
   Raises:
-    UserError: no finished run, or a damaged one; no token; the hub refuses.
+    UserError: no finished run, or a damaged one; features by an encoder that is
+      on this machine alone; no token; the hub refuses.
   """
   run = pathlib.Path(run)
   hub.require_token(hub_id)
   system, _ = stored.load(run)
+  if isinstance(system, ConversationSystem):
+    _require_known_encoders(system)
   summary = summaries.read(run)
   corpora = json_files.read(run / "config.json")["data"]["corpus"].split(",")
   readers = faces if system.kind == "faces" else speech
@@ -46,3 +51,14 @@ def push(run: str | os.PathLike, hub_id: str, private: bool = False) -> str:
       if (model / name).is_file():
         shutil.copy(model / name, folder)
     return hub.upload(folder, hub_id, private)
+
+
+def _require_known_encoders(system: ConversationSystem) -> None:
+  """Others can not extract features by a folder of this machine."""
+  for field in ("audio_features", "text_encoder"):
+    name = system.features.get(field)
+    if name and pathlib.Path(name).expanduser().is_dir():
+      raise UserError(
+        f"config.data.{field} = {name!r}: a folder of this machine, and nobody "
+        "else has it; train with the hub id of that encoder"
+      )

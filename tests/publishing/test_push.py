@@ -17,6 +17,7 @@ from emojax.errors import UserError
 from emojax.publishing import push
 from emojax.summary import Estimate, Row, Summary, System
 from emojax.systems import selectors, stored
+from emojax.systems.conversations import FEATURE_FIELDS, ConversationSystem
 from emojax.systems.speech import SpeechSystem
 from tests import hub_server
 from tests.hub_server import NAME
@@ -118,6 +119,23 @@ def test_the_card(run, hub):
     assert said in text, said
   for private in ("/home/anna", "anna", "ben", "cleo"):
     assert private not in card
+
+
+def test_an_encoder_that_is_here_alone(run, hub, tmp_path):
+  system = ConversationSystem(
+    ("angry", "sad"),
+    {**dict.fromkeys(FEATURE_FIELDS, ""), "text_encoder": str(tmp_path)},
+    {"text": 3},
+    *("speaker", 4, 2, False),
+  )
+  params = jax.tree.map(
+    lambda x: np.zeros(x.shape, np.float32), system.shapes()
+  )
+  for name, write in stored.writers(system, params).items():
+    write(run / name)
+  with pytest.raises(UserError, match="text_encoder.*a folder of this machine"):
+    push.push(run, NAME)
+  assert not hub.files
 
 
 def test_a_selector_goes_along(run, hub):
