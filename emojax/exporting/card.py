@@ -22,7 +22,11 @@ class _Script(NamedTuple):
   arguments: str
 
 
-_SCRIPTS = {"speech": _Script(("soundfile",), "RECORDING …")}
+_SCRIPTS = {
+  "conversations": _Script((), "TABLE.npz"),
+  "faces": _Script(("pillow",), "IMAGE …"),
+  "speech": _Script(("soundfile",), "RECORDING …"),
+}
 
 
 def make(

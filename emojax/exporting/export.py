@@ -34,14 +34,14 @@ _CLOSE = {"float32": 1e-4, "bfloat16": 5e-2}
 class Format(NamedTuple):
   """A kind of program: who writes it, and the packages that run it."""
 
-  write: Callable[[pathlib.Path, Signature, dict[str, Any]], None]
+  write: Callable[[pathlib.Path, Signature], None]
   needs: tuple[str, ...]
 
 
-def _write_onnx(*arguments: Any) -> None:
+def _write_onnx(folder: pathlib.Path, signature: Signature) -> None:
   from emojax.exporting import onnx_program  # Its package is an extra.
 
-  onnx_program.write(*arguments)
+  onnx_program.write(folder, signature)
 
 
 FORMATS = {
@@ -86,7 +86,7 @@ def export(
   if format_ == "onnx" and getattr(system, "dtype", "") == "bfloat16":
     # Runtimes have few operations of it.
     system = dataclasses.replace(system, dtype="float32")
-  signature, weights = signatures.of(system), signatures.flat(params)
+  signature = signatures.of(system, params)
   said = card.make(system, signature, format_, FORMATS[format_].needs)
   said |= card.origin_of(stored.find(name))
   folder = pathlib.Path(target)
@@ -96,12 +96,12 @@ def export(
     work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     with process.undone(lambda: shutil.rmtree(work, ignore_errors=True)):
       work.chmod(0o755)  # `mkdtemp` keeps others out.
-      FORMATS[format_].write(work, signature, weights)
+      FORMATS[format_].write(work, signature)
       for file, script in (("program.py", format_), ("run.py", system.kind)):
         source = importlib.resources.files(scripts) / f"{script}.py"
         (work / file).write_bytes(source.read_bytes())
       card.write(work, said)
-      said |= _compare(work, said, signature, weights)
+      said |= _compare(work, said, signature)
       card.write(work, said)
       card.write_page(work, said)
       work.rename(folder)
@@ -109,16 +109,13 @@ def export(
 
 
 def _compare(
-  folder: pathlib.Path,
-  said: dict[str, Any],
-  signature: Signature,
-  weights: dict[str, Any],
+  folder: pathlib.Path, said: dict[str, Any], signature: Signature
 ) -> dict[str, Any]:
   """How far the program is from the system; raises a UserError if too far."""
   module = f"{scripts.__name__}.{said['format']}"
   call = importlib.import_module(module).load(folder)
   inputs = signature.example(np.random.default_rng(0))
-  expected = jax.jit(signature.function)(weights, *inputs)
+  expected = jax.jit(signature.function)(signature.weights, *inputs)
   found = call(**dict(zip(signature.inputs, inputs, strict=True)))
   differences = {}
   for own, (name, values) in zip(expected, found.items(), strict=True):

@@ -223,5 +223,6 @@ RULES: dict[str, Callable[[Step], Any]] = {
   "real": lambda step: Value(step.values[0].name[0]),
   "imag": lambda step: Value(step.values[0].name[1]),
   "gather": shapes.gather,
+  "scatter": shapes.scatter,
   "scan": _scan,
 }

@@ -1,7 +1,6 @@
 """A system as an ONNX model, for runtimes that are not JAX."""
 
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,9 +15,7 @@ from emojax.kernels import target
 _LARGEST = 2**31 - 2**20  # A protocol buffer holds no more bytes.
 
 
-def write(
-  folder: pathlib.Path, signature: Signature, weights: dict[str, Any]
-) -> None:
+def write(folder: pathlib.Path, signature: Signature) -> None:
   """Writes `model.onnx`, its weights within it, or beside it above 2 GB.
 
   Batch size and length stay open.
@@ -26,6 +23,7 @@ def write(
   Raises:
     UserError: the system computes something that is not written in ONNX here.
   """
+  weights = signature.weights
   with target.portable():
     traced = jax.make_jaxpr(signature.function)(
       weights, *signature.symbolic_inputs()

@@ -181,6 +181,24 @@ def _take(step, axis, offsets, mode):
   return Value(name)
 
 
+def scatter(step):
+  """Numbers into the places of a vector; those outside of it are dropped."""
+  numbers = step.params["dimension_numbers"]
+  if len(step.shape()) != 1 or numbers.update_window_dims:
+    raise unsupported("a scatter into more than a vector")
+  if step.params["mode"] != GatherScatterMode.FILL_OR_DROP:
+    raise unsupported("a scatter that has to know its places")
+  size = step.ints(*step.shape())
+  index = step.add("Squeeze", step.whole(1), step.ints(1))
+  index = step.add("Cast", index, to=type_of(np.int64))
+  below = step.add("Less", index, step.graph.constant(0, np.int64))
+  index = step.add("Where", below, size, step.add("Min", index, size))
+  # One place more takes all that is outside.
+  longer = step.add("Concat", step.whole(), step.like([0]), axis=0)
+  longer = step.add("ScatterElements", longer, index, step.whole(2), axis=0)
+  return Value(step.add("Slice", longer, step.ints(0), size))
+
+
 def dynamic_slice(step):
   starts = [
     step.add("Cast", step.whole(index), to=type_of(np.int64))

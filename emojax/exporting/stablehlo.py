@@ -1,7 +1,6 @@
 """A system as StableHLO, for JAX of this and later versions."""
 
 import pathlib
-from typing import Any
 
 import jax
 from jax import export
@@ -13,17 +12,15 @@ from emojax.runtime import tensors
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def write(
-  folder: pathlib.Path, signature: Signature, weights: dict[str, Any]
-) -> None:
+def write(folder: pathlib.Path, signature: Signature) -> None:
   """Writes `model.stablehlo` and, as its first argument, the weights.
 
   Batch size and length stay open, and one file is for all platforms.
   """
-  shapes = jax.eval_shape(lambda: weights)
+  shapes = jax.eval_shape(lambda: signature.weights)
   with target.portable():
     program = export.export(jax.jit(signature.function), platforms=PLATFORMS)(
       shapes, *signature.symbolic_inputs()
     )
   (folder / "model.stablehlo").write_bytes(program.serialize())
-  tensors.save(folder / "weights.safetensors", weights)
+  tensors.save(folder / "weights.safetensors", signature.weights)

@@ -53,7 +53,7 @@ class Dcnn(nn.Module):
       dtype=self.dtype,
       kernel_init=nn.initializers.he_normal(),
       name="hidden_layer",
-    )(x.reshape(len(x), -1))
+    )(x.reshape(x.shape[0], -1))
     x_BxD = nn.relu(x_BxD).astype(jnp.float32)
     return nn.Dense(self.num_classes, name="output")(x_BxD), {"features": x_BxD}
 
@@ -93,7 +93,7 @@ class Vgg19(nn.Module):
         )(x)
         x = nn.relu(x)
       x = max_pool(x)
-    features_BxD = x.reshape(len(x), -1).astype(jnp.float32)
+    features_BxD = x.reshape(x.shape[0], -1).astype(jnp.float32)
     x_BxD = nn.Dropout(self.dropout, deterministic=not train)(features_BxD)
     logits_BxK = nn.Dense(self.num_classes, name="output")(x_BxD)
     return logits_BxK, {"features": features_BxD}

@@ -58,6 +58,9 @@ FUNCTIONS = {
   ),
   "clipped": lambda x: jnp.take(x, jnp.array([0, 99]), 1, mode="clip"),
   "placed": lambda x: jax.lax.dynamic_slice(x, (0, 1, 9), (1, 2, 2)),
+  "scattered": lambda x: (
+    jnp.ones(x.shape[1]).at[jnp.array([5, 99, 0, -99])].set(7, mode="drop")
+  ),
   "product": lambda x: x @ W.T + jnp.einsum("btd,bsd->bts", x, x).sum(),
   "einsum": lambda x: jnp.einsum("btd,hd->hbt", x, W),
   "spectrum": lambda x: abs(jnp.fft.rfft(x).real) + jnp.fft.rfft(x).imag,
@@ -83,6 +86,7 @@ FUNCTIONS = {
 
 def signature(function) -> Signature:
   return Signature(
+    {},
     lambda weights, x: (function(x),),
     {"x": Array("float32", ("batch", "size", 5), "")},
     {"y": Array("float32", (), "")},
@@ -100,7 +104,7 @@ def test_an_operation(tmp_path, name):
   dims = tuple(f"size {axis}" for axis in range(expected.ndim))
   result = {"y": Array(str(expected.dtype), dims, "")}
   described = signature(function)._replace(outputs=result)
-  onnx_program.write(tmp_path, described, {})
+  onnx_program.write(tmp_path, described)
   path = tmp_path / "model.onnx"
   onnx.checker.check_model(str(path), full_check=True)
   session = onnxruntime.InferenceSession(path)
@@ -112,13 +116,14 @@ def test_an_operation(tmp_path, name):
 @pytest.mark.parametrize(
   ("function", "what"),
   [
+    (lambda x: x.at[:, 0].set(1), "a scatter into more than a vector"),
     (lambda x: jnp.sort(x), "computes sort, which is not written in ONNX"),
     (lambda x: jnp.fft.fft(x).real, "a Fourier transform of other than real"),
   ],
 )
 def test_what_has_no_counterpart(tmp_path, function, what):
   with pytest.raises(UserError, match=what) as caught:
-    onnx_program.write(tmp_path, signature(function), {})
+    onnx_program.write(tmp_path, signature(function))
   assert "take --format=stablehlo" in str(caught.value)
   assert not list(tmp_path.iterdir())
 
@@ -127,9 +132,9 @@ def test_large_weights_are_beside_the_model(tmp_path, monkeypatch):
   monkeypatch.setattr(onnx_program, "_LARGEST", 1000)
   weights = {"layer/kernel": np.ones((5, 300), np.float32)}
   described = signature(None)._replace(
-    function=lambda weights, x: (x @ weights["layer/kernel"],)
+    weights=weights, function=lambda weights, x: (x @ weights["layer/kernel"],)
   )
-  onnx_program.write(tmp_path, described, weights)
+  onnx_program.write(tmp_path, described)
   assert (tmp_path / "model.onnx").stat().st_size < 2000
   session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
   x = np.ones((1, 3, 5), np.float32)

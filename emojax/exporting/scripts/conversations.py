@@ -1,0 +1,61 @@
+"""Says which emotion each turn of dialogues has: python run.py TABLE.npz
+
+The table holds features as they were in training (float32 [U, D] for each of
+`audio` and `text`, as card.json says) of U utterances, `dialogue`, `turn` and
+`speaker` of each, and `session` where dialogues of two have the same name.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def by_speaker(values: np.ndarray, speakers: np.ndarray) -> np.ndarray:
+  """z-scores [U, D] of each speaker's utterances."""
+  result = np.empty(values.shape, np.float32)
+  for speaker in np.unique(speakers):
+    rows = values[speakers == speaker].astype(np.float64)
+    std = rows.std(0)
+    varies = std > 1e-8 * np.abs(rows).max(0)
+    scores = (rows - rows.mean(0)) / np.where(varies, std, 1)
+    result[speakers == speaker] = scores
+  return result
+
+
+def dialogues(table: dict[str, np.ndarray]) -> list[np.ndarray]:
+  """The rows of each dialogue, in the order of their turns."""
+  sessions = table.get("session", np.full(len(table["turn"]), ""))
+  groups: dict[tuple, list[int]] = {}
+  for row, name in enumerate(zip(sessions, table["dialogue"], strict=True)):
+    groups.setdefault(name, []).append(row)
+  turn = table["turn"]
+  return [
+    np.array(sorted(rows, key=turn.__getitem__)) for rows in groups.values()
+  ]
+
+
+def main() -> None:
+  """Prints a line for each utterance: emotion, probability, dialogue, turn."""
+  import program
+
+  card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
+  call = program.load(FOLDER)
+  table = dict(np.load(sys.argv[1], allow_pickle=False))
+  names = [name for name in card["inputs"] if name != "lengths"]
+  if card["normalisation"] == "speaker":
+    for name in names:
+      table[name] = by_speaker(table[name], table["speaker"])
+  for rows in dialogues(table):
+    inputs = {name: table[name][rows][None] for name in names}
+    (found,) = call(**inputs, lengths=[len(rows)])["probabilities"]
+    for row, scores in zip(rows, found, strict=True):
+      emotion = f"{card['classes'][scores.argmax()]}\t{scores.max():.6f}"
+      print(f"{emotion}\t{table['dialogue'][row]}\t{table['turn'][row]}")
+
+
+if __name__ == "__main__":
+  main()
