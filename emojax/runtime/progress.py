@@ -29,6 +29,9 @@ def progress(
   """
   if total is None and isinstance(iterable, Sized):
     total = len(iterable)
+  if total == 0:  # All of it was kept from an earlier run.
+    yield from iterable
+    return
   if sys.stderr.isatty():
     yield from tqdm.tqdm(
       iterable, description or None, total, unit=unit, dynamic_ncols=True

@@ -35,6 +35,13 @@ def clock(monkeypatch) -> Clock:
 
 
 @pytest.mark.parametrize("stderr", [Terminal(), io.StringIO()])
+def test_of_nothing_nothing_is_said(monkeypatch, stderr):
+  monkeypatch.setattr(sys, "stderr", stderr)
+  assert list(progress(iter(()), total=0)) == []
+  assert not stderr.getvalue()
+
+
+@pytest.mark.parametrize("stderr", [Terminal(), io.StringIO()])
 def test_items_come_through_unchanged(monkeypatch, stderr):
   monkeypatch.setattr(sys, "stderr", stderr)
   assert list(progress(iter("abc"), total=3)) == ["a", "b", "c"]
