@@ -177,6 +177,22 @@ def test_eight_devices_agree_with_one(
   assert [len(row.metrics["macro_f1"].runs) for row in read.rows] == [3, 3]
 
 
+_LATE = (
+  *("grain", "librosa", "matplotlib", "numba", "opensmile", "orbax", "pandas"),
+  *("scipy", "sklearn", "tensorflow", "torch", "transformers"),
+)
+
+
+def test_training_begins_without_what_ends_it(environment):
+  """Seconds of imports: what draws, fits, saves or extracts comes later."""
+  program = (
+    "import sys; from emojax.trainers import dann, rlps, speech;"
+    f"sys.exit(str(set({_LATE}) & sys.modules.keys() or ''))"
+  )
+  done = finish(["-c", program], environment)
+  assert not done.stderr.strip(), done.stderr
+
+
 _IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
 import emojax

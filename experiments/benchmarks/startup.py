@@ -7,7 +7,9 @@ Every measurement is a process of its own. Cold: with an empty cache folder, so
 that the demo corpus is rendered, features are extracted and every program is
 compiled. Warm: with what the cold one left there. A first step is that of the
 classifier on its first batch, with its result. One more process each is asked
-what its imports take, one by one.
+what its imports take, one by one. CPU seconds, of all threads, say what the
+clock would on a machine that others use less. `--checkout=FOLDER` measures
+another version of emojax.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -56,7 +59,11 @@ def first_step(config: str, began: float, output: str) -> None:
 
     def step(*inputs):
       jax.block_until_ready(compiled(*inputs))
-      found = {"seconds": time.time() - began, "programs": programs}
+      found = {
+        "seconds": time.time() - began,
+        "cpu_seconds": time.process_time(),
+        "programs": programs,
+      }
       pathlib.Path(output).write_text(json.dumps(found), encoding="utf-8")
       os._exit(0)
 
@@ -70,12 +77,13 @@ def first_step(config: str, began: float, output: str) -> None:
   )
 
 
-def python(cache: str, *arguments: str) -> str:
+def python(checkout: str, cache: str, *arguments: str) -> str:
   """Runs Python on arguments with a cache folder; what it says of itself."""
-  environment = {**os.environ, "XDG_CACHE_HOME": cache}
+  variables = {"XDG_CACHE_HOME": cache, "PYTHONPATH": checkout}
   done = subprocess.run(
     [sys.executable, *arguments],
-    env=environment,
+    cwd=checkout,
+    env=os.environ | variables,
     capture_output=True,
     text=True,
     encoding="utf-8",
@@ -85,13 +93,28 @@ def python(cache: str, *arguments: str) -> str:
   return done.stderr
 
 
-def demo(name: str, cache: str, *options: str) -> tuple[dict, str]:
+def timed(*arguments: str) -> tuple[float, float]:
+  """Seconds by the clock and of the CPU that `python` takes."""
+  start, before = time.perf_counter(), _cpu_seconds()
+  python(*arguments)
+  return time.perf_counter() - start, _cpu_seconds() - before
+
+
+def _cpu_seconds() -> float:
+  """Of all processes that were started here and have ended."""
+  used = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return used.ru_utime + used.ru_stime
+
+
+def demo(
+  checkout: str, name: str, cache: str, *options: str
+) -> tuple[dict, str]:
   """One start of a demo: what `first_step` writes; stderr."""
   with tempfile.TemporaryDirectory() as folder:
     output = f"{folder}/found.json"
     config = f"configs/{name}.py"
     said = python(
-      *(cache, *options, "-m", "experiments.benchmarks.startup"),
+      *(checkout, cache, *options, str(pathlib.Path(__file__).absolute())),
       *("--child", config, str(time.time()), output),
     )
     found = json.loads(pathlib.Path(output).read_text(encoding="utf-8"))
@@ -126,56 +149,53 @@ def programs(found: dict) -> dict:
   }
 
 
-def measure_demo(name: str, turns: int) -> dict:
+def times(cold: tuple[float, float], warm: list[tuple[float, float]]) -> dict:
+  """Seconds by the clock and of the CPU, the warm ones in ascending order."""
+  return {
+    "cold_seconds": round(cold[0], 2),
+    "warm_seconds": sorted(round(clock, 2) for clock, _ in warm),
+    "cold_cpu_seconds": round(cold[1], 2),
+    "warm_cpu_seconds": sorted(round(cpu, 2) for _, cpu in warm),
+  }
+
+
+def measure_demo(checkout: str, name: str, turns: int) -> dict:
   """A demo, cold once and warm in some turns."""
   with tempfile.TemporaryDirectory() as cache:
-    cold, _ = demo(name, cache)
-    warm = [demo(name, cache)[0] for _ in range(turns)]
-    _, said = demo(name, cache, "-X", "importtime")
-  seconds = sorted(one["seconds"] for one in warm)
+    starts = [demo(checkout, name, cache)[0] for _ in range(1 + turns)]
+    _, said = demo(checkout, name, cache, "-X", "importtime")
+  cold, *warm = [(one["seconds"], one["cpu_seconds"]) for one in starts]
   return {
-    "cold_seconds": round(cold["seconds"], 2),
-    "warm_seconds": [round(value, 2) for value in seconds],
-    "programs_cold": programs(cold),
-    "programs_warm": programs(warm[0]),
+    **times(cold, warm),
+    "programs_cold": programs(starts[0]),
+    "programs_warm": programs(starts[-1]),
     "imports": imports(said),
   }
 
 
-def measure_prediction(turns: int) -> dict:
+def measure_prediction(checkout: str, turns: int) -> dict:
   """`predict` of a log-mel run on one clip, as a whole process."""
   with tempfile.TemporaryDirectory() as folder:
-    run, training = f"{folder}/run", f"{folder}/training"
+    run, training, cache = f"{folder}/run", f"{folder}/training", f"{folder}/c"
     python(
-      *(training, "launch.py", "--config=configs/speech.py"),
+      *(checkout, training, "launch.py", "--config=configs/speech.py"),
       *("--config.model.encoder=log_mel", "--config.num_epochs=1"),
       *("--config.num_replicates=1", f"--workdir={run}"),
     )
     clip = next(pathlib.Path(training).rglob("*.wav"))
     command = "-m", "emojax", "predict", run, str(clip)
-    seconds = []
-    for _ in range(1 + turns):
-      start = time.perf_counter()
-      python(f"{folder}/cache", *command)
-      seconds.append(time.perf_counter() - start)
-    said = python(f"{folder}/cache", "-X", "importtime", *command)
+    cold, *warm = [timed(checkout, cache, *command) for _ in range(1 + turns)]
+    said = python(checkout, cache, "-X", "importtime", *command)
+  return {**times(cold, warm), "imports": imports(said)}
+
+
+def measure_help(checkout: str, turns: int) -> dict:
+  """`predict --help`, as a whole process."""
+  found = [timed(checkout, "", *_HELP) for _ in range(turns)]
+  said = python(checkout, "", "-X", "importtime", *_HELP)
   return {
-    "cold_seconds": round(seconds[0], 2),
-    "warm_seconds": [round(value, 2) for value in sorted(seconds[1:])],
+    "seconds": sorted(round(clock, 2) for clock, _ in found),
     "imports": imports(said),
-  }
-
-
-def measure_help(turns: int) -> dict:
-  """`predict --help`, by the clock and by its imports."""
-  seconds = []
-  for _ in range(turns):
-    start = time.perf_counter()
-    python("", *_HELP)
-    seconds.append(time.perf_counter() - start)
-  return {
-    "seconds": [round(value, 2) for value in sorted(seconds)],
-    "imports": imports(python("", "-X", "importtime", *_HELP)),
   }
 
 
@@ -184,15 +204,20 @@ def main() -> None:
   parser.add_argument("--output", help="a JSON file")
   parser.add_argument("--turns", type=int, default=5, help="warm starts")
   parser.add_argument("--demos", nargs="*", default=DEMOS, choices=DEMOS)
+  parser.add_argument("--checkout", default=".", help="of emojax")
   parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.child:
     config, began, output = options.child
     first_step(config, float(began), output)
+  checkout, turns = (
+    str(pathlib.Path(options.checkout).absolute()),
+    options.turns,
+  )
   found = {
-    "help": measure_help(options.turns),
-    "predict": measure_prediction(options.turns),
-    **{name: measure_demo(name, options.turns) for name in options.demos},
+    "help": measure_help(checkout, turns),
+    "predict": measure_prediction(checkout, turns),
+    **{name: measure_demo(checkout, name, turns) for name in options.demos},
   }
   from experiments.benchmarks import measure
 
