@@ -9,7 +9,7 @@ from emojax.exporting.signatures import Signature
 from emojax.kernels import target
 from emojax.runtime import tensors
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write(folder: pathlib.Path, signature: Signature) -> None:

@@ -74,7 +74,7 @@ ENCODERS = {
     window=True,
   ),
 }
-ONNX_ALONE = ("hubert", "whisper_window")
+ONNX_ALONE = ("hubert", "whisper", "whisper_window")
 
 
 def make_run(folder, encoder="log_mel", **fields):
