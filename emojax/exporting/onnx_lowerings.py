@@ -2,7 +2,8 @@
 
 `lower` writes a traced function (a jaxpr) into a graph, operation by operation.
 jax2onnx 0.17.1 would do it, but it takes no array whose length is not known,
-fails on Whisper with a known one, too, and needs an Orbax from before 0.12.
+failed on these systems with a known one, too, and needs an Orbax from before
+0.12.
 """
 
 from collections.abc import Callable, Sequence

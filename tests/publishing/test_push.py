@@ -133,7 +133,7 @@ def test_an_encoder_that_is_here_alone(run, hub, tmp_path):
   )
   for name, write in stored.writers(system, params).items():
     write(run / name)
-  with pytest.raises(UserError, match=r"text_encoder.*a folder of this machine"):
+  with pytest.raises(UserError, match=r"text_encoder.*of this machine"):
     push.push(run, NAME)
   assert not hub.files
 
