@@ -22,7 +22,7 @@ class Dann(nn.Module):
 
   Attributes:
     hidden: K, the width of every representation; even, `num_heads` divides it.
-    num_heads, scale_attention: see `sa_gru.SelfAttention`.
+    num_heads: see `sa_gru.SelfAttention`, for `scale_attention`, too.
     dropout: rate on the fused and on the contextual representation; the
       paper mentions none. In training it needs the random stream `dropout`.
     domain_classifier: without it the model is the paper's system C1 alone.
