@@ -45,7 +45,7 @@ def _write_onnx(folder: pathlib.Path, signature: Signature) -> None:
 
 
 FORMATS = {
-  "stablehlo": Format(stablehlo.write, ("jax", "safetensors")),
+  "stablehlo": Format(stablehlo.write, ("jax", "flatbuffers", "safetensors")),
   "onnx": Format(_write_onnx, ("onnxruntime",)),
 }
 _EXTRA = ("onnx", "onnxruntime")
