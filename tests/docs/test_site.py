@@ -1,6 +1,7 @@
 """The pages: what they link to, quote and promise is there."""
 
 import ast
+import dataclasses
 import functools
 import html
 import importlib
@@ -13,6 +14,7 @@ import sys
 import pytest
 
 from configs import dann, rlps, speech
+from emojax.summary import Summary
 from tests.docs import pages
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -110,6 +112,13 @@ def _has(config, field: str) -> bool:
       return False
     config = config[part]
   return True
+
+
+def test_every_field_of_a_summary_is_in_the_table():
+  text = (pages.ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+  rows = "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+  for field in dataclasses.fields(Summary):
+    assert f"`{field.name}`" in rows, field.name
 
 
 @functools.cache
