@@ -31,6 +31,8 @@ def main(argv: list[str]) -> None:
   command = _COMMANDS[argv[1]]
   if {"-h", "--help"} & set(argv):
     print(inspect.getdoc(command))
+    if command is _train:
+      print(f"\nThe config files: {cli.config_folder()}")
     return
   command(argv[1:])
 
@@ -186,7 +188,7 @@ def _audit_folds(argv: list[str]) -> None:
 def _report(argv: list[str]) -> None:
   """Compares finished runs: a table, tests between them, and figures.
 
-  emojax report RUN RUN … [--output=FOLDER]
+  emojax report RUN RUN … [--output=comparison]
   """
   from emojax.reports import report
 

@@ -97,7 +97,7 @@ def parse_config(
     # says what was meant.
     (reason,) = error.args
     text = reason.args[0] if isinstance(reason, KeyError) else str(reason)
-    text = " ".join(text.split())
+    text = "; ".join(map(str.strip, text.strip().splitlines()))
     raise UserError(f"the config has no field {text}") from error
   except (LookupError, TypeError, ValueError) as error:
     # Of a field that is none: "num_epochs 3" in one argument, "seed[0]".
@@ -136,7 +136,7 @@ def options(
     raise UserError(f"{error}; there is {names}") from error
   if len(arguments) < least:
     raise UserError(
-      f"{argv[0]} needs more arguments: see python -m emojax --help"
+      f"{argv[0]} needs more arguments: see emojax {argv[0]} --help"
     )
   given = {name: holder.value for name, holder in holders.items()}
   return arguments, types.SimpleNamespace(**given)
@@ -178,6 +178,12 @@ def default_workdir(config_file: str) -> pathlib.Path:
   file, _, variant = config_file.partition(":")
   name = pathlib.Path(file).stem
   return pathlib.Path("runs", f"{name}-{variant}" if variant else name)
+
+
+def config_folder() -> pathlib.Path:
+  """Where the configs are that come with the package."""
+  folders = [home / "configs" for home in _HOMES]
+  return next(folder for folder in folders if folder.is_dir())
 
 
 def shipped(name: str) -> str:

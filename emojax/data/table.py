@@ -149,19 +149,22 @@ def save(path: str | os.PathLike, table: FeatureTable) -> None:
     np.savez(file, **arrays, **table.features)
 
 
-def load(path: str | os.PathLike) -> FeatureTable:
+def load(path: str | os.PathLike, needs_label: bool = True) -> FeatureTable:
   """Reads and checks a table; no pickle in it is ever unpickled.
 
-  `session` and `corpus` may be missing; other arrays than those of the contract
-  are named as not used. Spellings of labels and sessions are normalised, and
-  two of one speaker or dialogue are one. Rows are told apart by all features
-  that the file has; one that is there again counts once.
+  `session` and `corpus` may be missing, and `label` where none is needed; other
+  arrays than those of the contract are named as not used. Spellings of labels
+  and sessions are normalised, and two of one speaker or dialogue are one. Rows
+  are told apart by all features that the file has; one that is there again
+  counts once.
 
   Raises:
     UserError: no such file, no feature table, one that breaks the contract, or
       identical features with audio that have two labels.
   """
   arrays = _read_arrays(path)
+  if not needs_label and "speaker" in arrays:
+    arrays.setdefault("label", np.full(np.shape(arrays["speaker"]), ""))
   missing = ", ".join(name for name in _REQUIRED if name not in arrays)
   if missing:
     raise UserError(

@@ -102,7 +102,7 @@ def _read(
 ) -> tuple[FeatureTable, list[Unreadable]]:
   """The features of a file's utterances, and those that cannot be used."""
   if pathlib.Path(path).suffix.lower() == _TABLE:
-    return tables.load(path), []
+    return tables.load(path, needs_label=False), []
   if not system.features:
     raise UserError(
       f"{path}: the system was trained from a feature table, which does not "
@@ -114,6 +114,8 @@ def _read(
   found = records.unify(
     list(manifest.read(path, "audio" in system.widths, needs_label=False)), path
   )
+  if not found:
+    raise UserError(f"{path}: no rows; each names an utterance")
   if "text" in system.widths and not any(one.text for one in found):
     raise UserError(
       f"{path}: the system reads, too: add transcripts, in a column text"
@@ -152,8 +154,8 @@ def _warn_gaps(table: FeatureTable, path: str) -> None:
       gaps.append(f"{table.dialogue[rows[0]]} (turn {min(missing)})")
   if gaps:
     _LOG.warning(
-      "%s: %d dialogues have a turn missing, and the others are classified "
-      "without it; the first: %s",
+      "%s: dialogues with a turn missing, classified without it: %d; the "
+      "first: %s",
       *(path, len(gaps), gaps[0]),
     )
 

@@ -26,6 +26,9 @@ class Predictor:
     self.system = system
     self.params = params
 
+  def __repr__(self) -> str:
+    return f"<Predictor of {self.system.kind}: {', '.join(self.classes)}>"
+
   @property
   def classes(self) -> tuple[str, ...]:
     """The emotions, in the order of probabilities."""
@@ -45,11 +48,13 @@ class Predictor:
     is named in a warning and skipped.
 
     Raises:
-      UserError: nothing can be used; `detect` without a system of faces, or
-        without its packages; the device has too little memory.
+      UserError: nothing is named, or can be used; `detect` without a system of
+        faces, or without its packages; the device has too little memory.
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     named = [os.fspath(path) for path in several]
+    if not named:
+      raise UserError("nothing to predict: name a file or a folder")
     # Only here: what one kind of system needs takes seconds to import.
     if isinstance(self.system, FaceSystem):
       from emojax.inference import faces

@@ -43,17 +43,19 @@ class Predictions:
     """The most probable class of each example."""
     return [self.classes[best] for best in self.probabilities_UxC.argmax(1)]
 
-  def rows(self) -> Iterator[dict[str, str]]:
+  def __repr__(self) -> str:
+    return f"<Predictions of {len(self)}, {len(self.skipped)} skipped>"
+
+  def rows(self) -> Iterator[dict[str, float | str]]:
     """Names, emotion, confidence, probability of each class, details."""
     for row, emotion in enumerate(self.emotions):
-      probability_C = self.probabilities_UxC[row]
-      probabilities = map("{:.6f}".format, probability_C)
+      probabilities = self.probabilities_UxC[row].tolist()
       yield {
         **{name: values[row] for name, values in self.names.items()},
         "emotion": emotion,
-        "confidence": f"{probability_C.max():.6f}",
+        "confidence": max(probabilities),
         **dict(zip(self.classes, probabilities, strict=True)),
-        **{name: _text(values[row]) for name, values in self.details.items()},
+        **{name: values[row] for name, values in self.details.items()},
       }
 
 
@@ -72,7 +74,11 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
 
   Raises UserError where the disk is full, or the folder takes no file.
   """
-  rows = list(predictions.rows())
+  digits = dict.fromkeys(("confidence", *predictions.classes), 6)
+  rows = [
+    {name: _text(value, digits.get(name, 3)) for name, value in row.items()}
+    for row in predictions.rows()
+  ]
   # Names of files may be any bytes: they come out as they went in.
   text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
   with files.whole(path) as temporary, open(temporary, "w", **text) as file:
@@ -84,24 +90,18 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
 def table(predictions: Predictions) -> str:
   """The same in aligned columns, for a terminal."""
   rows = list(predictions.rows())
-  numbers = {"confidence", *predictions.classes}
-  numbers |= {n for n, v in predictions.details.items() if type(v[0]) is float}
   lines = [list(rows[0])]
-  lines += [
-    [_shown(value, name in numbers) for name, value in row.items()]
-    for row in rows
-  ]
+  lines += [[_shown(value) for value in row.values()] for row in rows]
   aligned = markdown.plain_table(lines, num_names=len(predictions.names) + 1)
   encoding = sys.stdout.encoding or "utf-8"
   return aligned.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _text(value: float | str) -> str:
-  return value if isinstance(value, str) else f"{value:.3f}"
+def _text(value: float | str, digits: int) -> str:
+  return value if isinstance(value, str) else f"{value:.{digits}f}"
 
 
-def _shown(value: str, is_number: bool) -> str:
-  if is_number:
-    return f"{float(value):.2f}"
+def _shown(value: float | str) -> str:
+  text = _text(value, 2)
   # A name may hold a line break, or bytes that are no text.
-  return value if value.isprintable() else repr(value)
+  return text if text.isprintable() else repr(text)

@@ -17,6 +17,7 @@ from emojax.corpora import recordings
 from emojax.runtime import walk
 from emojax.systems.speech import SpeechSystem
 
+_TABLES = (".csv", ".npz")
 _AHEAD = min(3, os.cpu_count() or 1)  # Recordings; each may be hours long.
 
 
@@ -108,6 +109,11 @@ def num_windows(path: str, window_seconds: float) -> int:
 def _decode(path: str, system: SpeechSystem) -> np.ndarray | UnreadableAudio:
   if os.path.isdir(path):
     return UnreadableAudio(path, "a folder without audio files")
+  if path.lower().endswith(_TABLES):
+    why = (
+      "a table, which a system of conversations takes; this one is of speech"
+    )
+    return UnreadableAudio(path, why)
   try:
     samples = io.read(path, system.sample_rate)
   except UnreadableAudio as error:

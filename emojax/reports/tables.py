@@ -154,7 +154,9 @@ def group_tables(summary: Summary, group: str, published: Published) -> str:
       settings.setdefault(tuple(names), []).append(setting)
   tables = []
   for names, alike in settings.items():
-    titles = [_TITLES.get(name, markdown.title(name)) for name in names]
+    titles = list(names)
+    if group != SPEAKERS:  # Names of people stay what they are.
+      titles = [_TITLES.get(name, markdown.title(name)) for name in names]
     table = [["Setting", "System", *titles]]
     for setting in alike:
       cells = [(setting, group, name) for name in names]

@@ -168,8 +168,20 @@ def test_a_missing_turn(tmp_path, caplog):
   found = predictor.predict(make_table(tmp_path / "t.npz", (1, 2, 5)))
   assert found.names["turn"] == ["1", "2", "5"]
   (message,) = caplog.messages
-  assert "1 dialogues have a turn missing" in message
+  assert "with a turn missing, classified without it: 1;" in message
   assert "the first: dialogue (turn 3)" in message
+
+
+def test_a_table_without_labels(tmp_path):
+  predictor = emojax.load(make_run(tmp_path / "run"))
+  path = make_table(tmp_path / "t.npz")
+  with np.load(path) as arrays:
+    rest = {k: v for k, v in arrays.items() if k not in ("label", "session")}
+  np.savez(tmp_path / "rest.npz", **rest)
+  np.testing.assert_array_equal(
+    predictor.predict(tmp_path / "rest.npz").probabilities_UxC,
+    predictor.predict(path).probabilities_UxC,
+  )
 
 
 def test_several_files_are_several_corpora(tmp_path):
@@ -223,6 +235,9 @@ def test_no_words_for_a_system_that_reads(tmp_path, corpus):
   write_csv(silent, [row[:-1] for row in (header, *rows)])
   with pytest.raises(UserError, match="add transcripts, in a column text"):
     predictor.predict(silent)
+  empty = write_csv(corpus.parent / "empty.csv", [header[:1] + header[2:]])
+  with pytest.raises(UserError, match="no rows"):
+    predictor.predict(empty)
   no_speaker = write_csv(
     corpus.parent / "x.csv", [["path", "text"], ["a", "b"]]
   )
@@ -240,7 +255,7 @@ def test_recordings_that_can_not_be_used(tmp_path, corpus, caplog):
   found = predictor.predict(write_csv(tmp_path / "some.csv", rows))
   assert found.names["turn"] == ["0", "2"]
   assert [skip.path for skip in found.skipped] == [str(tmp_path / rows[2][0])]
-  assert any("turn missing" in message for message in caplog.messages)
+  assert any("with a turn missing" in message for message in caplog.messages)
   (tmp_path / rows[1][0]).write_bytes(b"no audio")
   (tmp_path / rows[3][0]).write_bytes(b"no audio")
   with pytest.raises(UserError, match="no recording is usable"):

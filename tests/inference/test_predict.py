@@ -282,6 +282,11 @@ def test_nothing_that_can_be_used(run, tmp_path):
   (tmp_path / "empty.wav").touch()
   with pytest.raises(UserError, match=r"none of 2 recordings.*an empty file"):
     predict.load(run).predict([str(tmp_path / "empty.wav"), "nowhere.wav"])
+  (tmp_path / "mine.csv").write_text("path\n", encoding="utf-8")
+  with pytest.raises(UserError, match="a table, which a system of conv"):
+    predict.load(run).predict(tmp_path / "mine.csv")
+  with pytest.raises(UserError, match="nothing to predict"):
+    predict.load(run).predict([])
 
 
 def damage(run, what):

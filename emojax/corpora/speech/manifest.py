@@ -17,6 +17,7 @@ LAYOUT = (
   "a CSV file with the columns path,label,speaker and, if known, "
   "dialogue,turn,session,text,start,end (the last two in seconds)"
 )
+_UNLABELLED = LAYOUT.replace("label,", "")
 SOURCE = "paths in it are relative to the file's own folder"
 
 _PLACE = "path", "start", "end"  # Where a recording is.
@@ -80,7 +81,7 @@ def _columns(needs_audio: bool, needs_label: bool) -> delimited.Columns:
     optional=tuple(name for name in COLUMNS if name not in required),
     names=("speaker", "dialogue", "session"),
     known=("probability", "rank"),  # Of what `emojax clean` has kept.
-    expected=f"expected {LAYOUT}",
+    expected=f"expected {LAYOUT if needs_label else _UNLABELLED}",
     unused=_would_be_heard,
   )
 
