@@ -22,6 +22,15 @@ in facial expression recognition".
     The same selector on the speech study's classifier: clips of the demo corpus
     (synthetic), some of them with a wrong label.
 
+  python launch.py --config=configs/rlps.py:own --config.data.path=my_faces \
+      --config.data.labels=angry,happy,sad
+    Your own faces as they are, in folders (train/happy/anna.png): DCNN, alone
+    and with the selector. From a CSV: --config.data.corpus=manifest.
+
+  python launch.py --config=configs/rlps.py:own_speech \
+      --config.data.path=mine.csv
+    Your own clips as they are, by a manifest.
+
 A run leaves a trained system in `model/`, for `emojax predict`: the classifier
 of the run with the best unweighted accuracy on the validation part, over all
 systems and initialisations of the first setting; its temperature is fitted
@@ -89,6 +98,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
     "noise_rafdb": _noise_rafdb,
     "noise_expw": _noise_expw,
     "speech": _speech,
+    "own": _own,
+    "own_speech": _own_speech,
   }
   if name not in variants:
     raise ValueError(f"no config {name!r}: {', '.join(variants)}")
@@ -148,6 +159,20 @@ def _demo(config):
   config.model.widths = (8, 16, 32, 32, 64, 64)
   config.data.labels = "angry,happy,sad,surprised"
   config.data.noise = ("intercepted",)
+
+
+def _own(config):
+  config.title = "RLPS: your own data"
+  config.num_replicates = 3
+  config.systems = ("none", "rlps", "small_loss")
+  config.data.corpus = "image_folder"
+  config.data.noise = ("none",)
+
+
+def _own_speech(config):
+  _speech(config)
+  _own(config)
+  config.data.corpus = "manifest"
 
 
 def _ferplus(config):

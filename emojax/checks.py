@@ -65,9 +65,10 @@ def choices(config: Config, field: str, known: Iterable[str]) -> None:
   names = [str(name).strip() for name in names]
   unknown = [name for name in names if name not in known]
   if unknown:
+    several = "" if isinstance(value, str) else "; several are ('a', 'b')"
     raise UserError(
       f"config.{field} = {value!r}: no {', '.join(unknown)}; there are "
-      f"{', '.join(known)}"
+      f"{', '.join(known)}{several}"
     )
   if len(set(names)) < len(names):
     raise UserError(f"config.{field} = {value!r}: name each once")
