@@ -106,7 +106,7 @@ def load(
     shapes = system.shapes()
   except _DAMAGES as error:
     why = files.instead(path) or f"damaged ({_line(error)})"
-    raise UserError(f"{path}: {why}; or train it again") from error
+    raise UserError(f"{path}: {why}; train it again") from error
   _check_weights(path, params, shapes, description)
   return system, params
 

@@ -65,9 +65,10 @@ def test_what_the_policy_sees():
   features[:, 1] = 0
   logits = rng.normal(size=(7, 4)).astype(np.float32)
   label = np.arange(7) % 4
-  found, probability = jax.jit(observe)(logits, features, label)
+  found, probability, scale = jax.jit(observe)(logits, features, label)
   np.testing.assert_array_equal(found[:, 1], 0)
   size = np.sqrt(np.mean(features**2, 0))
+  np.testing.assert_allclose(np.ravel(scale)[::2], size[::2], rtol=1e-6)
   np.testing.assert_allclose(
     found[:, ::2], (features / (size + 1e-9))[:, ::2], rtol=1e-5
   )

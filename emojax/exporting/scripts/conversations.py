@@ -38,14 +38,32 @@ def dialogues(table: dict[str, np.ndarray]) -> list[np.ndarray]:
   ]
 
 
+def read(path: str, widths: dict[str, int]) -> dict[str, np.ndarray]:
+  """The table's arrays; ends where features are missing or of another width."""
+  try:
+    table = dict(np.load(path, allow_pickle=False))
+  except (OSError, ValueError, TypeError) as error:
+    sys.exit(f"{path}: no feature table (.npz): {error}")
+  if missing := {*widths, "speaker", "dialogue", "turn"} - table.keys():
+    sys.exit(f"{path}: no {', '.join(sorted(missing))}")
+  for name, width in widths.items():
+    if table[name].shape[1:] != (width,):
+      sys.exit(f"{path}: {name} is {table[name].shape}, not [U, {width}]")
+  return table
+
+
 def main() -> None:
   """Prints a line for each utterance: emotion, probability, dialogue, turn."""
   import program
 
+  if len(sys.argv) != 2:
+    sys.exit(__doc__)
   card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
   call = program.load(FOLDER)
-  table = dict(np.load(sys.argv[1], allow_pickle=False))
-  names = [name for name in card["inputs"] if name != "lengths"]
+  widths = {n: a["shape"][-1] for n, a in card["inputs"].items()}
+  del widths["lengths"]
+  table = read(sys.argv[1], widths)
+  names = [*widths]
   if card["normalisation"] == "speaker":
     for name in names:
       table[name] = by_speaker(table[name], table["speaker"])

@@ -15,8 +15,11 @@ FOLDER = pathlib.Path(__file__).parent
 
 def pixels(path: str, height: int, width: int, channels: int) -> np.ndarray:
   """uint8 [H, W, C] of an image of any size and colours."""
-  with Image.open(path) as file:
-    image = ImageOps.exif_transpose(file)
+  try:
+    with Image.open(path) as file:
+      image = ImageOps.exif_transpose(file)
+  except OSError as error:
+    sys.exit(f"{path}: {error}")
   if image.has_transparency_data:  # What is transparent is white.
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
@@ -31,6 +34,8 @@ def main() -> None:
   """Prints a line for each image: emotion, probability, path."""
   import program
 
+  if not sys.argv[1:]:
+    sys.exit(__doc__)
   card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
   form = card["inputs"]["images"]["shape"][1:]
   call = program.load(FOLDER)

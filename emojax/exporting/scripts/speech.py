@@ -21,7 +21,10 @@ def windows(num_samples: int, size: int) -> list[tuple[int, int]]:
 
 def probabilities(call, card: dict, path: str) -> np.ndarray:
   """Of each class, of a recording of any length."""
-  samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+  try:
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+  except soundfile.LibsndfileError as error:
+    sys.exit(f"{path}: {error}")
   samples, (least, most) = samples.mean(1), card["bounds"]["samples"]
   if rate != card["sample_rate"]:
     sys.exit(f"{path}: {rate} Hz; resample it to {card['sample_rate']} Hz")
@@ -41,6 +44,8 @@ def main() -> None:
   """Prints a line for each recording: emotion, probability, path."""
   import program
 
+  if not sys.argv[1:]:
+    sys.exit(__doc__)
   card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
   call = program.load(FOLDER)
   for path in sys.argv[1:]:
