@@ -20,7 +20,10 @@ _PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|error)\b", re.IGNORECASE)
 # What a server says in plain words, such as "Entry not found".
 _WORDS = re.compile(rb"[A-Za-z][\w .,:;'()/-]{3,200}\s*")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
+_CLOSED = (
+  *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS),
+  errno.ENOENT,  # Of file systems that hold no files of their own, /proc.
+)
 
 
 def cache_folder() -> pathlib.Path:

@@ -72,6 +72,14 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
   assert os.listdir(tmp_path) == ["c.bin"]
 
 
+def test_a_file_system_that_takes_no_files():
+  with (
+    pytest.raises(UserError, match=r"/proc/.* can not be written"),
+    files.whole("/proc/c.txt") as temporary,
+  ):
+    temporary.write_text("new", encoding="utf-8")
+
+
 def test_a_file_where_the_folder_should_be(tmp_path):
   (tmp_path / "run").write_text("I am a file")
   for path in (tmp_path / "run" / "c.txt", tmp_path / "run" / "a" / "c.txt"):
