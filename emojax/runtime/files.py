@@ -20,10 +20,7 @@ _PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|error)\b", re.IGNORECASE)
 # What a server says in plain words, such as "Entry not found".
 _WORDS = re.compile(rb"[A-Za-z][\w .,:;'()/-]{3,200}\s*")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CLOSED = (
-  *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS),
-  errno.ENOENT,  # Of file systems that hold no files of their own, /proc.
-)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
 
 
 def cache_folder() -> pathlib.Path:
@@ -125,7 +122,11 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
         f"no room on the disk to write {path}: free some space and run the "
         f"same command again, or {elsewhere}"
       ) from error
-    if error.errno in _CLOSED:
+    # A file system without files of its own, /proc, finds no new ones.
+    is_unknown = error.errno == errno.ENOENT and str(error.filename).startswith(
+      str(pathlib.Path(path).parent)
+    )
+    if error.errno in _CLOSED or is_unknown:
       raise UserError(
         f"{path} can not be written ({error.strerror}): {elsewhere}"
       ) from error
