@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from emojax.errors import UserError
+
 OPSET = 18  # Of 2022: runtimes of browsers and phones have it.
 
 
@@ -107,7 +109,10 @@ class Graph:
       case ast.Call(func=ast.Name(id=("mod" | "max" | "min") as name)):
         inputs = map(self._evaluate, tree.args)
         return self.add(name.capitalize(), *inputs)
-    raise NotImplementedError(f"the dimension {ast.unparse(tree)}")
+    raise UserError(
+      f"--format=onnx: a length of {ast.unparse(tree)} is not written in ONNX "
+      "here; take --format=stablehlo"
+    )
 
   def model(
     self,

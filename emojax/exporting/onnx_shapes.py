@@ -25,6 +25,7 @@ def broadcast(step):
 
 
 def iota(step):
+  """Numbers along one axis, from 0."""
   axis, shape = step.params["dimension"], step.params["shape"]
   count = step.graph.dim(shape[axis])
   zero, one = (step.graph.constant(x, np.int64) for x in (0, 1))
@@ -43,6 +44,7 @@ def size(step):
 
 
 def reshape(step):
+  """The same elements in another shape, of which one size may be open."""
   sizes = list(step.params["new_sizes"])
   unknown = [i for i, size in enumerate(sizes) if not isinstance(size, int)]
   if len(unknown) == 1:
@@ -51,21 +53,25 @@ def reshape(step):
 
 
 def transpose(step):
+  """Axes in another order."""
   permutation = step.params["permutation"]
   return Value(step.add("Transpose", step.whole(), perm=permutation))
 
 
 def squeeze(step):
+  """Leaves out axes of size one."""
   axes = step.ints(*step.params["dimensions"])
   return Value(step.add("Squeeze", step.whole(), axes))
 
 
 def concatenate(step):
+  """Arrays one after another along an axis."""
   names = [step.whole(index) for index in range(len(step.values))]
   return Value(step.add("Concat", *names, axis=step.params["dimension"]))
 
 
 def stack(step):
+  """Arrays one after another along a new axis."""
   axes = step.ints(step.params["axis"])
   names = [
     step.add("Unsqueeze", step.whole(index), axes)
@@ -75,6 +81,7 @@ def stack(step):
 
 
 def unstack(step):
+  """Undoes `stack`."""
   axis, count = step.params["axis"], len(step.eqn.outvars)
   sizes = step.ints(*[1] * count)
   names = step.graph.add_many("Split", [step.whole(), sizes], count, axis=axis)
@@ -82,6 +89,7 @@ def unstack(step):
 
 
 def split(step):
+  """Cuts an array along an axis."""
   sizes = step.ints(*step.params["sizes"])
   found = step.graph.add_many(
     "Split",
@@ -93,6 +101,7 @@ def split(step):
 
 
 def slice(step):
+  """A part of an array, from places that are known."""
   start, limit = step.params["start_indices"], step.params["limit_indices"]
   strides = step.params["strides"] or (1,) * len(start)
   ranges = (step.ints(*x) for x in (start, limit, range(len(start)), strides))
@@ -100,6 +109,7 @@ def slice(step):
 
 
 def reverse(step):
+  """Turns axes around."""
   axes = step.params["dimensions"]
   count = len(axes)
   # From the last one (-1) to before the first one: far beyond it.
@@ -110,6 +120,7 @@ def reverse(step):
 
 
 def pad(step):
+  """Puts a value around an array."""
   before, after, between = zip(*step.params["padding_config"], strict=True)
   if any(between):
     raise unsupported("padding between elements")
@@ -118,6 +129,7 @@ def pad(step):
 
 
 def gather(step):
+  """Rows by their numbers, or one block of an array."""
   numbers, axes = step.params["dimension_numbers"], range(len(step.shape()))
   sizes, mode = step.params["slice_sizes"], step.params["mode"]
   if len(step.shape(1)) == 1 and not numbers.operand_batching_dims:
@@ -200,6 +212,7 @@ def scatter(step):
 
 
 def dynamic_slice(step):
+  """A part of an array, from a place that is computed; within it."""
   starts = [
     step.add("Cast", step.whole(index), to=type_of(np.int64))
     for index in range(1, len(step.values))

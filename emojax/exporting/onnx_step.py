@@ -64,6 +64,7 @@ class Step(NamedTuple):
 
 
 def unsupported(what: str) -> UserError:
+  """The error of what has no rule."""
   return UserError(
     f"--format=onnx: this system computes {what}, which is not written in ONNX "
     "here; take --format=stablehlo"
@@ -71,4 +72,5 @@ def unsupported(what: str) -> UserError:
 
 
 def type_of(dtype) -> int:
+  """ONNX's number of a type."""
   return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -24,6 +24,8 @@ def reduce_sum(step):
 
 
 def reduce(op: str) -> Callable[[Step], Value]:
+  """The largest or the smallest along axes."""
+
   def rule(step):
     axes = step.ints(*step.params["axes"])
     return Value(step.add(op, step.whole(), axes, keepdims=0))
@@ -44,6 +46,7 @@ def reduce_bool(op: str) -> Callable[[Step], Value]:
 
 
 def argmax(step):
+  """The place of the largest."""
   (axis,) = step.params["axes"]
   name = step.add("ArgMax", step.whole(), axis=axis, keepdims=0)
   name = step.add("Cast", name, to=type_of(step.params["index_dtype"]))
@@ -51,12 +54,14 @@ def argmax(step):
 
 
 def cumsum(step):
+  """Sums of all elements so far."""
   axis = step.graph.constant(step.params["axis"], np.int64)
   backwards = int(step.params["reverse"])
   return Value(step.add("CumSum", step.whole(), axis, reverse=backwards))
 
 
 def dot_general(step):
+  """A product of matrices, or of arrays as `Einsum` has it."""
   (left_sum, right_sum), (left_batch, right_batch) = step.params[
     "dimension_numbers"
   ]
@@ -88,6 +93,7 @@ def dot_general(step):
 
 
 def convolution(step):
+  """A convolution, in whatever order its axes are."""
   params, numbers = step.params, step.params["dimension_numbers"]
   if params["batch_group_count"] != 1 or set(params["lhs_dilation"]) != {1}:
     raise unsupported("a transposed convolution")
