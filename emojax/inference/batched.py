@@ -41,7 +41,6 @@ def _batches(examples: Iterable[Any], rows: int) -> Iterator[list]:
 
 
 def _each(count: int, found: Any) -> Iterator[Any]:
-  found = jax.device_get(found)
   leaves, form = jax.tree.flatten(jax.device_get(found))
   for row in range(count):
     yield form.unflatten([values[row] for values in leaves])

@@ -10,8 +10,8 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from scipy import special
 
+from emojax import calibration
 from emojax.corpora import recordings, records
 from emojax.corpora.speech import manifest
 from emojax.data import batches, features
@@ -47,18 +47,24 @@ def predict(
       another width; no utterance can be used; too little memory.
   """
   parts = [_of_file(system, params, path) for path in paths]
-  joined: list[dict[str, list]] = [{}, {}]
-  for part in parts:
-    for columns, more in zip(joined, (part.names, part.details), strict=True):
-      for name, values in more.items():
-        columns.setdefault(name, []).extend(values)
   return Predictions(
     system.classes,
-    joined[0],
+    _joined([(part.names, len(part)) for part in parts]),
     np.concatenate([part.probabilities_UxC for part in parts]),
-    joined[1],
+    _joined([(part.details, len(part)) for part in parts]),
     [skip for part in parts for skip in part.skipped],
   )
+
+
+def _joined(parts: Sequence[tuple[Mapping[str, list], int]]) -> dict[str, list]:
+  """The columns of several files, '' where one of them lacks a column."""
+  columns = dict.fromkeys(name for part, _ in parts for name in part)
+  return {
+    name: [
+      value for part, count in parts for value in part.get(name, [""] * count)
+    ]
+    for name in columns
+  }
 
 
 def _of_file(system, params, path: str) -> Predictions:
@@ -84,6 +90,8 @@ def _of_file(system, params, path: str) -> Predictions:
       weights_BxTxT = np.asarray(out.attention_AxBxTxT).mean(0)
       for row, text in _told(batch, weights_BxTxT, table.turn):
         told[row] = text
+  if not np.isfinite(logits_UxC).all():
+    raise UserError("the system is damaged (it gives NaN); train it again")
   fusion = {
     f"{name}_weight": fusion_UxM[:, column].tolist()
     for column, name in enumerate(sorted(system.widths))
@@ -91,7 +99,7 @@ def _of_file(system, params, path: str) -> Predictions:
   return Predictions(
     system.classes,
     _names(table),
-    special.softmax(logits_UxC / system.temperature, axis=1),
+    calibration.probabilities(logits_UxC, system.temperature),
     {**fusion, "attention": told},
     skipped,
   )
@@ -110,7 +118,8 @@ def _read(
     )
   config = ml_collections.ConfigDict(dict(system.features))
   config.audio_layers = tuple(config.audio_layers)
-  config.labels, config.num_workers = ",".join(system.classes), 1
+  config.labels = ",".join(system.classes)
+  config.num_workers = 1  # More would run the caller's script again.
   found = records.unify(
     list(manifest.read(path, "audio" in system.widths, needs_label=False)), path
   )
@@ -148,10 +157,10 @@ def _warn_gaps(table: FeatureTable, path: str) -> None:
   """Counts dialogues that miss a turn between two others."""
   gaps = []
   for rows in tables.dialogues(table):
-    known = set(table.turn[rows].tolist())
-    missing = set(range(min(known), max(known))) - known
-    if missing:
-      gaps.append(f"{table.dialogue[rows[0]]} (turn {min(missing)})")
+    turns = np.unique(table.turn[rows])
+    if (after := np.flatnonzero(np.diff(turns) > 1)).size:
+      missing = turns[after[0]] + 1
+      gaps.append(f"{table.dialogue[rows[0]]} (turn {missing})")
   if gaps:
     _LOG.warning(
       "%s: dialogues with a turn missing, classified without it: %d; the "

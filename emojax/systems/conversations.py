@@ -105,10 +105,12 @@ class ConversationSystem:
     if self.normalisation == "speaker":
       nobody = np.zeros(len(speaker_U), bool)
       return normalisation.normalise(features, "speaker", nobody, speaker_U)
-    return {
-      name: normalisation.apply(values, **params["statistics"][name])
-      for name, values in features.items()
-    }
+    # Statistics that were tampered with give NaN, which is told of the result.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+      return {
+        name: normalisation.apply(values, **params["statistics"][name])
+        for name, values in features.items()
+      }
 
   @functools.cached_property
   def forward(self) -> Callable[..., Outputs]:

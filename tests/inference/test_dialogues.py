@@ -17,6 +17,7 @@ from emojax.data import table as tables
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 from emojax.inference import listener
+from emojax.runtime import tensors
 from emojax.systems import stored
 from emojax.systems.conversations import ConversationSystem
 from emojax.trainers import dann, held_out
@@ -192,6 +193,33 @@ def test_several_files_are_several_corpora(tmp_path):
   np.testing.assert_allclose(
     together.probabilities_UxC, np.concatenate(alone), atol=1e-6
   )
+
+
+def test_columns_that_one_file_lacks(tmp_path, corpus):
+  predictor = emojax.load(make_run(tmp_path / "run", **EXTRACTED))
+  table = make_table(tmp_path / "t.npz", audio=88, text=1024)
+  found = predictor.predict([table, corpus])
+  assert found.names["path"][:3] == [""] * 3
+  assert found.names["path"][3].endswith("anna0.wav")
+  assert found.names["speaker"][3] == "anna"
+  assert len([*found.rows()]) == len(found) == 33
+
+
+def test_turns_that_are_far_apart(tmp_path, caplog):
+  """As those of a clock: they have been counted one by one."""
+  predictor = emojax.load(make_run(tmp_path / "run"))
+  predictor.predict(make_table(tmp_path / "t.npz", (0, 10**15, 2 * 10**15)))
+  assert "the first: dialogue (turn 1)" in caplog.text
+
+
+def test_statistics_that_give_no_numbers(tmp_path):
+  folder = make_run(tmp_path / "run")
+  path = folder / "model" / "weights.safetensors"
+  params = tensors.load(path)
+  params["statistics"]["audio"]["std"][:] = 0
+  tensors.save(path, params)
+  with pytest.raises(UserError, match="gives NaN"):
+    emojax.load(folder).predict(make_table(tmp_path / "t.npz"))
 
 
 @pytest.mark.parametrize(
