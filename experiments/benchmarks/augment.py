@@ -185,6 +185,33 @@ def serve_reference(connection, clips, folder):
     connection.send(time.perf_counter() - start)
 
 
+def everything():
+  """All of it, as training would use it."""
+  return Settings(**{f"{kind}_probability": p for kind, p in _ALL.items()})
+
+
+def seconds_a_clip(count, turns):
+  """Of the whole chain of emojax on a batch, turn by turn."""
+  ours = Emojax(make_clips(count), everything())
+  ours()
+  return [measure.seconds(ours) / count for _ in range(turns)]
+
+
+def reference_seconds_a_clip(count, turns):
+  """Of the whole chain of audiomentations, turn by turn."""
+  clips = make_clips(count)
+  with tempfile.TemporaryDirectory() as folder:
+    write_recordings(pathlib.Path(folder))
+    chain = reference_chain(everything(), pathlib.Path(folder))
+
+    def augment_all():
+      for clip in clips:
+        chain(clip, RATE)
+
+    augment_all()
+    return [measure.seconds(augment_all) / count for _ in range(turns)]
+
+
 def compare(name, settings, clips, ask, turns):
   """Seconds a clip of both sides, turn by turn."""
   ours = Emojax(clips, settings)
@@ -224,8 +251,7 @@ def main():
       target=serve_reference, args=(answer, clips, pathlib.Path(folder))
     )
     worker.start()
-    everything = {f"{kind}_probability": p for kind, p in _ALL.items()}
-    cases = {"all": Settings(**everything)}
+    cases = {"all": everything()}
     for kind in _ALL:
       cases[kind] = Settings(**{f"{kind}_probability": 1.0})
     rows = [

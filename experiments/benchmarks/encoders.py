@@ -5,8 +5,10 @@
 Both sides run the same weights, which transformers writes and emojax loads, and
 their outputs are compared in the same run. They are warmed up, then take turns;
 a ratio is formed in each turn, so that other load on the machine falls on both.
-On a CPU: float32, the base models. On a GPU: bfloat16, base and large, PyTorch
-with SDPA and `torch.compile`; the share of the peak is printed too.
+On a CPU: float32, the base models. On a GPU (`gpu.sh`): bfloat16, base and
+large, Whisper base, PyTorch with SDPA and `torch.compile`; the share of the
+peak is told too. There every model is prepared in a process of its own, all at
+the same time, since compiling is what takes minutes; then they measure in turn.
 """
 
 import argparse
@@ -21,11 +23,19 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from emojax.encoders import speech
+from emojax.encoders import speech, whisper_encoder
+from emojax.encoders.speech_config import SpeechConfig
+from emojax.encoders.speech_model import SpeechEncoder
+from emojax.encoders.whisper_config import WhisperConfig
+from emojax.encoders.whisper_model import WhisperEncoder
+from emojax.weights import checkpoints
 from experiments.benchmarks import measure
 
 RATE = 16_000
+FORWARD, GRADIENT, STEP = "forward", "forward, backward", "training step"
+LEARNING_RATE = 1e-5  # Of Adam.
 LARGE = {
   "hidden_size": 1024,
   "num_hidden_layers": 24,
@@ -34,6 +44,21 @@ LARGE = {
   "feat_extract_norm": "layer",
   "do_stable_layer_norm": True,
   "conv_bias": True,
+}
+TINY = {
+  "hidden_size": 32,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 4,
+  "intermediate_size": 64,
+}
+TINY_WHISPER = {
+  "d_model": 32,
+  "encoder_layers": 2,
+  "decoder_layers": 1,
+  "encoder_attention_heads": 4,
+  "decoder_attention_heads": 4,
+  "encoder_ffn_dim": 64,
+  "decoder_ffn_dim": 64,
 }
 # The random parts of training would make the two sides differ.
 STILL = {
@@ -56,37 +81,50 @@ class Case:
   size: str
   clips: int
   duration: int  # Of each clip, in seconds.
-  training: bool
+  work: str  # One of the above.
 
 
 CPU_CASES = (
-  Case("hubert", "base", 4, 5, False),
-  Case("wavlm", "base", 4, 5, False),
-  Case("hubert", "base", 4, 5, True),
-  Case("hubert", "base", 1, 1, False),
+  Case("hubert", "base", 4, 5, FORWARD),
+  Case("wavlm", "base", 4, 5, FORWARD),
+  Case("hubert", "base", 4, 5, GRADIENT),
+  Case("hubert", "base", 1, 1, FORWARD),
 )
-GPU_CASES = tuple(
-  Case(family, size, clips, 5, training)
-  for family, size in (
-    ("hubert", "base"), ("wavlm", "base"), ("hubert", "large"),
-  )
-  for training in (False, True)
-  for clips in (8, 32, 64)
-)  # fmt: skip
+# Of one process each, in the order in which they measure.
+GPU_MODELS = (
+  ("hubert", "base", 32, 5),
+  ("whisper", "base", 16, 30),
+  ("wavlm", "base", 32, 5),
+  ("hubert", "large", 16, 5),
+  ("wavlm", "large", 16, 5),
+)
+TINY_MODELS = (("hubert", "tiny", 2, 1), ("whisper", "tiny", 1, 30))
+PREPARING, MEASURING = 130, 180  # Seconds until which each has to be done.
+
+
+def fields(family, size):
+  """What a config has besides its defaults, which are the base models'."""
+  if family == "whisper":
+    return TINY_WHISPER if size == "tiny" else {}
+  return {**STILL, **{"base": {}, "large": LARGE, "tiny": TINY}[size]}
 
 
 def write_checkpoint(folder, family, size):
-  """Random weights as transformers saves them; returns its model."""
+  """Random weights as transformers saves them; returns its encoder."""
   import torch
   import transformers
 
   torch.manual_seed(0)
+  if family == "whisper":
+    config = transformers.WhisperConfig(**fields(family, size))
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.save_pretrained(folder)
+    return model.model.encoder
   config_class, model_class = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
     "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
   }[family]
-  config = config_class(**STILL, **(LARGE if size == "large" else {}))
-  model = model_class(config)
+  model = model_class(config_class(**fields(family, size)))
   model.save_pretrained(folder)
   transformers.Wav2Vec2FeatureExtractor(
     return_attention_mask=False
@@ -94,39 +132,79 @@ def write_checkpoint(folder, family, size):
   return model
 
 
+def load(case, folder, dtype):
+  """Our module and its weights, of a checkpoint; random ones without."""
+  known = {"model_type": case.family, **fields(case.family, case.size)}
+  if case.family == "whisper":
+    config = WhisperConfig.from_json(known, "encoders.py")
+    model = WhisperEncoder(config, True, dtype)
+    if folder:
+      tensors = checkpoints.open_tensors(folder)
+      return model, whisper_encoder.encoder_params(config, tensors, folder)
+  elif folder:
+    encoder = speech.load(folder, dtype)
+    return encoder.model, encoder.params
+  else:
+    config = SpeechConfig.from_json(known, "encoders.py")
+    model = SpeechEncoder(config, False, dtype)
+  arguments = jnp.zeros((1, RATE)), jnp.full(1, RATE)
+  return model, jax.jit(model.init)(jax.random.key(0), *arguments)["params"]
+
+
 class Emojax:
   """The case in JAX."""
 
   def __init__(self, case, folder, on_gpu):
-    dtype = jnp.bfloat16 if on_gpu else jnp.float32
-    encoder = speech.load(folder, dtype)
-    self._params = encoder.params
-    self._audio = jax.device_put(make_audio(case))
+    model, params = load(case, folder, jnp.bfloat16 if on_gpu else jnp.float32)
+    audio = make_audio(case)
+    lengths_B = np.full(len(audio), audio.shape[1])
+    self._audio = jax.device_put(audio)
+    self._case, self._tx = case, optax.adam(LEARNING_RATE)
+    self._state = jax.device_put(params), None
 
     def forward(params, audio):
-      outputs = encoder.model.apply({"params": params}, audio)
+      outputs = model.apply({"params": params}, audio, lengths_B)
       return outputs["last_hidden_state"].astype(jnp.float32)
 
-    def loss(params, audio):
+    def gradient(params, audio):
       # Not the square: after a layer norm its mean is always one.
-      return (forward(params, audio) ** 3).mean()
+      return jax.value_and_grad(
+        lambda params: (forward(params, audio) ** 3).mean()
+      )(params)
 
-    function = jax.value_and_grad(loss) if case.training else forward
-    self._compiled = (
-      jax.jit(function).lower(self._params, self._audio).compile()
-    )
+    def step(state, audio):
+      params, optimizer = state
+      if case.work == FORWARD:
+        return state, forward(params, audio)
+      loss, gradients = gradient(params, audio)
+      layer = gradients.get("encoder", gradients)["layers_0"]
+      kernel = layer[_attention(case.family)]["q_proj"]["kernel"]
+      if case.work == STEP:
+        updates, optimizer = self._tx.update(gradients, optimizer, params)
+        return (optax.apply_updates(params, updates), optimizer), (loss, kernel)
+      # All gradients: what is not returned would not be computed.
+      return state, (loss, kernel, gradients)
+
+    if case.work == STEP:
+      self._state = (self._state[0], self._tx.init(self._state[0]))
+    donated = (0,) if case.work == STEP else ()
+    step = jax.jit(step, donate_argnums=donated)
+    self.compiled = step.lower(self._state, self._audio).compile()
 
   def __call__(self):
-    return jax.block_until_ready(self._compiled(self._params, self._audio))
+    self._state, result = self.compiled(self._state, self._audio)
+    return jax.block_until_ready((self._state, result))[1]
 
   def result(self):
     """The states, or the loss and a gradient, to compare."""
     result = self()
-    if not isinstance(result, tuple):
+    if self._case.work == FORWARD:
       return [np.asarray(result)]
-    loss, gradients = result
-    layer = gradients["encoder"]["layers_0"]["attention"]["q_proj"]
-    return [np.asarray(loss), np.asarray(layer["kernel"]).T]
+    return [np.asarray(result[0]), np.asarray(result[1]).T]
+
+
+def _attention(family):
+  return "self_attn" if family == "whisper" else "attention"
 
 
 class PyTorch:
@@ -140,19 +218,37 @@ class PyTorch:
     # Evaluation mode: no dropout. Gradients flow all the same.
     self._model = model.eval().to(self._device)
     self._run = torch.compile(self._model) if on_gpu else self._model
-    self._audio = torch.tensor(make_audio(case), device=self._device)
+    self._inputs = torch.tensor(self._features(), device=self._device)
+    self._optimizer = None
+    if case.work == STEP:
+      self._optimizer = torch.optim.Adam(
+        self._model.parameters(), LEARNING_RATE, fused=on_gpu
+      )
+
+  def _features(self):
+    """Clips; spectra of Whisper, whose time is then not in its passes."""
+    audio = make_audio(self._case)
+    if self._case.family != "whisper":
+      return audio
+    import transformers
+
+    bands = self._model.config.num_mel_bins
+    extract = transformers.WhisperFeatureExtractor(bands)
+    return extract(
+      list(audio), sampling_rate=RATE, return_tensors="np"
+    ).input_features
 
   def __call__(self):
-    torch = self._torch
-    with (
-      torch.set_grad_enabled(self._case.training),
-      torch.autocast(self._device, torch.bfloat16, enabled=self._on_gpu),
-    ):
-      states = self._run(self._audio).last_hidden_state.float()
-      if self._case.training:
+    torch, trains = self._torch, self._case.work != FORWARD
+    with torch.set_grad_enabled(trains):
+      with torch.autocast(self._device, torch.bfloat16, enabled=self._on_gpu):
+        states = self._run(self._inputs).last_hidden_state.float()
+      if trains:
         self._model.zero_grad(set_to_none=True)
         states = (states**3).mean()
         states.backward()
+    if self._optimizer:
+      self._optimizer.step()
     if self._on_gpu:
       torch.cuda.synchronize()
     return states
@@ -160,10 +256,11 @@ class PyTorch:
   def result(self):
     """The states, or the loss and a gradient, to compare."""
     states = self().detach().cpu().numpy()
-    if not self._case.training:
+    if self._case.work == FORWARD:
       return [states]
-    layer = self._model.encoder.layers[0].attention.q_proj
-    return [states, layer.weight.grad.cpu().numpy()]
+    encoder = getattr(self._model, "encoder", self._model)
+    layer = getattr(encoder.layers[0], _attention(self._case.family))
+    return [states, layer.q_proj.weight.grad.cpu().numpy()]
 
 
 def make_audio(case):
@@ -174,10 +271,34 @@ def make_audio(case):
 
 def compare(case, turns, on_gpu):
   """Measures one case."""
+  return measured(case, *prepared(case, on_gpu), turns)
+
+
+def prepared(case, on_gpu):
+  """Both sides, warm, and what is known of them before they are measured.
+
+  PyTorch's side is None where it is not installed.
+  """
   with tempfile.TemporaryDirectory() as folder:
-    model = write_checkpoint(folder, case.family, case.size)
+    folder = pathlib.Path(folder)
+    try:
+      model = write_checkpoint(folder, case.family, case.size)
+    except ImportError:
+      model = folder = None
     ours = Emojax(case, folder, on_gpu)
-  theirs = PyTorch(case, model, on_gpu)
+  row = {
+    **dataclasses.asdict(case),
+    "cudnn_attention": "__cudnn$fmha" in ours.compiled.as_text(),
+  }
+  sides = {"emojax": ours}
+  if model is None:
+    ours()
+    return sides, row
+  peak = [v for k, v in PEAKS.items() if k in jax.devices()[0].device_kind]
+  if peak and case.family != "whisper":
+    work = floating_point_operations(model.config, case)
+    row["least_seconds_at_peak"] = work / peak[0]
+  sides["pytorch"] = theirs = PyTorch(case, model, on_gpu)
   # Of NumPy: Python's `max` may pass over a NaN.
   error = float(
     np.max(
@@ -187,38 +308,93 @@ def compare(case, turns, on_gpu):
       ]
     )
   )
-  tolerance = 0.1 if on_gpu else 1e-3
-  if not error <= tolerance:  # NaN is no agreement.
+  agrees = error <= (0.1 if on_gpu else 1e-3)  # NaN is no agreement.
+  if not (agrees or on_gpu):  # There the times are told all the same.
     raise SystemExit(f"{case}: outputs differ by {error:.1e}")
   for side in (ours, theirs):
     side()
-  times = {"emojax": [], "pytorch": []}
+  return sides, row | {"relative_difference": error, "agrees": agrees}
+
+
+def measured(case, sides, row, turns):
+  """The sides of a case take turns."""
+  times = {name: [] for name in sides}
   for _ in range(turns):
-    for name, side in (("pytorch", theirs), ("emojax", ours)):
+    for name, side in reversed(sides.items()):
       # PyTorch's threads go on spinning for a while after their work.
       time.sleep(0.3)
       times[name].append(measure.seconds(side))
-  row = {
-    **dataclasses.asdict(case),
-    "relative_difference": error,
-    "seconds": {name: measure.summary(v) for name, v in times.items()},
-    "times_faster": measure.ratios(times["pytorch"], times["emojax"]),
-  }
-  peak = [v for k, v in PEAKS.items() if k in jax.devices()[0].device_kind]
-  if peak:
-    work = floating_point_operations(model.config, case)
-    row["share_of_peak"] = {
-      name: work / min(v) / peak[0] for name, v in times.items()
-    }
+  row["seconds"] = {name: measure.summary(v) for name, v in times.items()}
+  if "pytorch" in times:
+    row["times_faster"] = measure.ratios(times["pytorch"], times["emojax"])
+  if least := row.get("least_seconds_at_peak"):
+    row["share_of_peak"] = {n: least / min(v) for n, v in times.items()}
   print(
     *dataclasses.astuple(case),
     *(f"{name} {np.median(v):.4f} s," for name, v in times.items()),
-    f"{row['times_faster']['median']:.2f} times faster,",
-    f"differ by {error:.1e}",
-    row.get("share_of_peak", ""),
+    *(f"{row[k]}" for k in ("times_faster", "share_of_peak") if k in row),
     flush=True,
   )
   return row
+
+
+def on_gpu(save, tiny):
+  """All models, prepared at the same time and measured in turn; see `gpu.py`.
+
+  Who is not ready in time, or fails, is told and left out.
+  """
+  start, turns = time.monotonic(), 1 if tiny else 7
+  models = TINY_MODELS if tiny else GPU_MODELS
+  context = multiprocessing.get_context("spawn")
+  os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+  found = {
+    "times_faster": "seconds of compiled PyTorch over those of emojax",
+    "goal_times_faster": 1.3,
+    "cases": [],
+    "left_out": {},
+  }
+  workers = {}
+  for model in models:
+    pipe, theirs = context.Pipe()
+    arguments = (theirs, model, turns, not tiny)
+    process = context.Process(target=_measure_model, args=arguments)
+    process.start()
+    theirs.close()
+    workers[" ".join(map(str, model))] = process, pipe
+
+  def receive(name, until):
+    """What a model says before then; None, and it is left out, if nothing."""
+    process, pipe = workers[name]
+    try:
+      if pipe.poll(max(until - (time.monotonic() - start), 0)):
+        return pipe.recv()
+      reason = f"not done after {until} s"
+    except EOFError:
+      process.join()
+      reason = f"exit code {process.exitcode}; see the last lines"
+    found["left_out"][name] = reason
+    process.kill()  # The others are to measure undisturbed.
+    return None
+
+  ready = {name: receive(name, PREPARING) for name in workers}
+  for name, seconds in ready.items():
+    if seconds is not None:
+      workers[name][1].send("measure")
+      rows = receive(name, MEASURING) or []
+      found["cases"] += [{**row, "preparing_seconds": seconds} for row in rows]
+    save(found)
+  if found["left_out"]:
+    raise SystemExit(f"left out: {found['left_out']}")
+
+
+def _measure_model(pipe, model, turns, on_gpu):
+  """Prepares a model's cases, says so, measures when it is told to."""
+  start = time.monotonic()
+  cases = [Case(*model, work) for work in (FORWARD, STEP)]
+  sides = [(case, *prepared(case, on_gpu)) for case in cases]
+  pipe.send(round(time.monotonic() - start, 1))
+  pipe.recv()
+  pipe.send([measured(*one, turns) for one in sides])
 
 
 def floating_point_operations(config, case):
@@ -236,7 +412,7 @@ def floating_point_operations(config, case):
   total += 2 * samples * size * width // config.num_conv_pos_embedding_groups
   layer = samples * (4 * size * size + 2 * size * inner) + 2 * samples**2 * size
   total += 2 * layer * config.num_hidden_layers
-  return total * case.clips * (3 if case.training else 1)
+  return total * case.clips * (1 if case.work == FORWARD else 3)
 
 
 def loading():
@@ -283,9 +459,7 @@ def main():
   flags = parser.parse_args()
   load = loading()
   print(load)
-  on_gpu = jax.default_backend() == "gpu"
-  cases = GPU_CASES if on_gpu else CPU_CASES
-  rows = [compare(case, flags.turns, on_gpu) for case in cases]
+  rows = [compare(case, flags.turns, False) for case in CPU_CASES]
 
   import torch
 

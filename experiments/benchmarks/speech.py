@@ -23,8 +23,6 @@ import time
 
 import jax
 import numpy as np
-import torch
-import transformers
 from absl import flags
 
 from configs import speech as speech_config
@@ -140,6 +138,10 @@ class PyTorch:
   """The same in PyTorch."""
 
   def __init__(self, folder, trained_layers):
+    import torch  # Not where our side is measured alone.
+    import transformers
+
+    self._torch = torch
     torch.manual_seed(0)
     self._encoder = transformers.HubertModel.from_pretrained(folder)
     self._score = torch.nn.Linear(768, 1)
@@ -166,6 +168,7 @@ class PyTorch:
     self._labels = torch.arange(BATCH)
 
   def __call__(self):
+    torch = self._torch
     with torch.set_grad_enabled(not self._is_frozen):
       states = self._encoder(self._audio).last_hidden_state
     weights = self._score(states).softmax(1)
@@ -267,6 +270,9 @@ def main():
   parser.add_argument("--output", required=True)
   parser.add_argument("--turns", type=int, default=5)
   arguments = parser.parse_args()
+
+  import transformers
+
   flags.FLAGS(["speech"])
   results = {"setting": measure.setting("flax", "torch", "transformers")}
   with tempfile.TemporaryDirectory() as folder:
