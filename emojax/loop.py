@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import numpy as np
 from clu import values as clu_values
 
 from emojax.errors import UserError
-from emojax.runtime import process
+from emojax.runtime import hosts, process
 from emojax.runtime.checkpoints import Checkpoints
 from emojax.runtime.progress import progress
 from emojax.runtime.writers import TensorBoardWriter
@@ -40,6 +41,8 @@ class Study:
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
     summarize: `(state, history) -> results`: what the study makes of it.
+    adapt: `state -> state`, if what is saved depends on the number of devices:
+      it takes a state of another number, and gives it for these.
     pictures: `arrays of a record -> {name: clu value}`: what TensorBoard shows
       besides.
 
@@ -54,6 +57,7 @@ class Study:
   round: Callable[[State, int], tuple[State, Record]]
   evaluate: Callable[[State], Record]
   summarize: Callable[[State, History], Any]
+  adapt: Callable[[State], State] | None = None
   pictures: Callable[[History], Mapping[str, clu_values.Value]] = (
     lambda arrays: {}
   )
@@ -87,11 +91,11 @@ def run(
   Raises:
     UserError: the folder can not be written, or a recorded number is not
       finite.
-    SystemExit: the job was asked to stop (`process.ENDING`); the state is
-      saved.
+    SystemExit: the job was asked to stop (`process.ENDING`, in any of its
+      processes, or by what JAX hears of a preemption); the state is saved.
   """
   with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-    start, state, history = checkpoints.restore(study.init())
+    start, state, history = checkpoints.restore(study.init(), study.adapt)
     if start:
       _LOG.info("%s goes on after round %d of %d", folder, start, num_rounds)
     writer = TensorBoardWriter(folder, first_step=start + 1)
@@ -100,7 +104,7 @@ def run(
       range(start, num_rounds), description=description, unit=unit
     )
     requests: list[int] = []
-    done = start
+    done, stop = start, 0
     with (
       contextlib.closing(writer),
       contextlib.closing(rounds),
@@ -110,20 +114,24 @@ def run(
         state, trained = study.round(state, round_)
         done = round_ + 1
         records.add(done, {**trained, **study.evaluate(state)})
-        if requests or done % checkpoint_every == 0 or done == num_rounds:
+        # A signal may reach one process alone, or each in another round.
+        stop = hosts.largest(requests[0] if requests else 0)
+        if checkpoints.is_preempted(done):
+          stop = stop or signal.SIGTERM
+        if stop or done % checkpoint_every == 0 or done == num_rounds:
           records.fetch()
           writer.flush()
           checkpoints.save(done, state, records.history)
-        if requests:
+        if stop:
           break
-    if requests:
+    if stop:
       checkpoints.close()
       _LOG.warning(
         "stopped after round %d of %d; the same command goes on from there",
         done,
         num_rounds,
       )
-      raise SystemExit(128 + requests[0])
+      raise SystemExit(128 + stop)
     return state, records.history
 
 
@@ -163,6 +171,8 @@ class _Records:
         )
       self._rounds.setdefault(name, []).append(np.asarray(value))
     shown |= {k: v for k, v in arrays.items() if np.ndim(v) == 0}
+    if not hosts.is_first():
+      return
     shown |= self._pictures(arrays)
     for writer in self._writers:
       writer.write(round_, shown)

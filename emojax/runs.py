@@ -1,15 +1,16 @@
 """The grid of runs of a study: settings x systems x initialisations.
 
-A study has one work folder, which one process at a time may use, and in it a
-folder for each run. What is finished there is not computed again; what is
-begun goes on. Runs are trained one after the other (`Grid.train`), or are an
-axis of one program (`positions`).
+A study has one work folder, which one job at a time may use, and in it a
+folder for each run. Of the processes of a job the first one writes there. What
+is finished there is not computed again; what is begun goes on. Runs are trained
+one after the other (`Grid.train`), or are an axis of one program (`positions`).
 """
 
 import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import itertools
 import json
 import logging
@@ -25,7 +26,7 @@ import numpy as np
 from emojax import checks, loop
 from emojax import summary as summaries
 from emojax.errors import UserError
-from emojax.runtime import files, process, tensors, trackers
+from emojax.runtime import files, hosts, process, tensors, trackers
 from emojax.summary import Summary
 
 _CONFIG, _LOCK = "config.json", ".lock"
@@ -99,15 +100,19 @@ class Grid:
     `study.summarize` gives a `Result`; all else is as in `loop.run`.
     """
     folder = self._folder(run)
-    if not (folder / _FIGURES).exists():
+    if not hosts.asked((folder / _FIGURES).exists):
       state, history = self.loop(study, folder, num_rounds, str(run), unit)
-      _write(folder, study.summarize(state, history), history)
+      result = study.summarize(state, history)
+      if hosts.is_first():
+        _write(folder, result, history)
+      hosts.wait()
     return _read(run, folder)
 
   def finished(self, run: Run) -> Outcome | None:
     """The outcome of a run that has come to its end."""
     folder = self._folder(run)
-    return _read(run, folder) if (folder / _FIGURES).exists() else None
+    is_finished = hosts.asked((folder / _FIGURES).exists)
+    return _read(run, folder) if is_finished else None
 
   def loop(
     self,
@@ -118,7 +123,8 @@ class Grid:
     unit: str = "epoch",
   ) -> tuple[loop.State, loop.History]:
     """`loop.run` in a folder of the study, which is claimed for its config."""
-    _claim(self.workdir, self._config)
+    if hosts.is_first():
+      _claim(self.workdir, self._config)
     every = self._config.checkpoint_every
     others = [self._tracked.writer(folder)] if self._tracked else []
     return loop.run(study, folder, num_rounds, every, description, unit, others)
@@ -181,24 +187,31 @@ def complete(
       half-written, and the same command goes on.
   """
   workdir = pathlib.Path(workdir)
-  if not is_finished(workdir, config):
+  finished = functools.partial(is_finished, workdir, config)
+  if not hosts.asked(finished):
     with (
-      _locked(workdir),
+      _locked(workdir) if hosts.is_first() else contextlib.nullcontext(),
       process.resumable(),
       contextlib.closing(_trackers(workdir, config)) as tracked,
     ):
       # The process that had the lock may have come to the end.
-      if not is_finished(workdir, config):
+      if not hosts.asked(finished):
         summary, results = study(Grid(workdir, config, tracked))
-        _claim(workdir, config)
-        for name, write in results.items():
-          with files.whole(workdir / name) as path:
-            write(path)
-        tracked.summarize(_final_figures(summary))
-        # Last: its presence says that the folder is finished.
-        with files.whole(workdir / summaries.FILE) as path:
-          summaries.write(path, summary)
+        if hosts.is_first():
+          _claim(workdir, config)
+          _write_results(workdir, results)
+          tracked.summarize(_final_figures(summary))
+          # Last: its presence says that the folder is finished.
+          with files.whole(workdir / summaries.FILE) as path:
+            summaries.write(path, summary)
+      hosts.wait()
   return summaries.read(workdir)
+
+
+def _write_results(workdir: pathlib.Path, results: Files) -> None:
+  for name, write in results.items():
+    with files.whole(workdir / name) as path:
+      write(path)
 
 
 def _trackers(workdir, config: ml_collections.ConfigDict) -> trackers.Trackers:
@@ -232,8 +245,12 @@ def settle(
   config = config.copy_and_resolve_references()
   if operator.attrgetter(field)(config):
     return config
-  kept = _claimed(pathlib.Path(workdir))
-  value = find() if kept is None else kept.get(f"config.{field}", "")
+
+  def settled() -> str:
+    kept = _claimed(pathlib.Path(workdir))
+    return find() if kept is None else kept.get(f"config.{field}", "")
+
+  value = hosts.asked(settled)
   config.update_from_flattened_dict({field: value})
   return config
 

@@ -1,10 +1,11 @@
 """Checkpoints: the only place that knows Orbax.
 
 A checkpoint holds the training state, the history of all rounds so far and the
-type, shape and checksum of every array. Orbax writes it in the background into
-a temporary folder and renames it when it is whole, so a killed process leaves
-the previous one intact. Orbax itself restores flipped bytes without complaint;
-the checksums are what finds them.
+type, shape and checksum of every array. All processes of a job write their
+share of it, and read it on whatever number of devices there is then. Orbax
+writes it in the background into a temporary folder and renames it when it is
+whole, so a killed process leaves the previous one intact. Orbax itself restores
+flipped bytes without complaint; the checksums are what finds them.
 """
 
 import contextlib
@@ -15,12 +16,16 @@ import os
 import pathlib
 import shutil
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from emojax.errors import UserError
+from emojax.runtime import hosts
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,22 +67,40 @@ class Checkpoints:
       self._manager.wait_until_finished()
       # Orbax would find out half-way, and tell so in several pages.
       size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, history)))
-      if shutil.disk_usage(self._folder).free < size:
+      if hosts.asked(lambda: shutil.disk_usage(self._folder).free < size):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       self._manager.save(round_, args=items)
 
-  def restore(self, state: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
+  def is_preempted(self, round_: int) -> bool:
+    """Whether JAX has heard that this job's machines will be taken away.
+
+    The same answer on all processes, which ask after every round.
+    """
+    # Before it, there is nobody who listens.
+    return jax.process_count() > 1 and self._manager.reached_preemption(round_)
+
+  def restore(
+    self, state: Any, adapt: Callable[[Any], Any] | None = None
+  ) -> tuple[int, Any, dict[str, np.ndarray]]:
     """Finished rounds, state and history of the newest sound checkpoint.
 
     Else 0, `state` and no history. A damaged one is named in the log and
-    removed, and the one before it taken. `state` gives shapes and shardings
-    (arrays or their `jax.ShapeDtypeStruct`s); a UserError if others are saved.
+    removed, and the one before it taken.
+
+    Args:
+      state: gives shapes and shardings (arrays or `jax.ShapeDtypeStruct`s).
+      adapt: where the saved arrays have another first axis than `state`, since
+        there were more or fewer devices: makes the state of them.
+
+    Raises:
+      UserError: other shapes are saved.
     """
-    if not self._folder.exists():
+    if not hosts.asked(self._folder.exists):
       return 0, state, {}
-    for round_ in sorted(self._manager.all_steps(), reverse=True):
+    steps = hosts.asked(lambda: sorted(self._manager.all_steps(), reverse=True))
+    for round_ in steps:
       try:
-        return round_, *self._read(round_, state)
+        return round_, *self._read(round_, state, adapt)
       except UserError:
         raise
       # Orbax raises bare Exceptions for damage.
@@ -90,7 +113,9 @@ class Checkpoints:
           self._folder,
           reason,
         )
-        shutil.rmtree(self._folder / str(round_))
+        if hosts.is_first():
+          shutil.rmtree(self._folder / str(round_))
+        hosts.wait()
         self._manager.reload()
     return 0, state, {}
 
@@ -102,27 +127,25 @@ class Checkpoints:
       self._manager.wait_until_finished()
     self._manager.close()
 
-  def _read(self, round_: int, state: Any) -> tuple[Any, dict]:
+  def _read(self, round_: int, state: Any, adapt) -> tuple[Any, dict]:
     import orbax.checkpoint as ocp
 
     arrays = self._manager.restore(
       round_, args=ocp.args.Composite(arrays=ocp.args.JsonRestore())
     )["arrays"]
     saved = {name: shape for name, (_, shape, _) in arrays["state"].items()}
-    if saved != {name: list(leaf.shape) for name, leaf in _leaves(state)}:
+    here = {name: list(leaf.shape) for name, leaf in _leaves(state)}
+    if saved == here:
+      adapt = None
+    elif adapt is None or _without_first(saved) != _without_first(here):
       raise UserError(
-        f"{self._folder / str(round_)} was saved with another number of "
-        f"devices (here: {jax.device_count()}) or by another version: use the "
-        "same, or choose another --workdir"
+        f"{self._folder / str(round_)} was saved by another version: choose "
+        "another --workdir"
       )
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-      state,
-    )
     restored = self._manager.restore(
       round_,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(abstract),
+        state=ocp.args.StandardRestore(_abstract(state, saved)),
         history=ocp.args.StandardRestore(),
       ),
     )
@@ -130,7 +153,7 @@ class Checkpoints:
     state = restored["state"]
     if arrays != {"state": _describe(state), "history": _describe(history)}:
       raise ValueError("checksums differ")
-    return state, history
+    return adapt(state) if adapt else state, history
 
   @contextlib.contextmanager
   def _explained(self):
@@ -158,13 +181,55 @@ def _leaves(tree) -> list[tuple[str, Any]]:
   return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
+def _without_first(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+  return {name: shape[1:] for name, shape in shapes.items()}
+
+
+def _abstract(state, shapes: dict[str, list[int]]):
+  """What Orbax reads arrays of these shapes to: the devices of `state`."""
+
+  def describe(path, leaf):
+    shape, sharding = tuple(shapes[jax.tree_util.keystr(path)]), leaf.sharding
+    if shape != leaf.shape:
+      # Another number of rows need not be one for these devices.
+      sharding = NamedSharding(sharding.mesh, PartitionSpec())
+    return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
+
+  return jax.tree_util.tree_map_with_path(describe, state)
+
+
 def _describe(tree) -> dict[str, list]:
   """Type, shape and checksum of every array, as JSON holds them."""
-  found = {}
-  for name, leaf in _leaves(tree):
-    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    content = np.ascontiguousarray(
-      jax.random.key_data(leaf) if is_key else leaf
-    )
-    found[name] = [str(leaf.dtype), list(leaf.shape), zlib.crc32(content)]
-  return found
+  named = _leaves(tree)
+  checksums = jax.device_get([_checksum(leaf) for _, leaf in named])
+  return {
+    name: [str(leaf.dtype), list(leaf.shape), int(checksum)]
+    for (name, leaf), checksum in zip(named, checksums, strict=True)
+  }
+
+
+def _checksum(leaf):
+  if not isinstance(leaf, jax.Array):
+    return zlib.crc32(np.ascontiguousarray(leaf))
+  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    leaf = jax.random.key_data(leaf)
+  return _sum_of_hashes(leaf)
+
+
+@jax.jit
+def _sum_of_hashes(x: jax.Array) -> jax.Array:
+  """Of every element with its place, uint32: however it is cut over devices.
+
+  The mixing is the end of MurmurHash3 (Appleby 2011).
+  """
+  if x.dtype == bool:
+    x = x.astype(jnp.uint8)
+  bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
+  place = jnp.zeros(x.shape, jnp.uint32)
+  for axis, size in enumerate(x.shape):
+    place = place * size + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+  spread = place * np.uint32(0x9E3779B1) + np.uint32(0x7F4A7C15)
+  mixed = bits.astype(jnp.uint32) ^ spread
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+    mixed = (mixed ^ (mixed >> shift)) * np.uint32(factor)
+  return (mixed ^ (mixed >> 16)).sum(dtype=jnp.uint32)

@@ -28,6 +28,8 @@ _UNDO: list[Callable[[], None]] = []
 _WAITING: list[Callable[[int], None]] = []  # Who saves first.
 _END = threading.RLock()
 _OUTPUTS: list["_Output"] = []  # Of a program of ours: stdout and stderr.
+_ERRORS = [2]  # The descriptor of stderr.
+_QUIET: list[bool] = []
 
 
 def begin() -> None:
@@ -49,6 +51,38 @@ def begin() -> None:
   threading.Thread(target=_watch, args=(read,), daemon=True).start()
   for number in _heeded():
     signal.signal(number, _finish)
+
+
+def listen_again() -> None:
+  """Takes the signals back from a library that has put handlers of its own."""
+  for number in _heeded():
+    signal.signal(number, signal.getsignal(number))
+
+
+def be_quiet() -> None:
+  """Leaves all but errors to another process that does the same."""
+  _QUIET.append(True)
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, 1)
+  os.close(nowhere)
+  logging.getLogger("emojax").setLevel(logging.ERROR)
+
+
+def is_quiet() -> bool:
+  """Whether another process prints what this one would."""
+  return bool(_QUIET)
+
+
+def print_errors_to(number: int) -> None:
+  """Makes another descriptor the stderr of this program."""
+  sys.stderr.flush()
+  _ERRORS[0] = number
+  if _OUTPUTS:
+    _OUTPUTS.pop()
+    _open_stream(number, "stderr")
+    for handler in logging.getLogger().handlers:
+      if isinstance(handler, logging.StreamHandler):
+        handler.setStream(sys.stderr)
 
 
 def exit_code(code: int) -> int:
@@ -188,16 +222,20 @@ def _open_streams() -> None:
       # printed. What can only be read refuses to be written, as before.
       os.open(os.devnull, os.O_RDONLY)
   for number, name in ((1, "stdout"), (2, "stderr")):
-    before = getattr(sys, name)
-    output = _Output(number, "w", closefd=False)
-    stream = io.TextIOWrapper(
-      io.BufferedWriter(output),
-      encoding=before.encoding if before else "utf-8",
-      errors="backslashreplace",
-      line_buffering=True,
-    )
-    setattr(sys, name, stream)
-    _OUTPUTS.append(output)
+    _open_stream(number, name)
+
+
+def _open_stream(number: int, name: str) -> None:
+  before = getattr(sys, name)
+  output = _Output(number, "w", closefd=False)
+  stream = io.TextIOWrapper(
+    io.BufferedWriter(output),
+    encoding=before.encoding if before else "utf-8",
+    errors="backslashreplace",
+    line_buffering=True,
+  )
+  setattr(sys, name, stream)
+  _OUTPUTS.append(output)
 
 
 def _heeded() -> list[signal.Signals]:
@@ -226,7 +264,7 @@ def _finish(number: int, frame=None) -> None:
   with _END:
     try:
       with contextlib.suppress(OSError):
-        os.write(2, f"{_LINES[-1]}\n".encode())
+        os.write(_ERRORS[0], f"{_LINES[-1]}\n".encode())
       for undo in reversed(_UNDO):
         with contextlib.suppress(OSError):
           undo()

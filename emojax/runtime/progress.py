@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import tqdm
 
+from emojax.runtime import process
+
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -29,7 +31,8 @@ def progress(
   """
   if total is None and isinstance(iterable, Sized):
     total = len(iterable)
-  if total == 0:  # All of it was kept from an earlier run.
+  # All of it was kept from an earlier run, or another process shows it.
+  if total == 0 or process.is_quiet():
     yield from iterable
     return
   if sys.stderr.isatty():

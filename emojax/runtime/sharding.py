@@ -7,6 +7,7 @@ over the mesh, and one device is a 1 x 1 mesh through the same code.
 Mesh axes: `replica` (independent runs) and `data` (shards of a batch).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -41,6 +42,12 @@ def make_mesh(num_data: int = 1) -> Mesh:
   )
 
 
+def local_mesh() -> Mesh:
+  """The devices of this process alone, along `data`."""
+  devices = np.array(jax.local_devices())[None]
+  return Mesh(devices, ("replica", "data"), axis_types=(AxisType.Auto,) * 2)
+
+
 def mapped(
   function: Callable,
   mesh: Mesh,
@@ -71,8 +78,65 @@ def mapped(
 
 
 def place(tree, mesh: Mesh, spec: PartitionSpec):
-  """Puts every array of `tree` on the mesh, cut as `spec` says."""
-  return jax.device_put(tree, NamedSharding(mesh, spec))
+  """Puts every array of `tree` on the mesh, cut as `spec` says.
+
+  With several processes each passes the same arrays.
+  """
+  sharding = NamedSharding(mesh, spec)
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+  return jax.tree.map(lambda x: _place(x, sharding), tree)
+
+
+def place_rows(tree, rows_B: np.ndarray, size: int, sharding: NamedSharding):
+  """The batch of which this process has `local_rows`, over all devices.
+
+  `tree` has these rows, [b, ...]; the batch has `size` of them.
+  """
+  if len(rows_B) == size:
+    return jax.device_put(tree, sharding)
+
+  def place_array(x):
+    shape = (size, *x.shape[1:])
+    return jax.make_array_from_process_local_data(sharding, x, shape)
+
+  return jax.tree.map(place_array, tree)
+
+
+def local_rows(size: int, sharding: NamedSharding) -> np.ndarray:
+  """The rows of a batch of `size` that are on this process's devices."""
+  indices = sharding.addressable_devices_indices_map((size,)).values()
+  return np.unique(np.concatenate([np.arange(size)[i] for i in indices]))
+
+
+def fetch(tree):
+  """Whole NumPy arrays of what lies on the mesh, on every process."""
+  return jax.device_get(jax.tree.map(_whole, tree))
+
+
+def _place(x, sharding: NamedSharding):
+  if isinstance(x, jax.Array):
+    if not x.is_fully_addressable:
+      return _moved(sharding)(x)
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      data = _place(jax.random.key_data(x), sharding)
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+  # `device_put` would send it to the other processes, to compare.
+  x = np.asarray(x)
+  return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+
+def _whole(x):
+  if isinstance(x, jax.Array) and not (
+    x.is_fully_addressable or x.is_fully_replicated
+  ):
+    return _moved(NamedSharding(x.sharding.mesh, REPLICATED))(x)
+  return x
+
+
+@functools.cache
+def _moved(sharding: NamedSharding) -> Callable:
+  return jax.jit(lambda x: x, out_shardings=sharding)
 
 
 def spread(num_runs: int, mesh: Mesh) -> np.ndarray:

@@ -33,7 +33,7 @@ from emojax.models.dann import Dann
 from emojax.models.sa_gru import Packing
 from emojax.reports import baselines, tables
 from emojax.reports import dann as reports
-from emojax.runtime import files
+from emojax.runtime import files, hosts, sharding
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from emojax.summary import System
 from emojax.systems import stored
@@ -322,7 +322,7 @@ def search(
   """
   folder = grid.workdir / "search"
   stored = folder / "choice.json"
-  if not stored.exists():
+  if not hosts.asked(stored.exists):
     folds = _Folds(config, corpus, grid)
     chosen, trials = halving.search(
       folds.contests(), config.num_epochs, folds.train
@@ -339,10 +339,12 @@ def search(
       "epochs_trained": trained,
       "share_of_grid": trained / (folds.rungs[0]["runs"] * config.num_epochs),
     }
-    with files.whole(stored) as path:
-      path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    for checkpoints in folder.glob("*/checkpoints"):
-      shutil.rmtree(checkpoints)  # 6 GB each with the features of the paper.
+    if hosts.is_first():
+      with files.whole(stored) as path:
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+      for checkpoints in folder.glob("*/checkpoints"):
+        shutil.rmtree(checkpoints)  # 6 GB each with the features of the paper.
+    hosts.wait()
   return json.loads(stored.read_text(encoding="utf-8"))
 
 
@@ -472,7 +474,8 @@ def train(
 
 
 def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
-  corpus = conversations.read(config)
+  with hosts.first_alone():
+    corpus = conversations.read(config)
   found = search(config, corpus, grid) if config.stabilised.enabled else {}
   cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
   folds = held_out.folds(config, corpus, cohorts[0])
@@ -496,7 +499,9 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   )
   first = cohorts[0].positions(kept.system)[0]
   params = evaluated_params(states[cohorts[0].name])
-  params = jax.tree.map(lambda values_R: values_R[first], params)
+  params = sharding.fetch(
+    jax.tree.map(lambda values_R: values_R[first], params)
+  )
   model = held_out.described(config, corpus, cohorts[0], kept, params)
   result = dataclasses.replace(result, audit=corpus.audit)
   return result, {**written, **stored.writers(*model)}

@@ -123,6 +123,12 @@ class Training:
     of_state = (specs, REPLICATED, REPLICATED)
     self._evaluate = self._mapped(program.evaluate, of_state, REPLICA)
     self._outputs = self._mapped(program.outputs, of_state, REPLICA)
+    # Records are small, and of every run but those that fill the mesh up.
+    self._cut = jax.jit(
+      lambda tree, num_runs: jax.tree.map(lambda x: x[:num_runs], tree),
+      static_argnums=1,
+      out_shardings=jax.sharding.NamedSharding(self._mesh, REPLICATED),
+    )
 
   def init(self) -> States:
     """The states before training: the same weights for the same seed."""
@@ -133,7 +139,7 @@ class Training:
     cohorts = (*self._cohorts, *self._aside)
     seeds_S = np.arange(max(cohort.num_seeds for cohort in cohorts))
     weights = draw(seeds_S, jax.random.key(self._seed))
-    weights = self._share(jax.device_get(weights))
+    weights = self._share(weights)
     start = self._mapped(
       self._program.start,
       (REPLICATED, REPLICA),
@@ -154,19 +160,32 @@ class Training:
       carried[new.name] = per_run.replace(step=jnp.copy(state.step))
     return carried
 
+  def adapt(self, states: States) -> States:
+    """The states that another number of devices has left behind."""
+    adapted = {}
+    for cohort in (*self._cohorts, *self._aside):
+      state, runs_R = states[cohort.name], np.arange(len(cohort.runs))
+      per_run = self._spread(state.replace(step=None), runs_R)
+      adapted[cohort.name] = per_run.replace(step=state.step)
+    return adapted
+
   def study(self, init: Callable[[], States]) -> loop.Study:
     """What the loop takes; `init` gives the first states."""
     return loop.Study(
-      init, self.round, self.evaluate, lambda states, history: (states, history)
+      init=init,
+      round=self.round,
+      evaluate=self.evaluate,
+      summarize=lambda states, history: (states, history),
+      adapt=self.adapt,
     )
 
   def pictures(self, arrays: loop.History) -> dict[str, values.Value]:
     """The confusion matrix of each system, over all its runs."""
     pictures = {}
     for cohort in self._cohorts:
-      counts_PxCxC = arrays[f"{cohort.name}/confusion_matrix"]
+      counts_RxCxC = arrays[f"{cohort.name}/confusion_matrix"]
       for system in cohort.recipes:
-        counts_CxC = counts_PxCxC[cohort.positions(system)].sum(0)
+        counts_CxC = counts_RxCxC[cohort.positions(system)].sum(0)
         name = history_name(cohort.setting.name, system.id, "confusion_matrix")
         matrix = metrics.ConfusionMatrix(counts=counts_CxC)
         pictures[name] = matrix.compute_value()
@@ -178,7 +197,7 @@ class Training:
     for cohort in self._cohorts:
       states[cohort.name], total = self._epoch(states, cohort, round_)
       means = _divide(total, cohort.setting.plan.num_steps)
-      record |= _record(cohort, means)
+      record |= _record(cohort, self._cut(means, len(cohort.runs)))
     for cohort in self._aside:
       states[cohort.name], _ = self._epoch(states, cohort, round_)
     return states, record
@@ -204,7 +223,8 @@ class Training:
           states[cohort.name], batch, self._tasks[cohort.name]
         )
         collection = _merge(collection, of_batch) if collection else of_batch
-      record |= _record(cohort, _compute(collection))
+      values_P = _compute(collection)
+      record |= _record(cohort, self._cut(values_P, len(cohort.runs)))
     return record
 
   def outputs(
@@ -224,8 +244,8 @@ class Training:
     num_utterances = len(task.target_U)
     logits_RxUxC = kept_QxUxH = None
     for batch in evaluation.batches():
-      logits, representation = map(
-        np.asarray, self._outputs(states[cohort.name], batch, task)
+      logits, representation = sharding.fetch(
+        self._outputs(states[cohort.name], batch, task)
       )
       if logits_RxUxC is None:
         of_run = num_utterances, logits.shape[-1]
@@ -258,21 +278,21 @@ _merge = jax.jit(lambda one, other: one.merge(other))
 _compute = jax.jit(jax.vmap(lambda collection: collection.compute()))
 
 
-def _record(cohort: Cohort, values_P: Mapping[str, jax.Array]) -> loop.Record:
+def _record(cohort: Cohort, values_R: Mapping[str, jax.Array]) -> loop.Record:
   """What the loop keeps of the runs, and means by system for TensorBoard."""
-  kept = {f"{cohort.name}/{name}": value for name, value in values_P.items()}
+  kept = {f"{cohort.name}/{name}": value for name, value in values_R.items()}
   layout = tuple(
     (f"{cohort.setting.name}/{one.id}", tuple(cohort.positions(one).tolist()))
     for one in cohort.recipes
   )
-  scalars = {k: v for k, v in values_P.items() if v.ndim == 1}
+  scalars = {k: v for k, v in values_R.items() if v.ndim == 1}
   return kept | _means(layout, scalars)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _means(layout, values_P):
+def _means(layout, values_R):
   return {
     f"{system}/{name}": value[np.array(positions)].mean()
     for system, positions in layout
-    for name, value in values_P.items()
+    for name, value in values_R.items()
   }

@@ -1,0 +1,194 @@
+"""Many processes, one training: who writes, and what they agree on.
+
+Every process runs the same program over the devices of all of them. What is not
+the devices' work is the first process's: it writes files, prints and looks
+things up, and tells the others. They talk through the service that JAX starts
+in the first process, so that waiting takes no device. With one process, all
+of this is nothing.
+
+All processes have to call these functions in the same order.
+"""
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from emojax.errors import UserError
+from emojax.runtime import native_stderr, process
+
+T = TypeVar("T")
+
+# What a training ends with that has lost another of its processes: EX_TEMPFAIL,
+# the same command goes on.
+LOST = 75
+_HEARTBEAT = 20  # Seconds without a word after which a process counts as dead.
+_START = 300  # Seconds in which all processes have to come.
+_MONTH = 30 * 24 * 3600  # The first one may prepare a corpus for hours.
+_FAREWELL = 10  # Seconds for which one that fails waits for the others.
+_CALLS = itertools.count()
+
+
+def begin(
+  coordinator: str | None, process_id: int | None, num_processes: int | None
+) -> None:
+  """Joins the processes of a job; before any device is touched.
+
+  Without arguments a Slurm job, a GKE job or a TPU pod tells who they are.
+
+  Args:
+    coordinator: `host:port` of the first process.
+    process_id: of this one, from 0.
+    num_processes: of all.
+
+  Raises:
+    UserError: they can not be told, or do not come.
+  """
+  import jax
+
+  if coordinator is not None and ":" not in coordinator:
+    raise UserError(f"--coordinator={coordinator}: name a host and a port")
+  given = coordinator, num_processes, process_id
+  if None in given and given != (None, None, None):
+    raise UserError(
+      "--distributed outside of a cluster takes all three: --coordinator, "
+      "--process_id and --num_processes"
+    )
+  native_stderr.watch("JAX distributed service detected fatal errors", _lost)
+  try:
+    jax.distributed.initialize(
+      *given,
+      # Which devices of its host a process has is Slurm's matter, if any.
+      cluster_detection_method=None if coordinator is None else "deactivate",
+      initialization_timeout=_START,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+      shutdown_timeout_seconds=_HEARTBEAT,
+    )
+  except (RuntimeError, ValueError, TypeError) as error:
+    raise UserError(
+      f"--distributed: the processes do not find each other "
+      f"({str(error).strip().splitlines()[0][:200]}); name --coordinator=HOST:"
+      "PORT, --process_id and --num_processes, or run it in a job of Slurm, "
+      "GKE or a TPU pod"
+    ) from error
+  process.listen_again()  # JAX has put a handler of its own for SIGTERM.
+  if not is_first():
+    process.be_quiet()
+
+
+def is_first() -> bool:
+  """Whether this process writes and prints."""
+  return _state() is None or _state().process_id == 0
+
+
+def asked(find: Callable[[], T]) -> T:
+  """What the first process finds, on all of them; JSON can hold it."""
+  state = _state()
+  if state is None:
+    return find()
+  key = _key("asked")
+  if is_first():
+    value = find()
+    state.client.key_value_set(key, json.dumps(value))
+    return value
+  return json.loads(state.client.blocking_key_value_get(key, _MONTH * 1000))
+
+
+def largest(value: int) -> int:
+  """The largest of the numbers that the processes pass, from 0."""
+  state = _state()
+  if state is None:
+    return value
+  key = _key("largest")
+  if value:
+    state.client.key_value_set(f"{key}/{state.process_id}", str(value))
+  state.client.wait_at_barrier(key, _MONTH * 1000)
+  return max(
+    (int(x) for _, x in state.client.key_value_dir_get(key)), default=0
+  )
+
+
+def wait() -> None:
+  """Returns when all processes have come here."""
+  state = _state()
+  if state is not None:
+    state.client.wait_at_barrier(_key("wait"), _MONTH * 1000)
+
+
+@contextlib.contextmanager
+def first_alone() -> Iterator[None]:
+  """Lets the first process through, and the others when it has done.
+
+  What it has kept in a cache is there for the others, where they share it.
+  """
+  if not is_first():
+    wait()
+  yield
+  if is_first():
+    wait()
+
+
+def share(values: list) -> list:
+  """This process's share of a list."""
+  state = _state()
+  return (
+    values if state is None else values[state.process_id :: state.num_processes]
+  )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+  """Ends this process where another one has died, in one line.
+
+  Whatever else it raises waits a little for the others, which may be about to
+  say the same: the end of one is the end of all.
+  """
+  import jax
+
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if _state() is None or not _is_lost(error):
+      raise
+    _lost(sys.stderr.fileno())
+  except (Exception, SystemExit):
+    if _state() is not None:
+      with contextlib.suppress(jax.errors.JaxRuntimeError):
+        _state().client.wait_at_barrier("farewell", _FAREWELL * 1000)
+    raise
+
+
+@functools.cache
+def _joined():
+  from jax._src import distributed
+
+  return distributed.global_state
+
+
+def _state():
+  """JAX's own, which has no public name; None where there is one process."""
+  if "jax" not in sys.modules or _joined().client is None:
+    return None
+  return _joined()
+
+
+def _key(name: str) -> str:
+  return f"emojax/{name}/{next(_CALLS)}"
+
+
+def _is_lost(error: Exception) -> bool:
+  signs = "Gloo", "NCCL", "onnection", "oordination", "heartbeat", "UNAVAILABLE"
+  return any(sign in str(error) for sign in signs)
+
+
+def _lost(stderr: int = 2) -> None:
+  line = (
+    "error: another process of this training has ended: see what it says; the "
+    "same command on all of them goes on after the last checkpoint\n"
+  )
+  os.write(stderr, line.encode())
+  os._exit(LOST)
