@@ -78,6 +78,9 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.model.hidden = 256  # Units of the classifier.
   config.model.dropout = 0.3  # Before each of its two layers.
   config.model.remat = False  # Computes layers twice, to save memory.
+  # Cuts parameters and the optimizer's state over all devices, where one has
+  # too little memory for them; batches are cut in any case.
+  config.shard_parameters = False
 
   # The encoder stays as it is, but for its last N layers. Frozen as a whole and
   # without augmentation its features are computed once.

@@ -12,7 +12,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
@@ -28,7 +29,7 @@ from emojax.data.pipeline import Pieces
 from emojax.encoders import Encoder
 from emojax.errors import UserError
 from emojax.models.speech_classifier import states
-from emojax.runtime import sharding
+from emojax.runtime import hosts, sharding
 from emojax.runtime.files import cache_folder
 from emojax.runtime.progress import progress
 
@@ -73,16 +74,17 @@ def features(
   data: Clips,
   sizes: tuple[int, ...],
   batch_size: int,
-  mesh: jax.sharding.Mesh,
 ) -> Features:
   """Gives the encoder's states of each of `clips.pieces`.
 
-  Pieces are filled up to `sizes`, in samples.
+  Pieces are filled up to `sizes`, in samples. Of several hosts each computes a
+  share of what is missing, and the rest if they have no cache in common.
 
   Raises:
     UserError: the cache cannot be written, or the disk is full.
   """
   encode = _compiled(encoder, kept)
+  mesh = sharding.local_mesh()
   placed = sharding.place(params, mesh, sharding.REPLICATED)
   by_clip = jax.sharding.NamedSharding(mesh, sharding.DATA)
   pieces = clips.pieces(data, sizes[-1])
@@ -105,18 +107,29 @@ def features(
     piece_N = order_P[start : start + _BLOCK]
     name = _name(common, pieces, piece_N, data.digest_U)
     blocks[cache_folder() / "encoded" / name] = piece_N
-  missing = [folder for folder in blocks if not store.is_there(folder)]
-  shown = progress(missing, description="encode", unit="block")
-  for folder in shown if missing else ():
-    piece_N = blocks[folder]
-    compute = functools.partial(_write, outputs(piece_N), frames_P[piece_N])
-    store.create(folder, compute)
+
+  def create(folders: Sequence[pathlib.Path]) -> None:
+    shown = progress(folders, description="encode", unit="block")
+    for folder in shown if folders else ():
+      piece_N = blocks[folder]
+      compute = functools.partial(_write, outputs(piece_N), frames_P[piece_N])
+      store.create(folder, compute)
+
+  missing = _missing(blocks)
+  hosts.wait()  # All have looked before one writes.
+  create(hosts.share(missing))
+  hosts.wait()
+  create(_missing(blocks))
   places = [None] * len(frames_P)
   for folder, piece_N in blocks.items():
     block = store.Sequences(store.read(folder), frames_P[piece_N])
     for place, piece in enumerate(piece_N.tolist()):
       places[piece] = block, place
   return Features(frames_P, places)
+
+
+def _missing(folders: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+  return [folder for folder in folders if not store.is_there(folder)]
 
 
 class BySpeaker(Sequence):

@@ -21,7 +21,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ from absl import flags
 
 from emojax.data import windows
 from emojax.errors import UserError
-from emojax.runtime import imports, process
+from emojax.runtime import imports, process, sharding
 
 _LOG = logging.getLogger(__name__)
 _ORDER, _NOISE = range(2)  # Each has randomness of its own.
@@ -79,12 +79,26 @@ class Noise(Protocol):
 
 
 class Spec(NamedTuple):
-  """A batch before it is read: its pieces, which of them count, its length."""
+  """A batch before it is read, or some rows of it.
+
+  Attributes:
+    number: of the batch.
+    row_B: the rows.
+    piece_B: their pieces.
+    weight_B: 1 where they count.
+    size: what they are filled up to.
+  """
 
   number: int
+  row_B: np.ndarray
   piece_B: np.ndarray
   weight_B: np.ndarray
   size: int
+
+  def rows(self, row_b: np.ndarray) -> Self:
+    """These rows of a whole batch."""
+    of_rows = (values[row_b] for values in self[1:4])
+    return Spec(self.number, *of_rows, self.size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,7 +128,8 @@ class Plan(Sequence):
     piece_B, size = _epoch(self, epoch)[step]
     weight_B = np.ones(self.batch_size, np.float32)
     weight_B[len(piece_B) :] = 0
-    return Spec(number, np.resize(piece_B, self.batch_size), weight_B, size)
+    row_B = np.arange(self.batch_size)
+    return Spec(number, row_B, np.resize(piece_B, row_B.shape), weight_B, size)
 
   def __repr__(self) -> str:
     return f"Plan({len(self)})"
@@ -174,9 +189,14 @@ class Reader:
       **{name: values[spec.piece_B] for name, values in self.fields.items()},
     }
     if self.noise is not None:
-      rng = np.random.default_rng([*self.seed, _NOISE, spec.number])
       batch["noise"] = np.stack(
-        [self.noise.excerpt(rng, spec.size) for _ in spec.piece_B]
+        [
+          self.noise.excerpt(
+            np.random.default_rng([*self.seed, _NOISE, spec.number, row]),
+            spec.size,
+          )
+          for row in spec.row_B.tolist()
+        ]
       )
     return batch
 
@@ -184,33 +204,45 @@ class Reader:
 def batches(
   plan: Plan,
   reader: Reader,
-  sharding: jax.sharding.Sharding,
+  by_row: jax.sharding.NamedSharding,
   start: int = 0,
   num_workers: int = 0,
 ) -> Iterator[dict[str, Any]]:
   """Reads batches ahead of who takes them, and puts them on the devices.
 
-  The first is `start`; `num_workers` processes read, 0: threads of this one.
+  The first is `start`; `num_workers` processes read, 0: threads of this one. Of
+  several hosts each reads the rows that its devices take.
   Signals that ask the job to stop are for this process alone.
 
   Raises:
     UserError: a worker was killed.
   """
   grain = _grain()
-  dataset = grain.MapDataset.source(plan)[start:].map(reader)
+  row_b = sharding.local_rows(plan.batch_size, by_row)
+  dataset = grain.MapDataset.source(plan)[start:]
+  dataset = dataset.map(functools.partial(_read_rows, reader, row_b))
   dataset = dataset.to_iter_dataset(
     grain.ReadOptions(num_threads=4, prefetch_buffer_size=_AHEAD)
   )
   if num_workers:
     dataset = _in_workers(dataset, plan, reader, num_workers)
-  buffers = {"cpu_buffer_size": _AHEAD, "device_buffer_size": _AHEAD}
-  dataset = grain.experimental.device_put(dataset, sharding, **buffers)
+  ahead = functools.partial(
+    grain.experimental.ThreadPrefetchIterDataset, prefetch_buffer_size=_AHEAD
+  )
+  dataset = ahead(dataset).map(
+    lambda rows: sharding.place_rows(rows, row_b, plan.batch_size, by_row)
+  )
+  dataset = ahead(dataset)
   with contextlib.closing(iter(dataset)) as iterator, _explained():
     with process.deaf():  # Threads and workers are started by the first.
       batch = next(iterator, None)
     while batch is not None:
       yield batch
       batch = next(iterator, None)
+
+
+def _read_rows(reader: Reader, row_b: np.ndarray, spec: Spec):
+  return reader(spec.rows(row_b))
 
 
 def _grain():

@@ -1,13 +1,14 @@
-"""The device mesh, and the per-device program mapped over it.
+"""The device mesh of all processes, and programs that are mapped over it.
 
-`jax.shard_map` inside `jax.jit` is what `jax.pmap` has become: the step is
-written for one device, every argument says by a partition spec how it is cut
-over the mesh, and one device is a 1 x 1 mesh through the same code.
-
-Mesh axes: `replica` (independent runs) and `data` (shards of a batch).
+Mesh axes: `replica` (independent runs) and `data` (shards of a batch). Runs
+know nothing of each other: their step is written for one device and mapped
+(`jax.shard_map` inside `jax.jit`, what `jax.pmap` has become). A batch is a
+whole: its step is written for all devices, and XLA cuts it (`compiled`). One
+device is a 1 x 1 mesh through the same code, several hosts are a larger one.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -19,6 +20,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 REPLICA = PartitionSpec("replica")
 DATA = PartitionSpec("data")
 REPLICATED = PartitionSpec()
+
+_SMALL = 1 << 14  # Elements that are not worth being cut.
 
 # For programs that run once, such as a model's initialisation: on a CPU they
 # take a minute to optimise and milliseconds to run.
@@ -64,28 +67,79 @@ def mapped(
   the threads, for ever. Draw weights outside.
   """
   return jax.jit(
-    jax.shard_map(
-      function,
-      mesh=mesh,
-      in_specs=tuple(in_specs),
-      out_specs=out_specs,
-      # As under pmap, collectives are written out (`pmean`), not inferred.
-      check_vma=False,
-    ),
+    by_shard(function, mesh, in_specs, out_specs),
     donate_argnums=tuple(donate_argnums),
     compiler_options=compiler_options,
   )
 
 
-def place(tree, mesh: Mesh, spec: PartitionSpec):
+def by_shard(function: Callable, mesh: Mesh, in_specs, out_specs) -> Callable:
+  """A per-device `function` as a part of a program of whole arrays."""
+  return jax.shard_map(
+    function,
+    mesh=mesh,
+    in_specs=tuple(in_specs),
+    out_specs=out_specs,
+    # As under pmap, collectives are written out (`pmean`), not inferred.
+    check_vma=False,
+  )
+
+
+def compiled(
+  function: Callable,
+  mesh: Mesh,
+  out_specs,
+  donate_argnums: Sequence[int] = (),
+) -> Callable:
+  """Compiles a `function` of whole arrays, which lie on the mesh.
+
+  XLA cuts it as they are cut, and adds what the devices have to tell each
+  other. So randomness, means and statistics are those of the whole batch: the
+  result is the same on any number of devices. `out_specs` say how results are
+  cut, one for each or for trees of them.
+  """
+  return jax.jit(
+    function,
+    out_shardings=jax.tree.map(
+      lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=_is_spec
+    ),
+    donate_argnums=tuple(donate_argnums),
+  )
+
+
+def spread_out(tree, mesh: Mesh):
+  """Specs that cut every large array over `data`, along its longest axis.
+
+  Rajbhandari et al. 2020, "ZeRO": what each device would hold a copy of lies
+  but once in the memory of all. `tree` has arrays or `jax.ShapeDtypeStruct`s.
+  """
+  count = mesh.shape["data"]
+
+  def spec(leaf) -> PartitionSpec:
+    axes = [i for i, size in enumerate(leaf.shape) if size % count == 0]
+    if math.prod(leaf.shape) < _SMALL or not axes:
+      return REPLICATED
+    longest = max(axes, key=lambda axis: leaf.shape[axis])
+    return PartitionSpec(*(None,) * longest, "data")
+
+  return jax.tree.map(spec, tree)
+
+
+def place(tree, mesh: Mesh, spec):
   """Puts every array of `tree` on the mesh, cut as `spec` says.
+
+  It is one for all, or a tree of them.
 
   With several processes each passes the same arrays.
   """
-  sharding = NamedSharding(mesh, spec)
+  if _is_spec(spec):
+    spec = jax.tree.map(lambda _: spec, tree)
+  shardings = jax.tree.map(
+    lambda one: NamedSharding(mesh, one), spec, is_leaf=_is_spec
+  )
   if jax.process_count() == 1:
-    return jax.device_put(tree, sharding)
-  return jax.tree.map(lambda x: _place(x, sharding), tree)
+    return jax.device_put(tree, shardings)
+  return jax.tree.map(_place, tree, shardings)
 
 
 def place_rows(tree, rows_B: np.ndarray, size: int, sharding: NamedSharding):
@@ -112,6 +166,10 @@ def local_rows(size: int, sharding: NamedSharding) -> np.ndarray:
 def fetch(tree):
   """Whole NumPy arrays of what lies on the mesh, on every process."""
   return jax.device_get(jax.tree.map(_whole, tree))
+
+
+def _is_spec(x) -> bool:
+  return isinstance(x, PartitionSpec)
 
 
 def _place(x, sharding: NamedSharding):

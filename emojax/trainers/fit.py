@@ -1,7 +1,6 @@
 """What training any single classifier takes: state, loss, step, best, outputs.
 
-The step is the program of one device, which `sharding.mapped` maps over the
-mesh; batches are cut over its axis `data`.
+Batches are cut over the mesh axis `data`; see `sharding.compiled`.
 
 Letters in names: B examples of a batch, C classes.
 """
@@ -20,8 +19,6 @@ from emojax.data.noise import Part
 from emojax.metrics import confusion_counts
 from emojax.runtime import sharding
 from emojax.systems.classifiers import Classifier
-
-DATA = "data"  # The mesh axis over which batches are cut.
 
 
 @flax.struct.dataclass
@@ -89,18 +86,14 @@ def class_weights(labels_N: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def weighted_mean(values_B: jax.Array, weights_B: jax.Array) -> jax.Array:
-  """This device's share of the weighted mean over all devices.
-
-  Shares add up to the mean; to 0 where all weights are 0.
-  """
-  total = jax.lax.psum(weights_B.sum(), DATA)
-  return (values_B * weights_B).sum() / jnp.maximum(total, 1e-8)
+  """The weighted mean; 0 where all weights are 0."""
+  return (values_B * weights_B).sum() / jnp.maximum(weights_B.sum(), 1e-8)
 
 
 def weighted_cross_entropy(
   logits_BxC: jax.Array, targets_BxC: jax.Array, weights_B: jax.Array
 ) -> jax.Array:
-  """This device's share of the mean cross-entropy over all devices, in nats.
+  """The mean cross-entropy of a batch, in nats.
 
   Targets are distributions; weights are 0 for what only fills a batch up.
   """
@@ -117,24 +110,19 @@ def train_step(
   key: jax.Array,
   *inputs,
 ) -> tuple[Learner, dict[str, jax.Array]]:
-  """One step on this device's part of a batch.
+  """One step on a batch, which may be cut over devices.
 
-  `loss_fn`: `(params, model_state, key, *inputs) -> (share, (metrics,
-  model_state))`, where the loss and each metric are this device's share of
-  what they are over all devices. `key` is the same in all steps and on all
-  devices; the loss gets another one in each.
+  `loss_fn`: `(params, model_state, key, *inputs) -> (loss, (metrics,
+  model_state))`. `key` is the same in all steps; the loss gets another one in
+  each.
 
   Returns:
-    The learner after the step, and the metrics over the whole batch.
+    The learner after the step, and the metrics.
   """
   key = jax.random.fold_in(key, learner.step)
-  key = jax.random.fold_in(key, jax.lax.axis_index(DATA))
   grads, (metrics, model_state) = jax.grad(loss_fn, has_aux=True)(
     learner.params, learner.model_state, key, *inputs
   )
-  grads, metrics = jax.lax.psum((grads, metrics), DATA)
-  # Every device has statistics of its own part of the batch.
-  model_state = jax.lax.pmean(model_state, DATA)
   updates, optimizer = tx.update(grads, learner.optimizer, learner.params)
   params = optax.apply_updates(learner.params, updates)
   return Learner(learner.step + 1, params, model_state, optimizer), metrics
@@ -163,7 +151,7 @@ def predict_all(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
   """
   outputs = [forward(batch) for batch in batches]
   return jax.tree.map(
-    lambda *values: np.concatenate(values), *jax.device_get(outputs)
+    lambda *values: np.concatenate(values), *sharding.fetch(outputs)
   )
 
 
@@ -215,19 +203,17 @@ class Examples:
     self.label_N = self.place(parts["train"].label_N)
     self._draw = jax.jit(classifier.init, compiler_options=sharding.RUNS_ONCE)
     self._init_learner = jax.jit(functools.partial(init_learner, tx))
-    whole, cut = sharding.REPLICATED, sharding.DATA
     loss_fn = functools.partial(classifier_loss, classifier)
-    self._step = sharding.mapped(
+    self._step = sharding.compiled(
       functools.partial(train_step, loss_fn, tx),
       self._mesh,
-      (*[whole] * 4, cut, cut),
-      (whole, whole),
+      sharding.REPLICATED,
       donate_argnums=(0,),
     )
     # Apart from the outputs, which are then one program for parts of any size.
-    self._take = sharding.mapped(_take, self._mesh, (whole, cut), cut)
-    self._outputs = sharding.mapped(
-      functools.partial(_outputs, classifier), self._mesh, (whole, cut), cut
+    self._take = sharding.compiled(_take, self._mesh, sharding.DATA)
+    self._outputs = sharding.compiled(
+      functools.partial(_outputs, classifier), self._mesh, sharding.DATA
     )
 
   def draw(self, key: jax.Array) -> Any:
@@ -251,7 +237,7 @@ class Examples:
       The learner (the one before is donated) and the mean loss of the batches.
     """
     batches = filled_batches(rows_n, self._batch_size)
-    key, total = self.place(key), jnp.float32(0)
+    key, total = self.place(key), self.place(np.float32(0))
     for index_B, weight_B in zip(*batches, strict=True):
       learner, metrics = self._step(
         *(learner, key, self._inputs["train"], self.label_N),

@@ -33,7 +33,7 @@ from emojax.models.selector import F1, LIKELIHOOD, PROBABILITY, Selection
 from emojax.reports import rlps as reports
 from emojax.reports import tables
 from emojax.runs import Run
-from emojax.runtime import memory
+from emojax.runtime import hosts, memory
 from emojax.summary import Summary
 from emojax.systems import classifiers
 from emojax.systems.classifiers import Classifier
@@ -503,7 +503,8 @@ def _study(
   config: ml_collections.ConfigDict, grid: runs.Grid
 ) -> tuple[Summary, runs.Files]:
   """Every setting, initialisation and system, and the report."""
-  data_sets = _read(config)
+  with hosts.first_alone():
+    data_sets = _read(config)
   audits = {data.setting: reports.parts_table(data) for data in data_sets}
   for setting, table in audits.items():
     print(f"{setting}\n{table}\n")

@@ -1,8 +1,8 @@
 """Emotion of single clips: a pretrained encoder, attention pooling, a head.
 
 After the public repository ukpaudel/emotion_classifier, see
-`configs/speech.py`. From top to bottom: state, loss and step, the program of
-one device; the training of one classifier on one split; the study.
+`configs/speech.py`. From top to bottom: state, loss and step; the training of
+one classifier on one split; the study.
 
 Letters in names: B clips of a batch, U clips of a part, C emotions, R runs.
 """
@@ -34,7 +34,7 @@ from emojax.models.speech_classifier import POOLINGS, SpeechClassifier
 from emojax.reports import speech as reports
 from emojax.reports import tables
 from emojax.runs import Outcome, Run
-from emojax.runtime import memory, sharding
+from emojax.runtime import hosts, memory, sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.summary import Summary, System
 from emojax.systems import speech, stored, untrained
@@ -46,7 +46,7 @@ from emojax.trainers.fit import Best, Learner
 AUDITED = splits.AUDITED
 
 
-# State, loss and step: the program of one device.
+# State, loss and step.
 
 
 @flax.struct.dataclass
@@ -70,6 +70,7 @@ class Recipe:
   reversal: float = 0.0  # Lambda of the adversary,
   ramp: bool = False  # which rises to it.
   num_steps: int = 1  # Batches of the whole training.
+  mesh: jax.sharding.Mesh | None = None  # Over which batches are cut.
 
 
 def init_state(tx: optax.GradientTransformation, trained: Any) -> State:
@@ -85,7 +86,7 @@ def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
     recipe: how the classifier is trained.
     params: the parameters that are trained; `frozen` are all others.
     model_state: empty.
-    key: randomness of this device at this step.
+    key: randomness of this step.
     frozen: see above.
     batch: see `pipeline.Reader`; with a `domain` where there is an adversary.
     extra: `class_weight` [C]; `responses` of rooms, [N, R] or None; and
@@ -103,6 +104,7 @@ def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
       noise_BxS if noise_BxS is None else speech.to_float(noise_BxS),
       extra["responses"],
       recipe.augmentation,
+      recipe.mesh,
     )
   emotion_BxC = jax.nn.one_hot(batch["label"], model.num_classes)
   targets = {
@@ -138,10 +140,10 @@ def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
 
 
 def train_step(recipe: Recipe, tx, learner: Learner, key, frozen, batch, extra):
-  """One step on this device's part of the batch.
+  """One step on a batch.
 
   Args are those of `loss_fn` and `fit.train_step`; `extra` is without
-  `reversal`. Returns the learner after it, and the losses over the whole batch.
+  `reversal`. Returns the learner after it, and the losses.
   """
   reversal = jnp.float32(recipe.reversal)
   if recipe.ramp:
@@ -221,9 +223,10 @@ class Training:
 
   def study(self, seed: int) -> loop.Study:
     """One initialisation, for `runs.Grid.train`."""
-    trained, frozen = self._place(self.first_weights(seed))
-    if self.is_cached:
-      frozen = {}
+    trained, frozen = self.first_weights(seed)
+    trained, frozen = self._place_params(trained), {}
+    if not self.is_cached:
+      frozen = self._place_params(frozen)
     key = self._place(run_key(self._config, seed))
     batches = pipeline.InOrder(functools.partial(self._batches, seed))
 
@@ -269,7 +272,7 @@ class Training:
     kept = encoded.Kept(dtype, system.weigh_layers, system.averaged_frames)
     features = encoded.features(
       *(encoder, params["encoder"], kept),
-      *(data, sizes, config.batch_size, self._mesh),
+      *(data, sizes, config.batch_size),
     )
     if self.classifier.by_speaker:
       row_P = clips.pieces(data, sizes[-1]).row_P
@@ -290,14 +293,19 @@ class Training:
       reversal=config.adversary.reversal,
       ramp=config.adversary.ramp,
       num_steps=len(self._plan),
+      mesh=self._mesh,
     )
     tx = optimizers.adam(config.optimizer, recipe.num_steps)
-    self._init = jax.jit(functools.partial(init_state, tx))
-    self._step = sharding.mapped(
+    init = functools.partial(init_state, tx)
+    specs = State(REPLICATED, REPLICATED)
+    if config.shard_parameters:
+      state = jax.eval_shape(init, self.first_weights(0)[0])
+      specs = sharding.spread_out(state, self._mesh)
+    self._init = sharding.compiled(init, self._mesh, specs)
+    self._step = sharding.compiled(
       functools.partial(train_step, recipe, tx),
       self._mesh,
-      (REPLICATED, REPLICATED, REPLICATED, DATA, REPLICATED),
-      (REPLICATED, REPLICATED),
+      (specs.learner, REPLICATED),
       donate_argnums=(0,),
     )
 
@@ -306,11 +314,11 @@ class Training:
       inputs, lengths_B = batch["inputs"], batch["length"]
       return system.apply(recipe.model, params, inputs, lengths_B)[0]
 
-    self._forward = sharding.mapped(
-      logits, self._mesh, (REPLICATED, REPLICATED, DATA), DATA
-    )
-    self._validate = jax.jit(
+    self._forward = sharding.compiled(logits, self._mesh, DATA)
+    self._validate = sharding.compiled(
       functools.partial(validate, self._labels("validation")),
+      self._mesh,
+      (specs, REPLICATED),
       donate_argnums=(0,),
     )
 
@@ -343,7 +351,7 @@ class Training:
         for name, metric in summaries.METRICS.items()
       },
     }
-    return runs.Result(figures, outputs, best.params)
+    return runs.Result(figures, outputs, sharding.fetch(best.params))
 
   def _pictures(self, record) -> dict[str, clu_values.Value]:
     from emojax.reports import animation  # It draws, which training does not.
@@ -358,6 +366,12 @@ class Training:
 
   def _place(self, tree):
     return sharding.place(tree, self._mesh, REPLICATED)
+
+  def _place_params(self, tree):
+    specs = REPLICATED
+    if self._config.shard_parameters:
+      specs = sharding.spread_out(tree, self._mesh)
+    return sharding.place(tree, self._mesh, specs)
 
   def _batches(self, seed: int, start: int):
     seeds = (self._config.seed, seed)
@@ -434,7 +448,8 @@ def _read(config) -> tuple[Clips, dict[str, str]]:
 
 def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
   """Trains what is not trained yet, and sums up; see `runs.complete`."""
-  data, parts = _read(config)
+  with hosts.first_alone():
+    data, parts = _read(config)
   for setting, table in parts.items():
     print(f"{setting}\n{table}\n")
   augmentation = Augmentation.read(config.augment)

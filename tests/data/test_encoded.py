@@ -12,7 +12,6 @@ from emojax.data import encoded, store
 from emojax.encoders.log_mel import LogMel
 from emojax.errors import UserError
 from emojax.models.speech_classifier import states
-from emojax.runtime import sharding
 
 ENCODER = LogMel((4,))
 LENGTHS = np.array([3000, 5200, 4100, 6000, 2500, 3900])
@@ -41,8 +40,7 @@ def params():
 
 def features_of(data, params, averaged_frames=1):
   kept = encoded.Kept(np.float32, True, averaged_frames)
-  mesh = sharding.make_mesh(1)
-  return encoded.features(ENCODER, params, kept, data, (6400,), 2, mesh)
+  return encoded.features(ENCODER, params, kept, data, (6400,), 2)
 
 
 @pytest.mark.parametrize("averaged_frames", [1, 3])

@@ -1,4 +1,4 @@
-"""A step cut over several devices is the step of one."""
+"""A step cut over several devices is the step of one, all chance included."""
 
 import os
 import pathlib
@@ -8,7 +8,9 @@ import sys
 ROOT = pathlib.Path(__file__).parents[2]
 
 PROGRAM = """
-import jax, numpy as np, optax, chex
+import functools
+import chex, jax, numpy as np, optax
+from emojax.audio.settings import Settings
 from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.encoders.log_mel import LogMel
@@ -16,13 +18,11 @@ from emojax.systems.speech import SpeechSystem
 from emojax.trainers import fit, speech
 
 system = SpeechSystem(
-  encoder=LogMel((4,)), classes=("a", "b", "c"), window_seconds=1.0,
+  encoder=LogMel((64,)), classes=("a", "b", "c"), window_seconds=1.0,
   pooling="attention", weigh_layers=False, averaged_frames=1,
-  hidden=4, dropout=0.0, num_domains=2)
-recipe = speech.Recipe(
-  system, system.model(), label_smoothing=0.1, reversal=0.5, ramp=True,
-  num_steps=10)
-tx = optax.sgd(0.1)
+  hidden=4, dropout=0.3, num_domains=2)
+settings = Settings(noise_probability=0.5, gain_probability=0.5)
+tx = optax.sgd(0.1, momentum=0.9)
 rng = np.random.default_rng(0)
 batch = {
   "inputs": rng.integers(-9000, 9000, (8, 2000)).astype(np.int16),
@@ -35,22 +35,40 @@ batch = {
 extra = {"class_weight": np.array([0.5, 1, 2], np.float32), "responses": None}
 trained = jax.jit(system.init)(jax.random.key(0))
 
-def one_step(num_data):
-  run = sharding.mapped(
-    lambda learner, batch: speech.train_step(
-      recipe, tx, learner, jax.random.key(1), {}, batch, extra),
-    sharding.make_mesh(num_data), (REPLICATED, DATA), (REPLICATED, REPLICATED))
-  learner, metrics = run(fit.init_learner(tx, {"params": trained}), batch)
+def one_step(num_data, shards_parameters=False):
+  devices = np.array(jax.devices()[:num_data])[None]
+  mesh = jax.sharding.Mesh(devices, ("replica", "data"))
+  recipe = speech.Recipe(
+    system, system.model(), settings, label_smoothing=0.1, mixup=0.4,
+    reversal=0.5, ramp=True, num_steps=10, mesh=mesh)
+  learner = fit.init_learner(tx, {"params": trained})
+  specs = REPLICATED
+  if shards_parameters:
+    specs = sharding.spread_out(learner, mesh)
+  step = functools.partial(speech.train_step, recipe, tx)
+  run = sharding.compiled(step, mesh, (specs, REPLICATED))
+  learner = sharding.place(learner, mesh, specs)
+  more = sharding.place((jax.random.key(1), {}), mesh, REPLICATED)
+  cut = sharding.place(batch, mesh, DATA)
+  for _ in range(2):
+    learner, metrics = run(
+      learner, *more, cut, sharding.place(extra, mesh, REPLICATED))
+  if shards_parameters:
+    big = learner.params["encoder"]["conv_0"]["kernel"]
+    assert big.addressable_shards[0].data.size * num_data == big.size
   return jax.device_get((learner.params, metrics))
 
-assert jax.device_count() == 4
-chex.assert_trees_all_close(one_step(1), one_step(4), rtol=1e-4, atol=1e-6)
+assert jax.device_count() == 8
+one = one_step(1)
+for count in (2, 8):
+  chex.assert_trees_all_close(one, one_step(count), rtol=1e-4, atol=1e-5)
+chex.assert_trees_all_close(one, one_step(4, True), rtol=1e-4, atol=1e-5)
 print("the same")
 """
 
 
-def test_four_devices():
-  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+def test_eight_devices():
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
   done = subprocess.run(
     [sys.executable, "-c", PROGRAM],
     cwd=ROOT,

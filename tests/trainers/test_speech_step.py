@@ -15,8 +15,6 @@ from configs import speech as speech_config
 from emojax.audio.settings import Settings
 from emojax.encoders.speech import Wav2Vec2
 from emojax.encoders.speech_config import SpeechConfig
-from emojax.runtime import sharding
-from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.systems import untrained
 from emojax.systems.speech import SpeechSystem
 from emojax.systems.untrained import Untrained
@@ -68,10 +66,6 @@ def extra(weights=(1, 1, 1)):
   return {"class_weight": np.array(weights, np.float32), "responses": None}
 
 
-def mapped(function, in_specs, out_specs):
-  return sharding.mapped(function, sharding.make_mesh(1), in_specs, out_specs)
-
-
 def make(trained_layers, system=SYSTEM):
   return Untrained("tiny", "tiny", system, None, trained_layers)
 
@@ -79,12 +73,10 @@ def make(trained_layers, system=SYSTEM):
 def one_step(classifier, recipe, tx, batch=None, weights=(1, 1, 1)):
   """Parameters before and after a step, flat; and the losses."""
   trained, frozen = classifier.init(jax.random.key(0))
-  run = mapped(
+  run = jax.jit(
     lambda learner, frozen, batch, more: speech.train_step(
       recipe, tx, learner, jax.random.key(1), frozen, batch, more
-    ),
-    (REPLICATED, REPLICATED, DATA, REPLICATED),
-    (REPLICATED, REPLICATED),
+    )
   )
   batch = make_batch() if batch is None else batch
   learner = fit.init_learner(tx, {"params": trained})
@@ -122,7 +114,7 @@ def test_the_adversarys_gradient_at_the_encoder():
     _, (parts, _) = speech.loss_fn(recipe, params, {}, key, frozen, batch, more)
     return parts["domain_loss"]
 
-  gradient = mapped(jax.grad(loss), (REPLICATED, DATA, REPLICATED), REPLICATED)
+  gradient = jax.jit(jax.grad(loss))
 
   def domain_loss(params, reversal):
     return gradient(params, batch, jnp.float32(reversal))
