@@ -67,7 +67,8 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return _HIGHEST
   if slope(1 / _LOWEST) <= 0:
     return _LOWEST
-  return float(1 / optimize.brentq(slope, 1 / _HIGHEST, 1 / _LOWEST))
+  inverse = optimize.brentq(slope, 1 / _HIGHEST, 1 / _LOWEST, xtol=1e-9)
+  return float(1 / inverse)
 
 
 def expected_calibration_error(bins: Reliability) -> float:

@@ -41,10 +41,10 @@ class Study:
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
     summarize: `(state, history) -> results`: what the study makes of it.
-    adapt: `state -> state`, if what is saved depends on the number of devices:
-      it takes a state of another number, and gives it for these.
     pictures: `arrays of a record -> {name: clu value}`: what TensorBoard shows
       besides.
+    adapt: `state -> state`, if what is saved depends on the number of devices:
+      it takes a state of another number, and gives it for these.
 
   A record holds, by name, arrays and clu values: what
   `Collection.compute_values()` gives may be a part of it. They may still be on
@@ -57,10 +57,10 @@ class Study:
   round: Callable[[State, int], tuple[State, Record]]
   evaluate: Callable[[State], Record]
   summarize: Callable[[State, History], Any]
-  adapt: Callable[[State], State] | None = None
   pictures: Callable[[History], Mapping[str, clu_values.Value]] = (
     lambda arrays: {}
   )
+  adapt: Callable[[State], State] | None = None
 
 
 class Writer(Protocol):
@@ -114,10 +114,7 @@ def run(
         state, trained = study.round(state, round_)
         done = round_ + 1
         records.add(done, {**trained, **study.evaluate(state)})
-        # A signal may reach one process alone, or each in another round.
-        stop = hosts.largest(requests[0] if requests else 0)
-        if checkpoints.is_preempted(done):
-          stop = stop or signal.SIGTERM
+        stop = _stop(requests, checkpoints, done)
         if stop or done % checkpoint_every == 0 or done == num_rounds:
           records.fetch()
           writer.flush()
@@ -133,6 +130,14 @@ def run(
       )
       raise SystemExit(128 + stop)
     return state, records.history
+
+
+def _stop(requests: list[int], checkpoints: Checkpoints, done: int) -> int:
+  """The signal that asks all processes of the job to stop; 0: none does."""
+  # It may have reached one process alone, or each in another round.
+  asked = hosts.largest(requests[0] if requests else 0)
+  is_preempted = checkpoints.is_preempted(done)
+  return asked or (signal.SIGTERM if is_preempted else 0)
 
 
 class _Records:

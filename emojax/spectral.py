@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emojax.runtime import sharding
+
 POWER_FLOOR = 1e-10  # librosa's `amin`: -100 dB.
 
 
@@ -36,7 +38,8 @@ def stft(audio_BxS: jax.Array, fft: int, hop: int) -> jax.Array:
   frames_BxTxW = jnp.concatenate(
     [blocks[:, first : first + frames] for first in range(overlap)], axis=-1
   )[..., :fft]
-  return jnp.fft.rfft(frames_BxTxW * window(fft)[None, None])
+  frames_BxTxW *= window(fft)[None, None]
+  return sharding.by_rows(jnp.fft.rfft, (frames_BxTxW,))
 
 
 def istft(

@@ -37,7 +37,9 @@ BESIDE = {
   ("console", "cli"),
   ("training", "cli"),
   ("runs", "loop"),
+  ("kernels", "runtime"),
   ("runtime", "spelling"),
+  ("spectral", "runtime"),
   ("summary", "metrics"),
   ("summary", "statistics"),
 }

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from emojax.audio import filters, rooms, vocoder, waveforms
 from emojax.audio.settings import Settings
 from emojax.runtime import sharding
-from emojax.runtime.sharding import DATA, REPLICATED
 
 # Each kind has its own randomness: one turned off leaves the others as they
 # were. The numbers are part of what makes a run repeatable.
@@ -29,7 +28,6 @@ def augment(
   noise_BxS: jax.Array | None,
   responses_NxR: jax.Array | None,
   settings: Settings,
-  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Augments each clip by what chance picks for it.
 
@@ -45,8 +43,6 @@ def augment(
     responses_NxR: room responses to choose from, the direct sound at sample
       0; None: they are synthesised.
     settings: what may happen; static. What has probability 0 is not compiled.
-    mesh: of the devices over which the batch is cut, if it is: each augments
-      its clips.
 
   Returns:
     The audio float32 [B, S], zero behind the end, and its lengths int32. Clips
@@ -62,19 +58,17 @@ def augment(
   lengths_B = jnp.asarray(lengths_B, jnp.int32)
   index_B = jnp.arange(audio_BxS.shape[0])
   key_B = jax.vmap(functools.partial(jax.random.fold_in, key))(index_B)
-  run = functools.partial(_augment_shard, settings)
-  if mesh is not None:
-    run = sharding.by_shard(run, mesh, (REPLICATED, *(DATA,) * 4), DATA)
-  return run(responses_NxR, key_B, audio_BxS, lengths_B, noise_BxS)
 
+  def augment_rows(responses_NxR, *batch):
+    at_once = functools.partial(_augment, settings, responses_NxR)
+    # A CPU gains nothing from a large batch: one clip after the other stays in
+    # its cache, and what it is spared costs nothing.
+    return jax.lax.platform_dependent(
+      *batch, cpu=functools.partial(_one_by_one, at_once), default=at_once
+    )
 
-def _augment_shard(settings, responses_NxR, *batch):
-  at_once = functools.partial(_augment, settings, responses_NxR)
-  # A CPU gains nothing from a large batch: one clip after the other stays in
-  # its cache, and what it is spared costs nothing.
-  return jax.lax.platform_dependent(
-    *batch, cpu=functools.partial(_one_by_one, at_once), default=at_once
-  )
+  batch = key_B, audio_BxS, lengths_B, noise_BxS
+  return sharding.by_rows(augment_rows, batch, shared=(responses_NxR,))
 
 
 def _one_by_one(function, *batch):

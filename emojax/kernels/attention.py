@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emojax.kernels import target
+from emojax.runtime import sharding
 
 # Far below any score, and yet a number: a row without a single valid key gives
 # the mean of the values, not NaN.
@@ -49,7 +50,7 @@ def attend(
   key = key_BxSxHxD.transpose(0, 2, 3, 1)
   value = value_BxSxHxD.transpose(0, 2, 1, 3)
   if _in_blocks(query, key) and bias_BxHxTxS is None and not drops:
-    output = _attend_in_blocks(query, key, value, mask)
+    output = sharding.by_rows(_attend_in_blocks, (query, key, value, mask))
   else:
     rate = dropout_rate if drops else 0.0
     output = _attend(query, key, value, mask, bias_BxHxTxS, rate, dropout_key)

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from emojax.errors import UserError
+from emojax.errors import UserError, one_line
 from emojax.runtime import native_stderr, process
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ def begin(
     UserError: they can not be told, or do not come.
   """
   import jax
+  from jax.experimental import multihost_utils
 
   if coordinator is not None and ":" not in coordinator:
     raise UserError(f"--coordinator={coordinator}: name a host and a port")
@@ -76,6 +77,9 @@ def begin(
       "GKE or a TPU pod"
     ) from error
   process.listen_again()  # JAX has put a handler of its own for SIGTERM.
+  # Later one of them may compile for minutes, and the first words that devices
+  # exchange have to come within seconds of each other.
+  multihost_utils.sync_global_devices("begin")
   if not is_first():
     process.be_quiet()
 
@@ -145,7 +149,8 @@ def explained() -> Iterator[None]:
   """Ends this process where another one has died, in one line.
 
   Whatever else it raises waits a little for the others, which may be about to
-  say the same: the end of one is the end of all.
+  say the same: the end of one is the end of all. What all have to say is said
+  once.
   """
   import jax
 
@@ -154,12 +159,23 @@ def explained() -> Iterator[None]:
   except jax.errors.JaxRuntimeError as error:
     if _state() is None or not _is_lost(error):
       raise
-    _lost(sys.stderr.fileno())
-  except (Exception, SystemExit):
-    if _state() is not None:
-      with contextlib.suppress(jax.errors.JaxRuntimeError):
-        _state().client.wait_at_barrier("farewell", _FAREWELL * 1000)
+    _lost(sys.stderr.fileno(), one_line(str(error))[:200])
+  except (Exception, SystemExit) as error:
+    if _all_say_so() and isinstance(error, UserError) and not is_first():
+      raise SystemExit(2) from error  # The first one has said it.
     raise
+
+
+def _all_say_so() -> bool:
+  import jax
+
+  if _state() is None:
+    return False
+  try:
+    _state().client.wait_at_barrier("farewell", _FAREWELL * 1000)
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
 
 
 @functools.cache
@@ -185,10 +201,10 @@ def _is_lost(error: Exception) -> bool:
   return any(sign in str(error) for sign in signs)
 
 
-def _lost(stderr: int = 2) -> None:
+def _lost(stderr: int, why: str = "it does not answer") -> None:
   line = (
-    "error: another process of this training has ended: see what it says; the "
-    "same command on all of them goes on after the last checkpoint\n"
+    f"error: another process of this training has ended ({why}): see what it "
+    "says; the same command on all of them goes on after the last checkpoint\n"
   )
   os.write(stderr, line.encode())
   os._exit(LOST)

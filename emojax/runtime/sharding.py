@@ -85,6 +85,22 @@ def by_shard(function: Callable, mesh: Mesh, in_specs, out_specs) -> Callable:
   )
 
 
+def by_rows(function: Callable, rows: Sequence, shared: Sequence = ()):
+  """`function(*shared, *rows)`, where each row is its own matter.
+
+  Rows are trees of [B, ...], and so is the result; all of them see what is
+  shared, and nothing that the function brings along is of this program.
+  In a program that is `compiled` for several devices each of them takes its
+  own: for what XLA does not cut by itself, FFTs and loops over rows, and would
+  have all devices do for all rows.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.shape.get("data", 1) == 1 or "data" in mesh.manual_axes:
+    return function(*shared, *rows)
+  specs = *(REPLICATED,) * len(shared), *(DATA,) * len(rows)
+  return by_shard(function, mesh, specs, DATA)(*shared, *rows)
+
+
 def compiled(
   function: Callable,
   mesh: Mesh,
@@ -98,8 +114,13 @@ def compiled(
   result is the same on any number of devices. `out_specs` say how results are
   cut, one for each or for trees of them.
   """
+
+  def program(*args):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # See `by_rows`.
+      return function(*args)
+
   return jax.jit(
-    function,
+    program,
     out_shardings=jax.tree.map(
       lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=_is_spec
     ),

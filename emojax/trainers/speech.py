@@ -70,7 +70,6 @@ class Recipe:
   reversal: float = 0.0  # Lambda of the adversary,
   ramp: bool = False  # which rises to it.
   num_steps: int = 1  # Batches of the whole training.
-  mesh: jax.sharding.Mesh | None = None  # Over which batches are cut.
 
 
 def init_state(tx: optax.GradientTransformation, trained: Any) -> State:
@@ -104,7 +103,6 @@ def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
       noise_BxS if noise_BxS is None else speech.to_float(noise_BxS),
       extra["responses"],
       recipe.augmentation,
-      recipe.mesh,
     )
   emotion_BxC = jax.nn.one_hot(batch["label"], model.num_classes)
   targets = {
@@ -293,7 +291,6 @@ class Training:
       reversal=config.adversary.reversal,
       ramp=config.adversary.ramp,
       num_steps=len(self._plan),
-      mesh=self._mesh,
     )
     tx = optimizers.adam(config.optimizer, recipe.num_steps)
     init = functools.partial(init_state, tx)

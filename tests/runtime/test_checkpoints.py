@@ -13,7 +13,7 @@ import pytest
 
 from emojax.errors import UserError
 from emojax.runtime import sharding
-from emojax.runtime.checkpoints import Checkpoints
+from emojax.runtime.checkpoints import Checkpoints, _sum_of_hashes
 
 # What Orbax leaves behind when it meets damage; it is raised as well.
 ignore_leftovers = pytest.mark.filterwarnings(
@@ -240,16 +240,48 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(saved):
 
 
 def test_other_shapes_are_an_error_and_no_damage(saved):
-  """The number of runs is filled up to that of the devices."""
   state = make_state(0)
-  state["TS 1234, train/C1"]["kernel"] = jnp.zeros((72, 300))
+  state["TS 1234, train/C1"]["kernel"] = jnp.zeros((72, 301))
   checkpoints = Checkpoints(saved)
-  with pytest.raises(UserError, match="another number of devices") as caught:
-    checkpoints.restore(state)
+  with pytest.raises(UserError, match="by another version") as caught:
+    checkpoints.restore(state, adapt=lambda state: state)
   checkpoints.close()
   assert str(saved / "2") in str(caught.value)
   assert sorted(os.listdir(saved)) == ["1", "2"]
   check(restore(saved), 2)
+
+
+def test_more_rows_than_these_devices_have(tmp_path):
+  """The number of runs is filled up to that of the devices."""
+  mesh = sharding.make_mesh()
+  rows = sharding.place(jnp.arange(12.0).reshape(4, 3), mesh, sharding.REPLICA)
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(1, {"runs": rows}, make_history(1))
+  checkpoints.close()
+  fewer = {"runs": rows[:3]}
+  checkpoints = Checkpoints(tmp_path)
+  adapted = checkpoints.restore(fewer, lambda s: {"runs": s["runs"][:3] + 1})
+  with pytest.raises(UserError, match="by another version"):
+    checkpoints.restore(fewer)
+  checkpoints.close()
+  assert adapted[0] == 1
+  np.testing.assert_array_equal(
+    adapted[1]["runs"], np.arange(9.0).reshape(3, 3) + 1
+  )
+
+
+@pytest.mark.parametrize(
+  "dtype", ["float32", "bfloat16", "int8", "uint32", "bool"]
+)
+def test_every_bit_and_its_place_count_in_a_checksum(dtype):
+  rng = np.random.default_rng(0)
+  values = jnp.asarray(rng.integers(0, 2, (5, 7)), dtype)
+  known = int(_sum_of_hashes(values))
+  flipped = values.at[3, 2].set((values[3, 2] == 0).astype(dtype))
+  assert known != int(_sum_of_hashes(flipped))
+  # The same bits elsewhere are others.
+  assert known != int(_sum_of_hashes(values[::-1]))
+  assert known != int(_sum_of_hashes(values.reshape(7, 5)[::-1]))
 
 
 def fill(disk, left: int) -> None:

@@ -21,7 +21,8 @@ system = SpeechSystem(
   encoder=LogMel((64,)), classes=("a", "b", "c"), window_seconds=1.0,
   pooling="attention", weigh_layers=False, averaged_frames=1,
   hidden=4, dropout=0.3, num_domains=2)
-settings = Settings(noise_probability=0.5, gain_probability=0.5)
+settings = Settings(
+  noise_probability=0.5, pitch_probability=0.5, reverberation_probability=0.5)
 tx = optax.sgd(0.1, momentum=0.9)
 rng = np.random.default_rng(0)
 batch = {
@@ -32,7 +33,10 @@ batch = {
   # The last device has nothing that counts.
   "weight": np.array([1, 1, 1, 1, 1, 0, 0, 0], np.float32),
 }
-extra = {"class_weight": np.array([0.5, 1, 2], np.float32), "responses": None}
+extra = {
+  "class_weight": np.array([0.5, 1, 2], np.float32),
+  "responses": rng.normal(size=(3, 400)).astype(np.float32) / 20,
+}
 trained = jax.jit(system.init)(jax.random.key(0))
 
 def one_step(num_data, shards_parameters=False):
@@ -40,7 +44,7 @@ def one_step(num_data, shards_parameters=False):
   mesh = jax.sharding.Mesh(devices, ("replica", "data"))
   recipe = speech.Recipe(
     system, system.model(), settings, label_smoothing=0.1, mixup=0.4,
-    reversal=0.5, ramp=True, num_steps=10, mesh=mesh)
+    reversal=0.5, ramp=True, num_steps=10)
   learner = fit.init_learner(tx, {"params": trained})
   specs = REPLICATED
   if shards_parameters:
