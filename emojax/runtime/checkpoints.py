@@ -97,8 +97,8 @@ class Checkpoints:
     """
     if not hosts.asked(self._folder.exists):
       return 0, state, {}
-    steps = hosts.asked(lambda: sorted(self._manager.all_steps(), reverse=True))
-    for round_ in steps:
+    manager = self._manager  # Of all processes: Orbax waits for them in it.
+    for round_ in hosts.asked(lambda: sorted(manager.all_steps())[::-1]):
       try:
         return round_, *self._read(round_, state, adapt)
       except UserError:
