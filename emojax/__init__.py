@@ -6,7 +6,53 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
+  import ml_collections
+
   from emojax.inference.predict import Predictor
+  from emojax.summary import Summary
+
+
+def config(name: str) -> ml_collections.ConfigDict:
+  """The config of a study, to be changed and trained: see `train`.
+
+  Args:
+    name: `dann`, `speech:ravdess`, or a file of your own, `mine.py:VARIANT`.
+
+  Returns:
+    The config, locked: a field that it does not have can not be set.
+
+  Raises:
+    UserError: no such config, or variant of it.
+  """
+  from emojax import cli
+
+  return cli.load_config(name)
+
+
+def train(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> Summary:
+  """Trains what a config says, or goes on with it: `emojax train` in Python.
+
+  ```python
+  config = emojax.config("speech")
+  config.num_epochs = 3
+  summary = emojax.train(config, "runs/short")
+  ```
+
+  Args:
+    config: see `emojax.config`.
+    workdir: the folder of the run; a finished one is only read.
+
+  Raises:
+    UserError: something in the config, the data or the folder is wrong.
+    SystemExit: the training was interrupted; the same call goes on.
+  """
+  from emojax import cli
+
+  trainer = cli.trainer(config)
+  cli.require_devices()
+  return trainer.train(config, workdir)
 
 
 def load(name: str | os.PathLike) -> Predictor:

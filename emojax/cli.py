@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import pathlib
+import runpy
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -184,6 +185,20 @@ def config_folder() -> pathlib.Path:
   """Where the configs are that come with the package."""
   folders = [home / "configs" for home in _HOMES]
   return next(folder for folder in folders if folder.is_dir())
+
+
+def load_config(name: str) -> ml_collections.ConfigDict:
+  """The config that `emojax train` knows by that name, locked.
+
+  Raises:
+    UserError: there is no such config, or variant of it.
+  """
+  file, _, variant = shipped(name).partition(":")
+  try:
+    get_config = runpy.run_path(file)["get_config"]
+    return get_config(*filter(None, [variant])).lock()
+  except (OSError, ValueError) as error:  # No such file, no such variant.
+    raise UserError(f"{name}: {error}") from error
 
 
 def shipped(name: str) -> str:

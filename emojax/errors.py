@@ -16,6 +16,10 @@ class UserError(Exception):
   def __str__(self) -> str:
     return one_line(super().__str__())
 
+  def _render_traceback_(self) -> list[str]:
+    """What IPython, and so a notebook, shows instead of a traceback."""
+    return [f"error: {self}"]
+
 
 class Unreadable(Exception):
   """A file, by its path, that cannot be used, and why, in a few words.

@@ -12,6 +12,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import emojax
 from emojax import __main__ as entry
 from emojax import cli
 from emojax.errors import UserError
@@ -38,6 +39,27 @@ def parse(monkeypatch):
     return cli.parse_config(argv, holder, "how to use it")
 
   return parse
+
+
+def test_a_config_from_python_is_that_of_the_command_line(parse):
+  config = emojax.config("dann:table2")
+  assert config == parse(TABLE_2)
+  assert config.is_locked
+  mine = str(ROOT / "configs" / "dann.py:table2")
+  assert emojax.config(mine) == config
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("dan", "no config 'dan': there are dann, rlps, speech"),
+    ("dann:table3", "dann:table3: no config 'table3': demo, ravdess"),
+    ("mine.py", "mine.py: .*No such file"),
+  ],
+)
+def test_a_config_that_is_none(name, said):
+  with pytest.raises(UserError, match=said):
+    emojax.config(name)
 
 
 def test_fields_take_the_types_of_the_config(parse):

@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from emojax.errors import Unreadable, UserError, one_line
 
@@ -26,3 +27,11 @@ def test_of_a_long_quotation_both_ends_are_there():
   line = str(UserError(f"PATH: label {'x' * 10**6}; known are sad"))
   assert len(line) <= 2_000
   assert line.startswith("PATH: label x") and line.endswith("; known are sad")
+
+
+def test_in_a_notebook_it_is_one_line_as_well(capsys):
+  shell = InteractiveShell()
+  shell.history_manager.enabled = False
+  shell.run_cell("from emojax.errors import UserError")
+  shell.run_cell("raise UserError('mine.csv: no column label')")
+  assert capsys.readouterr().out == "error: mine.csv: no column label\n"

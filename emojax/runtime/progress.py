@@ -24,7 +24,8 @@ def progress(
 ) -> Iterator[T]:
   """Yields from `iterable` and shows on stderr how far it is.
 
-  On a terminal this is a bar. Where stderr is none (Slurm, CI, a redirect) a
+  On a terminal this is a bar, and in a notebook, which prints stderr as if it
+  were errors, one on stdout. Where stderr is neither (Slurm, CI, a redirect) a
   bar would fill the log with carriage returns: there it is one plain line at
   most every 30 s, and one when the loop ends, early or not. `total` is for
   what does not know its length.
@@ -35,9 +36,13 @@ def progress(
   if total == 0 or process.is_quiet():
     yield from iterable
     return
-  if sys.stderr.isatty():
+  is_notebook = type(sys.stderr).__module__.startswith("ipykernel.")
+  if sys.stderr.isatty() or is_notebook:
     yield from tqdm.tqdm(
-      iterable, description or None, total, unit=unit, dynamic_ncols=True
+      *(iterable, description or None, total),
+      file=sys.stdout if is_notebook else sys.stderr,
+      unit=unit,
+      dynamic_ncols=True,
     )
     return
   start = last = time.monotonic()

@@ -56,6 +56,17 @@ def test_terminal_gets_a_bar(monkeypatch):
   assert "3/3" in terminal.getvalue()
 
 
+def test_notebook_gets_its_bar_on_stdout(monkeypatch, capsys):
+  """On stderr it would look like an error."""
+  stream = type(
+    "OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"}
+  )
+  monkeypatch.setattr(sys, "stderr", stream())
+  list(progress(range(3), description="epochs", unit="epoch"))
+  assert not sys.stderr.getvalue()
+  assert "\repochs: 100%" in capsys.readouterr().out
+
+
 def test_log_gets_one_line_for_a_quick_loop(capsys):
   list(progress(range(1000), description="clips", unit="clip"))
   (line,) = capsys.readouterr().err.splitlines()
