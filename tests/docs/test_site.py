@@ -101,7 +101,7 @@ def test_every_field_that_is_named_is_in_a_config():
     text = page.read_text(encoding="utf-8")
     for field in re.findall(r"\bconfig\.((?:[a-z_]\w*\.)*[a-z_]\w*)", text):
       assert any(_has(config, field) for config in known) or field in (
-        *("json", "yaml", "lock", "FIELD"),
+        *("json", "yaml", "lock", "FIELD", "update_from_flattened_dict"),
         *("optimizer.lr", "downstream_expert"),  # Of s3prl.
       ), f"{pages.name(page)}: config.{field}"
 
