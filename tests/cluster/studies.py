@@ -47,7 +47,7 @@ def commands(folder: pathlib.Path, table: FeatureTable) -> dict[str, list[str]]:
       "--config.systems=('rlps',)",
       *("--config.num_epochs=2", "--config.num_replicates=1"),
       *("--config.pretraining_epochs=2", "--config.batch_size=16"),
-      "--config.optimizer.learning_rate=0.03",
+      "--config.optimizer.learning_rate=1e-3",
       "--config.model.widths=(8, 16, 16, 16, 16, 16)",
       "--config.model.hidden=32",
       *("--config.policy.widths=(8,)", "--config.policy.pretraining_epochs=2"),
