@@ -26,7 +26,7 @@ def commands(folder: pathlib.Path, table: FeatureTable) -> dict[str, list[str]]:
       "--config=configs/dann.py",
       *("--config.data.corpus=table", f"--config.data.path={folder}/table.npz"),
       "--config.split.test_speakers=5F,5M",
-      *("--config.num_epochs=12", "--config.num_replicates=1"),
+      *("--config.num_epochs=8", "--config.num_replicates=1"),
       "--config.checkpoint_every=1",
       "--config.optimizer.learning_rate=1e-2",
       *("--config.model.hidden=8", "--config.model.num_heads=2"),
