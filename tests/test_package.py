@@ -79,12 +79,14 @@ def test_what_pip_is_told_of_it(wheel):
 
 _CONFIG = """
 import pathlib
+import emojax
 from emojax import cli
 
 file, variant = cli.shipped("speech:ravdess").rsplit(":", 1)
 from configs import speech
 
 assert pathlib.Path(file).samefile(speech.__file__), file
+assert emojax.config("speech:ravdess") == speech.get_config(variant).lock()
 print(speech.__file__, speech.get_config(variant).data.corpus)
 """
 
