@@ -78,12 +78,13 @@ def test_it_runs_from_top_to_bottom(path, cache, tmp_path, monkeypatch):
   for row in made.rows:
     for metric in made.metrics:
       assert f"{100 * row.metrics[metric].mean:.1f}" in tables
-  shown = [
-    base64.b64decode(one)
-    for of in outputs.values()
-    for kind in ("image/png", "image/gif")
-    for one in data(of, kind)
-  ]
+  shown = [one for of in outputs.values() for one in data(of, "image/png")]
+  # Not every viewer shows a film that is no part of a page.
+  films = "".join(
+    one for of in outputs.values() for one in data(of, "text/html")
+  )
+  shown += re.findall(r'"data:image/gif;base64,(.*?)"', films)
+  shown = [base64.b64decode(one) for one in shown]
   drawn = [*run.glob("*.png"), *run.glob("*.gif")]
   assert len(drawn) >= 4
   for figure in drawn:
