@@ -121,10 +121,12 @@ def test_there_is_one_for_each_study_and_a_badge_that_opens_it():
   project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
   address = project["project"]["urls"]["Repository"]
   colab = address.replace("github.com", "colab.research.google.com/github")
-  readme = (ROOT / "README.md").read_text("utf-8")
+  pages = [
+    (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/colab.md")
+  ]
   for path in NOTEBOOKS:
     badge = f"]({colab}/blob/main/experiments/colab/{path.name})"
-    assert readme.count(badge) == 1
+    assert [page.count(badge) for page in pages] == [1, 1]
     first, *_ = read(path).cells
     assert badge in first.source
     install = next(one for one in read(path).cells if one.id == "install")
