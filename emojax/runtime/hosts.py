@@ -152,27 +152,27 @@ def explained() -> Iterator[None]:
   say the same: the end of one is the end of all. What all have to say is said
   once.
   """
-  import jax
-
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    if _state() is None or not _is_lost(error):
-      raise
-    _lost(sys.stderr.fileno(), one_line(str(error))[:200])
   except (Exception, SystemExit) as error:
-    if _all_say_so() and isinstance(error, UserError) and not is_first():
-      raise SystemExit(2) from error  # The first one has said it.
+    if _state() is not None and _is_lost(error):
+      _lost(sys.stderr.fileno(), one_line(str(error))[:200])
+    is_said = not is_first()
+    if _left_together() and is_said and isinstance(error, UserError):
+      raise SystemExit(2) from error
     raise
+  _left_together()
 
 
-def _all_say_so() -> bool:
+def _left_together() -> bool:
+  """Leaves the job, if all do so within seconds."""
   import jax
 
   if _state() is None:
     return False
   try:
     _state().client.wait_at_barrier("farewell", _FAREWELL * 1000)
+    jax.distributed.shutdown()
   except jax.errors.JaxRuntimeError:
     return False
   return True
@@ -196,9 +196,12 @@ def _key(name: str) -> str:
   return f"emojax/{name}/{next(_CALLS)}"
 
 
-def _is_lost(error: Exception) -> bool:
-  signs = "Gloo", "NCCL", "onnection", "oordination", "heartbeat", "UNAVAILABLE"
-  return any(sign in str(error) for sign in signs)
+def _is_lost(error: BaseException) -> bool:
+  """Whether it tells of another process; JAX has several types for that."""
+  signs = "Gloo", "NCCL", "coordination", "heartbeat", "Barrier failed"
+  return isinstance(error, RuntimeError | ValueError) and any(
+    sign in str(error) for sign in signs
+  )
 
 
 def _lost(stderr: int, why: str = "it does not answer") -> None:
