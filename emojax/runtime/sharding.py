@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 # How a tree is cut over the mesh: its first axis over the runs, its first axis
@@ -125,6 +126,23 @@ def compiled(
       lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=_is_spec
     ),
     donate_argnums=tuple(donate_argnums),
+  )
+
+
+def gathering(function: Callable) -> Callable:
+  """`function(params, ...)` of `compiled` programs, where `spread_out` cuts.
+
+  The parameters are gathered for it, and again for its gradient: XLA would
+  otherwise cut what they are multiplied with, which is larger.
+  """
+
+  def gather(x):
+    whole = NamedSharding(jax.sharding.get_abstract_mesh(), REPLICATED)
+    return checkpoint_name(jax.lax.with_sharding_constraint(x, whole), "whole")
+
+  return jax.checkpoint(
+    lambda params, *args: function(jax.tree.map(gather, params), *args),
+    policy=jax.checkpoint_policies.save_anything_except_these_names("whole"),
   )
 
 

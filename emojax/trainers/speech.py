@@ -70,6 +70,7 @@ class Recipe:
   reversal: float = 0.0  # Lambda of the adversary,
   ramp: bool = False  # which rises to it.
   num_steps: int = 1  # Batches of the whole training.
+  shards_parameters: bool = False  # Over all devices.
 
 
 def init_state(tx: optax.GradientTransformation, trained: Any) -> State:
@@ -151,6 +152,8 @@ def train_step(recipe: Recipe, tx, learner: Learner, key, frozen, batch, extra):
     reversal *= 2 / (1 + jnp.exp(-10 * share)) - 1
   extra = {**extra, "reversal": reversal}
   loss = functools.partial(loss_fn, recipe)
+  if recipe.shards_parameters:
+    loss = sharding.gathering(loss)
   return fit.train_step(loss, tx, learner, key, frozen, batch, extra)
 
 
@@ -291,6 +294,7 @@ class Training:
       reversal=config.adversary.reversal,
       ramp=config.adversary.ramp,
       num_steps=len(self._plan),
+      shards_parameters=config.shard_parameters,
     )
     tx = optimizers.adam(config.optimizer, recipe.num_steps)
     init = functools.partial(init_state, tx)
@@ -311,6 +315,8 @@ class Training:
       inputs, lengths_B = batch["inputs"], batch["length"]
       return system.apply(recipe.model, params, inputs, lengths_B)[0]
 
+    if recipe.shards_parameters:
+      logits = sharding.gathering(logits)
     self._forward = sharding.compiled(logits, self._mesh, DATA)
     self._validate = sharding.compiled(
       functools.partial(validate, self._labels("validation")),

@@ -7,8 +7,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-PROGRAM = """
-import functools
+PROGRAM = r"""
+import functools, re
 import chex, jax, numpy as np, optax
 from emojax.audio.settings import Settings
 from emojax.runtime import sharding
@@ -39,34 +39,44 @@ extra = {
 }
 trained = jax.jit(system.init)(jax.random.key(0))
 
-def one_step(num_data, shards_parameters=False):
+def one_step(num_data, mixup=0.4, shards=False):
   devices = np.array(jax.devices()[:num_data])[None]
   mesh = jax.sharding.Mesh(devices, ("replica", "data"))
   recipe = speech.Recipe(
-    system, system.model(), settings, label_smoothing=0.1, mixup=0.4,
-    reversal=0.5, ramp=True, num_steps=10)
+    system, system.model(), settings, label_smoothing=0.1, mixup=mixup,
+    reversal=0.5, ramp=True, num_steps=10, shards_parameters=shards)
   learner = fit.init_learner(tx, {"params": trained})
-  specs = REPLICATED
-  if shards_parameters:
-    specs = sharding.spread_out(learner, mesh)
+  specs = sharding.spread_out(learner, mesh) if shards else REPLICATED
   step = functools.partial(speech.train_step, recipe, tx)
   run = sharding.compiled(step, mesh, (specs, REPLICATED))
   learner = sharding.place(learner, mesh, specs)
   more = sharding.place((jax.random.key(1), {}), mesh, REPLICATED)
-  cut = sharding.place(batch, mesh, DATA)
+  more += sharding.place(batch, mesh, DATA), sharding.place(
+    extra, mesh, REPLICATED)
+  return run, learner, more
+
+def two_steps(*args, **options):
+  run, learner, more = one_step(*args, **options)
   for _ in range(2):
-    learner, metrics = run(
-      learner, *more, cut, sharding.place(extra, mesh, REPLICATED))
-  if shards_parameters:
-    big = learner.params["encoder"]["conv_0"]["kernel"]
-    assert big.addressable_shards[0].data.size * num_data == big.size
+    learner, metrics = run(learner, *more)
   return jax.device_get((learner.params, metrics))
 
+def exchanged(shards):
+  run, learner, more = one_step(4, 0.0, shards)
+  big = learner.params["encoder"]["conv_0"]["kernel"]
+  assert big.addressable_shards[0].data.size * (4 if shards else 1) == big.size
+  program = run.lower(learner, *more).compile().as_text()
+  return set(re.findall(
+    r" (all-\w+|collective-permute|reduce-scatter)(?:-start)?\(", program))
+
 assert jax.device_count() == 8
-one = one_step(1)
-for count in (2, 8):
-  chex.assert_trees_all_close(one, one_step(count), rtol=1e-4, atol=1e-5)
-chex.assert_trees_all_close(one, one_step(4, True), rtol=1e-4, atol=1e-5)
+one = two_steps(1)
+chex.assert_trees_all_close(one, two_steps(8), rtol=1e-4, atol=1e-5)
+chex.assert_trees_all_close(
+  one, two_steps(4, shards=True), rtol=1e-4, atol=1e-5)
+# Gradients, and parameters that are cut: nothing else.
+assert exchanged(False) == {"all-reduce"}, exchanged(False)
+assert exchanged(True) == {"all-reduce", "all-gather"}, exchanged(True)
 print("the same")
 """
 
