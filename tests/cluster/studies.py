@@ -25,9 +25,8 @@ def commands(folder: pathlib.Path, table: FeatureTable) -> dict[str, list[str]]:
     "dann": [
       "--config=configs/dann.py",
       *("--config.data.corpus=table", f"--config.data.path={folder}/table.npz"),
-      "--config.split.test_speakers=5F,5M",
-      *("--config.num_epochs=8", "--config.num_replicates=1"),
-      "--config.checkpoint_every=1",
+      "--config.split.test_speakers=1M",
+      *("--config.num_epochs=3", "--config.num_replicates=1"),
       "--config.optimizer.learning_rate=1e-2",
       *("--config.model.hidden=8", "--config.model.num_heads=2"),
       *("--config.baselines=()", "--config.probe_replicates=1"),
@@ -37,7 +36,7 @@ def commands(folder: pathlib.Path, table: FeatureTable) -> dict[str, list[str]]:
       *("--config.data.corpus=manifest", f"--config.data.path={manifest}"),
       "--config.data.labels=happy,sad",
       "--config.data.buckets=(1.0,)",
-      *("--config.num_epochs=2", "--config.num_replicates=1"),
+      *("--config.num_epochs=8", "--config.num_replicates=1"),
       *("--config.batch_size=4", "--config.model.hidden=8"),
     ],
     "rlps": [
