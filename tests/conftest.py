@@ -53,6 +53,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 
 # Modules that take minutes: begun last, one process would wait for the other.
 _LONGEST = (
+  "test_slurm",
   "test_demo_study",
   "test_launch",
   "test_speech_study",

@@ -27,7 +27,7 @@ running() {
 given=("$@")
 if [[ ${SLURM_ARRAY_TASK_ID-} ]]; then
   # Quotes as in a shell; nothing else of it is heeded.
-  mapfile -t given < <(sed -n "${SLURM_ARRAY_TASK_ID}p" "$1" |
+  mapfile -t given < <(grep . "$1" | sed -n "${SLURM_ARRAY_TASK_ID}p" |
     xargs -n 1 printf '%s\n')
 fi
 workdir=
@@ -53,10 +53,10 @@ srun --kill-on-bad-exit=0 ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PE
 step=$!
 # `scancel --batch` and some sites tell this shell alone. Not by srun, which
 # would kill; and SIGHUP, as of two SIGTERM the second one means: at once.
-trap 'running && scancel --signal=HUP "$SLURM_JOB_ID"' TERM
-code=0
-wait "$step" || code=$?
-while kill -0 "$step" 2> /dev/null; do
+trap 'told=1; running && scancel --signal=HUP "$SLURM_JOB_ID"' TERM
+told=1
+while [[ $told ]]; do
+  told=
   code=0
   wait "$step" || code=$?
 done
