@@ -52,8 +52,15 @@ srun --kill-on-bad-exit=0 ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PE
   python launch.py --distributed "${given[@]}" &
 step=$!
 # `scancel --batch` and some sites tell this shell alone. Not by srun, which
-# would kill; and SIGHUP, as of two SIGTERM the second one means: at once.
-trap 'told=1; running && scancel --signal=HUP "$SLURM_JOB_ID"' TERM
+# would kill; and once, by SIGHUP: the second signal of a kind, as SIGTERM may
+# be, would mean: at once.
+# shellcheck disable=SC2329  # The trap calls it.
+tell() {
+  told=1
+  trap 'told=1' TERM
+  if running; then scancel --signal=HUP "$SLURM_JOB_ID"; fi
+}
+trap tell TERM
 told=1
 while [[ $told ]]; do
   told=
