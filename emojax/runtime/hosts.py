@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ LOST = 75
 _HEARTBEAT = 20  # Seconds without a word after which a process counts as dead.
 _START = 300  # Seconds in which all processes have to come.
 _MONTH = 30 * 24 * 3600  # The first one may prepare a corpus for hours.
-_FAREWELL = 10  # Seconds for which one that fails waits for the others.
+_FAREWELL = 5  # Seconds for which one that fails waits for the others.
 _CALLS = itertools.count()
 
 
@@ -158,24 +159,41 @@ def explained() -> Iterator[None]:
     if _state() is not None and _is_lost(error):
       _lost(sys.stderr.fileno(), one_line(str(error))[:200])
     is_said = not is_first()
-    if _left_together() and is_said and isinstance(error, UserError):
+    if not _left_together():
+      _leave(error)
+    if is_said and isinstance(error, UserError):
       raise SystemExit(2) from error
     raise
   _left_together()
 
 
 def _left_together() -> bool:
-  """Leaves the job, if all do so within seconds."""
+  """Leaves the job, if all do so within seconds; or there is none."""
   import jax
 
   if _state() is None:
-    return False
+    return True
   try:
     _state().client.wait_at_barrier("farewell", _FAREWELL * 1000)
     jax.distributed.shutdown()
   except jax.errors.JaxRuntimeError:
     return False
   return True
+
+
+def _leave(error: BaseException) -> None:
+  """Ends this process alone: JAX's own end waits for the others, and aborts."""
+  code = 1
+  if isinstance(error, SystemExit):
+    code = error.code
+  elif isinstance(error, UserError):
+    print(f"error: {error}", file=sys.stderr)
+    code = 2
+  else:
+    traceback.print_exception(error)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
 
 
 @functools.cache

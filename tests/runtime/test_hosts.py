@@ -79,6 +79,21 @@ def test_what_they_agree_on(tmp_path):
   assert "both" not in second
 
 
+def fail_alone(argv):
+  number, _ = join(argv)
+  with hosts.explained():
+    if number == 0:
+      raise UserError("the folder is another's")
+    hosts.asked(lambda: None)
+
+
+def test_an_error_of_one_is_no_reason_to_begin_again():
+  with two(fail_alone) as both:
+    (_, first), (_, second) = (one.communicate() for one in both)
+  assert [one.returncode for one in both] == [2, hosts.LOST], first + second
+  assert first == "error: the folder is another's\n"
+
+
 def walk(seconds: float) -> loop.Study:
   """Runs that grow by their number in each round, over all devices."""
   mesh = sharding.make_mesh()
@@ -133,7 +148,8 @@ def wait_for_checkpoint(folder: pathlib.Path, both) -> None:
 
 def finish(folder: pathlib.Path) -> None:
   """Goes on in this process, with its one device, to what the walk comes to."""
-  saved = max(int(path.name) for path in folder.glob("checkpoints/[0-9]*"))
+  names = [path.name for path in folder.glob("checkpoints/*")]
+  saved = max(int(name) for name in names if name.isdigit())
   _, history = loop.run(walk(0), folder, saved + 2, 1, "walking")
   expected = np.outer(np.arange(1.0, saved + 3), np.arange(1.0, NUM_RUNS + 1))
   np.testing.assert_array_equal(history["runs"], expected)
