@@ -46,7 +46,10 @@ def environment(cache: pathlib.Path, devices: int = 1) -> dict[str, str]:
   return os.environ | {
     "XDG_CACHE_HOME": str(cache),
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    # On a machine with other work a device may wait for the other's thread for
+    # more than the 40 s after which XLA takes a program for stuck.
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
   }
 
 

@@ -26,8 +26,8 @@ import numpy as np
 from experiments.benchmarks import measure
 
 DEVICES = (1, 2, 4, 8)
-CLIPS, IMAGES, RUNS = 8, 32, 4  # Of a device.
-STEPS = 4  # Of a round; DANN: two.
+CLIPS, IMAGES, RUNS = 4, 32, 4  # Of a device.
+STEPS = 2  # Of a round; DANN: an epoch.
 _WIDTHS = {"f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "pred": 1}
 _ALL_REDUCE = re.compile(r"= (.*) all-reduce(?:-start)?\(")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
@@ -44,12 +44,12 @@ def speech(devices: int):
   study = training.study(0)
   states = [study.init()]
 
-  def round_(number: int):
+  def round_():
     # There is no end to the rounds that are measured: always the first one.
     states[0], record = study.round(states[0], 0)
     return record
 
-  return round_
+  return round_, states[0].learner.params
 
 
 def rlps(devices: int):
@@ -75,11 +75,11 @@ def rlps(devices: int):
   key = jax.random.key(0)
   states = [examples.learner(examples.draw(key))]
 
-  def epoch(number: int):
+  def epoch():
     states[0], loss = examples.epoch(states[0], np.arange(len(part)), key)
     return loss
 
-  return epoch
+  return epoch, states[0].params
 
 
 def dann(devices: int):
@@ -103,30 +103,36 @@ def dann(devices: int):
   training = run_axis.Training(program, cohorts, config.seed)
   states = [training.init()]
 
-  def round_(number: int):
+  def round_():
     states[0], record = training.round(states[0], 0)
     return record
 
-  return round_
+  return round_, {}  # Runs have nothing to tell each other.
 
 
 STUDIES = {"speech": speech, "rlps": rlps, "dann": dann}
 
 
 def serve(pipe, devices: int) -> None:
-  """A number of devices: told a study, it runs a round and answers seconds."""
+  """A number of devices: told a study, it runs a round and answers seconds.
+
+  First it tells, when all is compiled, the bytes of what each study trains with
+  gradients that are meaned over the devices.
+  """
   import jax
   from absl import flags
 
   flags.FLAGS(["scaling"])
   assert jax.device_count() == devices
-  studies = {name: make(devices) for name, make in STUDIES.items()}
-  for one in studies.values():
-    jax.block_until_ready(one(0))  # Compiles.
-  pipe.send("ready")
+  studies, sizes = {}, {}
+  for name, make in STUDIES.items():
+    studies[name], params = make(devices)
+    sizes[name] = sum(x.nbytes for x in jax.tree.leaves(params))
+    jax.block_until_ready(studies[name]())  # Compiles.
+  pipe.send(sizes)
   while (name := pipe.recv()) is not None:
     clock, cpu = time.perf_counter(), time.process_time()
-    jax.block_until_ready(studies[name](0))
+    jax.block_until_ready(studies[name]())
     pipe.send((time.perf_counter() - clock, time.process_time() - cpu))
 
 
@@ -151,7 +157,7 @@ def _bytes(shapes: str) -> int:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--output", type=pathlib.Path, required=True)
-  parser.add_argument("--turns", type=int, default=7)
+  parser.add_argument("--turns", type=int, default=5)
   flags = parser.parse_args()
   os.environ["JAX_PLATFORMS"] = "cpu"
   context = multiprocessing.get_context("spawn")
@@ -161,15 +167,14 @@ def main() -> None:
       dumps[devices] = pathlib.Path(folder, str(devices))
       os.environ["XLA_FLAGS"] = (
         f"--xla_force_host_platform_device_count={devices} "
-        f"--xla_dump_to={dumps[devices]} --xla_dump_hlo_as_text "
-        "--xla_dump_hlo_module_re=.*step.*"
+        f"--xla_dump_to={dumps[devices]} --xla_dump_hlo_as_text"
       )
       pipe, theirs = context.Pipe()
       process = context.Process(target=serve, args=(theirs, devices))
       process.start()
       theirs.close()
       workers[devices] = process, pipe
-      assert pipe.recv() == "ready"  # One after the other.
+      sizes = pipe.recv()  # One after the other.
       print(devices, "ready", flush=True)
     sent = {devices: reduced_bytes(dumps[devices]) for devices in DEVICES}
   times = {n: {name: [] for name in STUDIES} for n in DEVICES}
@@ -188,7 +193,8 @@ def main() -> None:
       "rlps": f"{STEPS} steps of {IMAGES} images",
       "dann": f"an epoch of {RUNS} runs",
     },
-    "bytes_summed_over_devices_by_program": sent,
+    "bytes_of_parameters": sizes,
+    "bytes_that_programs_sum_over_devices": sent,
     "studies": {
       name: {n: _row(times, name, n) for n in DEVICES} for name in STUDIES
     },
