@@ -225,9 +225,8 @@ class Training:
   def study(self, seed: int) -> loop.Study:
     """One initialisation, for `runs.Grid.train`."""
     trained, frozen = self.first_weights(seed)
-    trained, frozen = self._place_params(trained), {}
-    if not self.is_cached:
-      frozen = self._place_params(frozen)
+    trained = self._place_params(trained)
+    frozen = {} if self.is_cached else self._place_params(frozen)
     key = self._place(run_key(self._config, seed))
     batches = pipeline.InOrder(functools.partial(self._batches, seed))
 
