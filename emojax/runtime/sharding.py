@@ -167,9 +167,8 @@ def spread_out(tree, mesh: Mesh):
 def place(tree, mesh: Mesh, spec):
   """Puts every array of `tree` on the mesh, cut as `spec` says.
 
-  It is one for all, or a tree of them.
-
-  With several processes each passes the same arrays.
+  `spec` is one for all, or a tree of them. With several processes each passes
+  the same arrays.
   """
   if _is_spec(spec):
     spec = jax.tree.map(lambda _: spec, tree)
@@ -227,7 +226,8 @@ def _whole(x):
   if isinstance(x, jax.Array) and not (
     x.is_fully_addressable or x.is_fully_replicated
   ):
-    return _moved(NamedSharding(x.sharding.mesh, REPLICATED))(x)
+    whole = _moved(NamedSharding(x.sharding.mesh, REPLICATED))(x)
+    return jax.block_until_ready(whole)  # One exchange after the other.
   return x
 
 

@@ -123,7 +123,8 @@ class Training:
     of_state = (specs, REPLICATED, REPLICATED)
     self._evaluate = self._mapped(program.evaluate, of_state, REPLICA)
     self._outputs = self._mapped(program.outputs, of_state, REPLICA)
-    self._whole = jax.jit(
+    # Records are small, and of every run but those that fill the mesh up.
+    self._cut = jax.jit(
       lambda tree, num_runs: jax.tree.map(lambda x: x[:num_runs], tree),
       static_argnums=1,
       out_shardings=jax.sharding.NamedSharding(self._mesh, REPLICATED),
@@ -256,15 +257,6 @@ class Training:
       logits_RxUxC[:, rows] = logits[:num_runs, :count]
       kept_QxUxH[:, rows] = representation[np.array(kept, int), :count]
     return logits_RxUxC, kept_QxUxH
-
-  def _cut(self, values_P: Any, num_runs: int) -> Any:
-    """What is small, of every run but those that fill the mesh up."""
-    if jax.process_count() > 1:
-      return self._whole(values_P, num_runs)
-    # On the host: simulated devices that tell each other something block the
-    # very threads that whatever else is on its way may need.
-    values_P = jax.device_get(values_P) if self._mesh.size > 1 else values_P
-    return jax.tree.map(lambda x: x[:num_runs], values_P)
 
   def _mapped(self, function, in_specs, out_specs, **options):
     return sharding.mapped(function, self._mesh, in_specs, out_specs, **options)
