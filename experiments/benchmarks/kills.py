@@ -51,13 +51,13 @@ def start(study, workdir, cache) -> subprocess.Popen:
   )
 
 
-def uninterrupted(study, folder, cache):
+def uninterrupted(study, folder, cache, times):
   """Results, seconds and size in bytes of a run that nobody disturbs.
 
-  The first one warms the cache; both have to end in the same.
+  The first one warms the cache; all have to end in the same.
   """
   found = []
-  for number in range(2):
+  for number in range(times):
     workdir, began = folder / f"{study}-whole-{number}", time.monotonic()
     process = start(study, workdir, cache)
     _, said = process.communicate()
@@ -65,7 +65,7 @@ def uninterrupted(study, folder, cache):
       raise Broken(f"{study}: {said}")
     seconds = time.monotonic() - began
     found.append(demos.results(workdir))
-  if different := demos.differing(*found):
+  if different := demos.differing(found[0], found[-1]):
     raise Broken(f"{study}: two runs differ in {different}")
   paths = [path for path in workdir.rglob("*") if path.is_file()]
   return found[0], seconds, sum(path.stat().st_size for path in paths)
@@ -209,6 +209,22 @@ def full_disks(folder, cache, whole) -> list[dict] | str:
     return f"not run: {error}"
 
 
+def _sums(runs: list[dict]) -> dict:
+  """How many kills, at which stages, and how many ended as if without."""
+  stages = collections.Counter(
+    kill["stage"] for run in runs for kill in run["kills"]
+  )
+  return {
+    "kills": sum(stages.values()),
+    "stages": dict(stages),
+    "killed_runs": len(runs),
+    "identical_runs": sum(not run["different"] for run in runs),
+    "runs_that_went_on_from_a_checkpoint": sum(
+      bool(run["went_on_from_a_checkpoint"]) for run in runs
+    ),
+  }
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--output", type=pathlib.Path, required=True)
@@ -216,7 +232,6 @@ def main() -> None:
   parser.add_argument("--seed", type=int, default=0, help="of the moments")
   parser.add_argument("--cache", type=pathlib.Path, help="that is warm already")
   flags = parser.parse_args()
-  rng = np.random.default_rng(flags.seed)
   found = {
     **measure.setting("jaxlib", "flax", "orbax-checkpoint"),
     "compared_bit_for_bit": "summary.json without date, device and versions; "
@@ -225,8 +240,11 @@ def main() -> None:
     "process says that it goes on after that round",
     "runs": [],
   }
+  if flags.output.exists():  # Goes on where it was stopped.
+    found |= json.loads(flags.output.read_text(encoding="utf-8"))
 
   def save():
+    found.update(_sums(found["runs"]))
     with files.whole(flags.output) as path:
       path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
@@ -234,13 +252,15 @@ def main() -> None:
     folder = pathlib.Path(folder)
     cache = flags.cache or folder / "cache"
     whole = {
-      study: uninterrupted(study, folder, cache) for study in demos.STUDIES
+      study: uninterrupted(study, folder, cache, 1 if found["runs"] else 2)
+      for study in demos.STUDIES
     }
     pace = {study: seconds for study, (_, seconds, _) in whole.items()}
     found["seconds_uninterrupted"] = dict(pace)
-    for number in range(flags.runs):
+    for number in range(len(found["runs"]), flags.runs):
       study = list(demos.STUDIES)[number % len(demos.STUDIES)]
       expected, *_ = whole[study]
+      rng = np.random.default_rng((flags.seed, number))
       workdir = folder / f"killed-{number}"
       # One in six of each study is killed three times on its way.
       times = 3 if number // len(demos.STUDIES) % 6 == 1 else 1
@@ -248,20 +268,13 @@ def main() -> None:
         run = killed_run(study, workdir, cache, pace, times, rng)
         run["different"] = demos.differing(expected, demos.results(workdir))
       except Broken as error:
-        run = {"study": study, "kills": [], "different": [str(error)[-600:]]}
+        run = {"study": study, "kills": [], "went_on_from_a_checkpoint": 0}
+        run["different"] = [str(error)[-600:]]
       found["runs"].append(run)
       print(number, found["runs"][-1], flush=True)
       shutil.rmtree(workdir, ignore_errors=True)
       save()
-    stages = collections.Counter(
-      kill["stage"] for run in found["runs"] for kill in run["kills"]
-    )
-    found |= {
-      "kills": sum(stages.values()),
-      "stages": dict(stages),
-      "identical_runs": sum(not run["different"] for run in found["runs"]),
-      "full_disk": full_disks(folder, cache, whole),
-    }
+    found["full_disk"] = full_disks(folder, cache, whole)
     save()
   if any(run["different"] for run in found["runs"]):
     raise SystemExit("not all ended in the same: see `different`")
