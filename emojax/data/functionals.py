@@ -6,6 +6,7 @@ al. 2016, 88 values).
 
 import dataclasses
 import functools
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -65,36 +66,52 @@ class Functionals:
       for digest, one in progress(jobs.items(), len(jobs), description):
         yield digest, _work(one, self.name)
       return
-    # JAX's threads are alive in this process: a fork could inherit their locks.
-    context = multiprocessing.get_context("spawn")
-    pool = futures.ProcessPoolExecutor(
-      num_workers, context, process.begin_worker, (True,)
-    )
     try:
-      try:
-        with process.deaf():
-          running = {
-            pool.submit(_work, one, self.name): digest
-            for digest, one in jobs.items()
-          }
-      except (OSError, ValueError) as error:
-        # A worker that dies meanwhile closes the pool's pipes under `submit`,
-        # and CPython 3.11 finds one closed, or its number taken by another.
-        raise futures.process.BrokenProcessPool(str(error)) from error
-      done = futures.as_completed(running)
-      for future in progress(done, len(running), description):
-        yield running[future], future.result()
+      done = _side_by_side(jobs, self.name, num_workers)
+      yield from progress(done, len(jobs), description)
     except futures.process.BrokenProcessPool as error:
-      # CPython 3.11 forgets a worker that was starting when the other one died,
-      # and would wait for it for ever.
-      for worker in multiprocessing.active_children():
-        worker.terminate()
       raise UserError(
         "a worker of the feature extraction was killed, perhaps for want of "
         "memory; run the same command again, with fewer "
         "config.data.num_workers: it goes on where it stopped"
       ) from error
-    finally:
+
+
+def _side_by_side(
+  jobs: Mapping[str, Utterance], name: str, num_workers: int
+) -> Iterator[tuple[str, Extracted | str]]:
+  """Yields what `num_workers` processes find, as it comes."""
+  # JAX's threads are alive in this process: a fork could inherit their locks.
+  context = multiprocessing.get_context("spawn")
+  # A pool of one each: one of many starts them as jobs come, and where one dies
+  # meanwhile CPython 3.11 loses count of the others.
+  pools = [
+    futures.ProcessPoolExecutor(1, context, process.begin_worker, (True,))
+    for _ in range(num_workers)
+  ]
+  left, running = iter(jobs.items()), {}
+
+  def give(pool):
+    for digest, one in itertools.islice(left, 1):
+      try:
+        with process.deaf():
+          running[pool.submit(_work, one, name)] = pool, digest
+      except (OSError, ValueError) as error:
+        # A worker that dies closes its pool's pipes under `submit`, which finds
+        # one closed, or its number taken by another.
+        raise futures.process.BrokenProcessPool(str(error)) from error
+
+  try:
+    for pool in pools * 2:  # The second waits for the first.
+      give(pool)
+    while running:
+      done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+      for future in done:
+        pool, digest = running.pop(future)
+        yield digest, future.result()
+        give(pool)
+  finally:
+    for pool in pools:
       pool.shutdown(wait=True, cancel_futures=True)
 
 
