@@ -10,11 +10,8 @@ C emotions, H size of the representation, E epochs.
 
 import dataclasses
 import functools
-import itertools
-import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
@@ -27,23 +24,22 @@ import optax
 from emojax import checks, losses, metrics, runs, summary
 from emojax.data import conversations, features, splits, text_features
 from emojax.data.batches import Evaluation
-from emojax.data.conversations import Conversations, Setting, Task
+from emojax.data.conversations import Conversations, Task
 from emojax.errors import UserError
 from emojax.models.dann import Dann
 from emojax.models.sa_gru import Packing
 from emojax.reports import baselines, tables
 from emojax.reports import dann as reports
-from emojax.runtime import files, hosts, sharding
+from emojax.runtime import hosts, sharding
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from emojax.summary import System
 from emojax.systems import stored
-from emojax.trainers import halving, held_out, optimizers
+from emojax.trainers import held_out, optimizers, recipe_search
+from emojax.trainers.recipe_search import SPEAKER, methods, named
 from emojax.trainers.run_axis import Cohort, Program, Training
 
 AUDITED = splits.AUDITED
 audit = conversations.audit
-
-_SPEAKER = "speaker"  # The normalisation that names systems.
 
 
 class Recipe(NamedTuple):
@@ -244,16 +240,6 @@ def make_program(
 # The systems.
 
 
-def _system(id_: str, label: str, method: str) -> System:
-  if method == _SPEAKER:
-    return System(f"{id_}_speaker_norm", f"{label} + speaker norm")
-  return System(id_, label)
-
-
-def _methods(config) -> list[str]:
-  return [method.strip() for method in config.data.normalisation.split(",")]
-
-
 def _published(config, method: str) -> dict[System, Recipe]:
   """C1 and DANN as published, one for each lambda."""
   several = sum(value > 0 for value in config.lambdas) > 1
@@ -262,7 +248,7 @@ def _published(config, method: str) -> dict[System, Recipe]:
     names = ("dann", "DANN") if value else ("c1", "C1")
     if value and several:
       names = (f"dann_{value:g}", f"DANN {value:g}")
-    recipes[_system(*names, method)] = Recipe(
+    recipes[named(*names, method)] = Recipe(
       value,
       config.optimizer.learning_rate,
       ramp=float(config.lambda_schedule == "ganin"),
@@ -277,6 +263,15 @@ def _stabilised(config, reversal: float, learning_rate: float) -> Recipe:
   )
 
 
+def search(
+  config: ml_collections.ConfigDict, corpus: Conversations, grid: runs.Grid
+) -> dict[str, Any]:
+  """Finds the stabilised recipes, see `recipe_search`."""
+  recipe = functools.partial(_stabilised, config)
+  training = functools.partial(_training, config, corpus)
+  return recipe_search.search(config, corpus, grid, recipe, training)
+
+
 def make_cohorts(
   config: ml_collections.ConfigDict,
   corpus: Conversations,
@@ -285,162 +280,18 @@ def make_cohorts(
   """Everything that the study trains; `chosen` are recipes of `search`."""
   cohorts = []
   for name, split in corpus.splits.items():
-    recipes = {
-      method: _published(config, method) for method in _methods(config)
-    }
+    recipes = {method: _published(config, method) for method in methods(config)}
     for one in chosen:
       if one["setting"] == name:
         system = System(one["system"], one["label"])
         recipes[one["normalisation"]][system] = Recipe(**one["recipe"])
-    if "speaker_normalised" in config.baselines and _SPEAKER not in recipes:
-      c1 = _system("c1", "C1", _SPEAKER)
-      recipes[_SPEAKER] = {c1: Recipe(0.0, config.optimizer.learning_rate)}
+    if "speaker_normalised" in config.baselines and SPEAKER not in recipes:
+      c1 = named("c1", "C1", SPEAKER)
+      recipes[SPEAKER] = {c1: Recipe(0.0, config.optimizer.learning_rate)}
     for method, of_method in recipes.items():
       setting = conversations.prepare(config, corpus, name, split, method)
       cohorts.append(Cohort(setting, of_method, config.num_replicates))
   return cohorts
-
-
-# The search of the stabilised recipe, inside the labelled part: each of its
-# sessions (or groups of speakers) is held out in turn, and labels of test
-# speakers are never read.
-
-
-def search(
-  config: ml_collections.ConfigDict, corpus: Conversations, grid: runs.Grid
-) -> dict[str, Any]:
-  """Chooses lambda and learning rate for C1-S and DANN-S.
-
-  All candidates of all folds of all settings are trained side by side. The best
-  mean weighted accuracy on the held-out parts wins, see `halving`; those of
-  lambda = 0 compete among themselves.
-
-  Returns:
-    What `search/choice.json` holds: the `chosen` recipes, the `trials` of all
-    candidates, how many runs each of the `rungs` trained for how many epochs,
-    and what that sums up to.
-  """
-  folder = grid.workdir / "search"
-  stored = folder / "choice.json"
-  if not hosts.asked(stored.exists):
-    folds = _Folds(config, corpus, grid)
-    chosen, trials = halving.search(
-      folds.contests(), config.num_epochs, folds.train
-    )
-    trained = sum(rung["runs"] * rung["epochs"] for rung in folds.rungs)
-    found = {
-      "chosen": [_plain(*one) for one in chosen.items()],
-      "trials": [
-        _plain(one.contest, one.candidate)
-        | {"epoch": one.epoch, "weighted_accuracy": one.score}
-        for one in trials
-      ],
-      "rungs": folds.rungs,
-      "epochs_trained": trained,
-      "share_of_grid": trained / (folds.rungs[0]["runs"] * config.num_epochs),
-    }
-    if hosts.is_first():
-      with files.whole(stored) as path:
-        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-      for checkpoints in folder.glob("*/checkpoints"):
-        shutil.rmtree(checkpoints)  # 6 GB each with the features of the paper.
-    hosts.wait()
-  return json.loads(stored.read_text(encoding="utf-8"))
-
-
-def _plain(contest: tuple[str, str, System], recipe: Recipe) -> dict[str, Any]:
-  setting, method, system = contest
-  return {
-    "setting": setting,
-    "normalisation": method,
-    "system": system.id,
-    "label": system.label,
-    "recipe": recipe._asdict(),
-  }
-
-
-class _Folds:
-  """The trainings of the search, rung by rung.
-
-  A contest is a setting, a normalisation and the system that is looked for.
-  """
-
-  def __init__(self, config, corpus: Conversations, grid: runs.Grid):
-    self._config, self._corpus, self._grid = config, corpus, grid
-    self._folds: dict[tuple[str, str], list[Setting]] = {}
-    for name, split in corpus.splits.items():
-      inner = splits.inner_folds(
-        split, corpus.names, config.stabilised.num_folds
-      )
-      for method in _methods(config):
-        self._folds[name, method] = [
-          conversations.prepare(
-            config, corpus, f"{name}, fold {number}", fold, method
-          )
-          for number, fold in enumerate(inner, start=1)
-        ]
-    conversations.share_shapes(list(itertools.chain(*self._folds.values())))
-    self._cohorts: dict[tuple[str, str], list[Cohort]] = {}
-    self._states = {}
-    self.rungs = []
-
-  def contests(self) -> halving.Contests:
-    """All candidates."""
-    options, found = self._config.stabilised, {}
-    for name, method in self._folds:
-      c1 = _system("c1_s", "C1-S", method)
-      dann = _system("dann_s", "DANN-S", method)
-      for system, lambdas in ((c1, (0.0,)), (dann, options.lambdas)):
-        found[name, method, system] = [
-          _stabilised(self._config, *one)
-          for one in itertools.product(lambdas, options.learning_rates)
-        ]
-    return found
-
-  def train(self, rung: halving.Rung) -> Callable[[Any, Recipe], float]:
-    """Goes on with the candidates that are left."""
-    before = list(itertools.chain(*self._cohorts.values()))
-    for key, folds in self._folds.items():
-      recipes = {
-        _candidate(recipe, key[1]): recipe
-        for contest, candidates in rung.contests.items()
-        if contest[:2] == key
-        for recipe in candidates
-      }
-      num_seeds = self._config.stabilised.search_replicates
-      self._cohorts[key] = [Cohort(fold, recipes, num_seeds) for fold in folds]
-    cohorts = list(itertools.chain(*self._cohorts.values()))
-    training = _training(self._config, self._corpus, cohorts, rung.first)
-    self._states, history = self._grid.loop(
-      training.study(functools.partial(self._start, training, before)),
-      self._grid.workdir / "search" / f"rung-{rung.number}",
-      rung.last - rung.first,
-      f"choosing lambda and learning rate, up to epoch {rung.last}",
-    )
-    num_runs = sum(len(cohort.runs) for cohort in cohorts)
-    self.rungs.append({"runs": num_runs, "epochs": rung.last - rung.first})
-    return functools.partial(self._score, history)
-
-  def _start(self, training: Training, before: list[Cohort]):
-    states, self._states = self._states, {}  # Their memory is needed.
-    return training.carry_over(before, states) if before else training.init()
-
-  def _score(self, history, contest, recipe: Recipe) -> float:
-    """Mean weighted accuracy on the held-out parts after the last epoch."""
-    *key, _ = contest
-    system = _candidate(recipe, key[1])
-    accuracy = [
-      metrics.weighted_accuracy(
-        cohort.recorded(system, history)["confusion_matrix"][:, -1]
-      )
-      for cohort in self._cohorts[*key]
-    ]
-    return float(np.concatenate(accuracy).mean())
-
-
-def _candidate(recipe: Recipe, method: str) -> System:
-  id_ = f"lambda_{recipe.reversal:g}_rate_{recipe.learning_rate:g}"
-  return _system(id_, id_, method)
 
 
 # The study.
@@ -537,7 +388,7 @@ def _trained(
       )
   if "svm" in config.baselines:
     for name, split in corpus.splits.items():
-      for method in _methods(config):
+      for method in methods(config):
         yield _support_vector_machine(corpus, name, split, method)
 
 
@@ -549,7 +400,7 @@ def _support_vector_machine(corpus, name, split, method) -> reports.Trained:
     features_UxD, label_U, target_U, len(corpus.classes)
   )
   history = {"confusion_matrix": confusion_CxC[None, None]}
-  system = _system("svm", "SVM", method)
+  system = named("svm", "SVM", method)
   return reports.Trained(name, system, history, target_U)
 
 
