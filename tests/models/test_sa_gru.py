@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emojax.models import sa_gru
+from emojax.models import recurrent, sa_gru
 
 HIDDEN = 8
 
@@ -129,9 +129,9 @@ def test_scaled_attention_is_softer(setup):
 
 def test_recurrent_kernels_start_orthogonal(setup):
   x = setup[0]
-  params = jax.jit(sa_gru.BidirectionalGru(4).init)(
-    jax.random.key(0), x, pack([[A]], 4, 10)
-  )["params"]
+  sequences = recurrent.both_directions(pack([[A]], 4, 10))
+  params = jax.jit(recurrent.Gru(4).init)(jax.random.key(0), x, sequences)
+  params = params["params"]
   kernels = params["recurrent_kernel"].reshape(2, 4, 3, 4)
   products = jnp.einsum("ehgk,ejgk->eghj", kernels, kernels)
   identity = jnp.broadcast_to(jnp.eye(4), (2, 3, 4, 4))
