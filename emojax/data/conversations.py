@@ -40,6 +40,19 @@ class Conversations:
     _, index_U = np.unique(self.table.speaker, return_inverse=True)
     return index_U.astype(np.int32)
 
+  @functools.cached_property
+  def party_U(self) -> np.ndarray:
+    """Who of a conversation speaks, int32: 0 for who speaks first, and so on.
+
+    Says who speaks again, and nothing of who that is in other conversations.
+    """
+    party_U = np.zeros(len(self.table), np.int32)
+    for rows in self.dialogues:
+      numbers: dict[str, int] = {}
+      for row, name in zip(rows, self.table.speaker[rows], strict=True):
+        party_U[row] = numbers.setdefault(str(name), len(numbers))
+    return party_U
+
   @property
   def names(self) -> splits.Names:
     """What further splits are made by."""
@@ -74,6 +87,7 @@ class Task(NamedTuple):
 
   features: dict[str, Any]  # Normalised, [U, D] for each modality.
   speaker_U: Any  # Index of the speaker.
+  party_U: Any  # Of the conversation, see `Conversations`.
   label_U: Any  # Emotion for training.
   target_U: Any  # Emotion for evaluation.
   num_steps: Any  # Of the whole training.
@@ -110,6 +124,7 @@ def prepare(
   task = Task(
     corpus.normalised(method, label_U >= 0),
     corpus.speaker_U,
+    corpus.party_U,
     label_U,
     target_U,
     np.int32(plan.num_steps * config.num_epochs),

@@ -162,12 +162,17 @@ def _row(config, utterances: Utterances, one: Trained) -> Row:
 
 
 def _pairs(ids: list[str]) -> list[tuple[str, str]]:
-  """Everything against C1, and DANN-S against the C1 that shares its recipe."""
+  """Everything against C1, DANN-S against the C1 that shares its recipe, and
+  DANN against each rival.
+  """
+  rivals = ("bc_lstm", "cmn", "dialogue_rnn")
   pairs = [(one, "c1") for one in ids if one != "c1"]
   for end in ("", "_speaker_norm"):
     pairs.append((f"dann_s{end}", f"c1_s{end}"))
     if end:
-      pairs += [(f"{one}{end}", f"c1{end}") for one in ("dann", "dann_s")]
+      others = ("dann", "dann_s", *rivals)
+      pairs += [(f"{one}{end}", f"c1{end}") for one in others]
+    pairs += [(f"dann{end}", f"{one}{end}") for one in rivals]
   return [pair for pair in pairs if set(pair) <= set(ids)]
 
 

@@ -10,6 +10,7 @@ C emotions, H size of the representation, E epochs.
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,14 +21,16 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+from flax import linen as nn
 
 from emojax import checks, losses, metrics, runs, summary
 from emojax.data import conversations, features, splits, text_features
 from emojax.data.batches import Evaluation
-from emojax.data.conversations import Conversations, Task
+from emojax.data.conversations import Conversations, Setting, Task
 from emojax.errors import UserError
+from emojax.models import rivals
 from emojax.models.dann import Dann
-from emojax.models.sa_gru import Packing
+from emojax.models.recurrent import Packing
 from emojax.reports import baselines, tables
 from emojax.reports import dann as reports
 from emojax.runtime import hosts, sharding
@@ -75,10 +78,11 @@ class State:
 # The loss and the step: the program of one device.
 
 
-def draw_weights(model: Dann, widths: Mapping[str, int], seeds_S, key):
+def draw_weights(model: nn.Module, widths: Mapping[str, int], seeds_S, key):
   """The first weights of each seed, [S, ...]; `widths` are of the features."""
   features = {name: jnp.zeros((1, width)) for name, width in widths.items()}
-  packing = Packing(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), jnp.int32))
+  zero_1x1 = jnp.zeros((1, 1), jnp.int32)
+  packing = Packing(zero_1x1, zero_1x1 + 1, zero_1x1[0])
 
   def one_seed(seed):
     return model.init(jax.random.fold_in(key, seed), features, packing, 0.0)
@@ -94,43 +98,42 @@ def start_runs(tx, averages: bool, weights, seeds_R) -> State:
 
 
 def loss_fn(
-  params, model, features, batch, labels_N, speakers_N, reversal, key
+  params, model, features, packing, labels_N, speakers_N, reversal, key
 ):
   """Eq. (5), with the minus sign inside the gradient reversal layer.
 
   Args:
     params: of one run.
-    model: a `Dann`.
+    model: a `Dann`, or a `Rival` of it, which has no domain loss.
     features: normalised, [N, D] for each modality.
-    batch: a `batches.Batch`.
+    packing: the conversations of the batch.
     labels_N: emotions, -1 where unlabelled.
-    speakers_N: domains.
+    speakers_N: domains, -1 where there is no utterance.
     reversal: lambda.
     key: for dropout.
 
   Returns:
-    The sum of both losses, and each: the emotion loss is the mean over labelled
+    The sum of the losses, and each: the emotion loss is the mean over labelled
     utterances, the domain loss over all.
   """
   emotion_logits_NxC, out = model.apply(
     {"params": params},
     features,
-    Packing(batch.position_BxT, batch.segment_BxT),
+    packing,
     reversal,
     train=True,
     rngs={"dropout": key},
   )
-  real_N = jnp.arange(len(labels_N)) < batch.count
-  emotion_loss = losses.masked_cross_entropy(
-    emotion_logits_NxC, labels_N, real_N & (labels_N >= 0)
-  )
-  domain_loss = losses.masked_cross_entropy(
-    out["domain_logits"], speakers_N, real_N
-  )
-  return emotion_loss + domain_loss, {
-    "emotion_loss": emotion_loss,
-    "domain_loss": domain_loss,
+  found = {
+    "emotion_loss": losses.masked_cross_entropy(
+      emotion_logits_NxC, labels_N, labels_N >= 0
+    )
   }
+  if "domain_logits" in out:
+    found["domain_loss"] = losses.masked_cross_entropy(
+      out["domain_logits"], speakers_N, speakers_N >= 0
+    )
+  return sum(found.values()), found
 
 
 def clip(grads, norm):
@@ -151,10 +154,14 @@ def clip(grads, norm):
 def train_step(
   model, tx, state: State, seeds_R, recipes: Recipe, batch, task: Task, key
 ):
-  """One step of all runs on the same batch: the next state, both losses [R]."""
+  """One step of all runs on the same batch: the next state, losses [R]."""
   index_N = batch.utterances_N
   features = jax.tree.map(lambda values_UxD: values_UxD[index_N], task.features)
-  labels_N, speakers_N = task.label_U[index_N], task.speaker_U[index_N]
+  real_N = jnp.arange(len(index_N)) < batch.count
+  labels_N, speakers_N = (
+    jnp.where(real_N, of_U[index_N], -1)
+    for of_U in (task.label_U, task.speaker_U)
+  )
   key = jax.random.fold_in(key, state.step)
   # Ganin et al. 2016, "Domain-adversarial training of neural networks", 5.2.2.
   rise = 2 / (1 + jnp.exp(-10 * state.step / task.num_steps)) - 1
@@ -164,7 +171,7 @@ def train_step(
       params,
       model,
       features,
-      batch,
+      _packing(batch, task),
       labels_N,
       speakers_N,
       recipe.reversal * jnp.where(recipe.ramp > 0, rise, 1.0),
@@ -190,6 +197,11 @@ def train_step(
   return State(state.step + 1, params, optimizer_state, average), values
 
 
+def _packing(batch, task: Task) -> Packing:
+  party_N = task.party_U[batch.utterances_N]
+  return Packing(batch.position_BxT, batch.segment_BxT, party_N)
+
+
 def evaluated_params(state: State):
   """The weights that count: their moving average where there is one."""
   return state.params if state.average is None else state.average
@@ -198,7 +210,7 @@ def evaluated_params(state: State):
 def forward(model, state: State, batch, task: Task):
   """Emotion logits [R, N, C] and representations [R, N, H] of all runs."""
   features = jax.tree.map(lambda x: x[batch.utterances_N], task.features)
-  packing = Packing(batch.position_BxT, batch.segment_BxT)
+  packing = _packing(batch, task)
 
   def one_run(params):
     logits_NxC, out = model.apply({"params": params}, features, packing, 0.0)
@@ -220,11 +232,23 @@ def evaluate_batch(model, state: State, batch, task: Task):
 
 
 def make_program(
-  config: ml_collections.ConfigDict, corpus: Conversations, averages: bool
+  config: ml_collections.ConfigDict,
+  corpus: Conversations,
+  averages: bool,
+  rival: str = "",
 ) -> Program:
-  """The method as `run_axis` trains it; `averages` says if any run does."""
-  num_speakers = len(np.unique(corpus.speaker_U))
-  model = Dann(len(corpus.classes), num_speakers, **config.model)
+  """The method, or a `rival` of it by its id, as `run_axis` trains it.
+
+  `averages` says if any run averages its weights.
+  """
+  num_emotions = len(corpus.classes)
+  if rival:
+    num_parties = int(corpus.party_U.max()) + 1
+    options = config.model.hidden, config.model.dropout
+    model = rivals.make(rival, num_emotions, num_parties, *options)
+  else:
+    num_speakers = len(np.unique(corpus.speaker_U))
+    model = Dann(num_emotions, num_speakers, **config.model)
   tx = optimizers.adam_l2(config.optimizer.l2)
   widths = {name: x.shape[1] for name, x in corpus.table.features.items()}
   return Program(
@@ -291,7 +315,17 @@ def make_cohorts(
     for method, of_method in recipes.items():
       setting = conversations.prepare(config, corpus, name, split, method)
       cohorts.append(Cohort(setting, of_method, config.num_replicates))
+      if method in methods(config):
+        cohorts += _rivals(config, setting)
   return cohorts
+
+
+def _rivals(config, setting: Setting) -> Iterator[Cohort]:
+  """Other networks, each by itself: trained as C1 is, on the same batches."""
+  for id_ in config.rivals:
+    system = named(id_, rivals.LABELS[id_], setting.normalisation)
+    recipes = {system: Recipe(0.0, config.optimizer.learning_rate)}
+    yield Cohort(setting, recipes, config.num_replicates, id_)
 
 
 # The study.
@@ -359,9 +393,12 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
 
 
 def _training(config, corpus, cohorts, first_epoch=0, aside=()) -> Training:
-  averages = any(r.averaging for c in cohorts for r in c.recipes.values())
-  program = make_program(config, corpus, averages)
-  return Training(program, cohorts, config.seed, first_epoch, aside)
+  programs = {}
+  for name in dict.fromkeys(cohort.program for cohort in cohorts):
+    recipes = [c.recipes.values() for c in cohorts if c.program == name]
+    averages = any(one.averaging for one in itertools.chain(*recipes))
+    programs[name] = make_program(config, corpus, averages, name)
+  return Training(programs, cohorts, config.seed, first_epoch, aside)
 
 
 def _trained(
@@ -414,6 +451,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.fraction(config, "model.dropout")
   checks.choice(config, "lambda_schedule", ("constant", "ganin"))
   checks.choices(config, "baselines", ("speaker_normalised", "svm"))
+  checks.choices(config, "rivals", tuple(rivals.LABELS))
   hidden, num_heads = config.model.hidden, config.model.num_heads
   if hidden % num_heads or hidden % 2:
     raise UserError(

@@ -49,11 +49,13 @@ class Cohort:
   setting: Setting
   recipes: Mapping[System, Any]  # Of each system, a named tuple of numbers.
   num_seeds: int  # Initialisations of each system.
+  program: str = ""  # By which of the training's programs.
 
   @property
   def name(self) -> str:
     """Tells the cohorts of a study apart."""
-    return f"{self.setting.name}, {self.setting.normalisation}"
+    name = f"{self.setting.name}, {self.setting.normalisation}"
+    return f"{name}, {self.program}" if self.program else name
 
   @functools.cached_property
   def runs(self) -> list[runs.Run]:
@@ -84,12 +86,20 @@ class Cohort:
     }
 
 
+class _Compiled(NamedTuple):
+  """A program, mapped over the devices."""
+
+  step: Callable
+  evaluate: Callable
+  outputs: Callable
+
+
 class Training:
   """The runs of some cohorts, with a state for each cohort by its name."""
 
   def __init__(
     self,
-    program: Program,
+    programs: Mapping[str, Program],
     cohorts: Sequence[Cohort],
     seed: int,
     first_epoch: int = 0,
@@ -97,9 +107,10 @@ class Training:
   ):
     """Places the data on the devices; the first round is `first_epoch`.
 
-    Cohorts `aside` are trained as well; nothing of them is recorded.
+    `programs` are by what cohorts call theirs. Cohorts `aside` are trained as
+    well; nothing of them is recorded.
     """
-    self._program, self._cohorts, self._aside = program, cohorts, aside
+    self._programs, self._cohorts, self._aside = programs, cohorts, aside
     cohorts = (*cohorts, *aside)
     self._seed, self._first_epoch = seed, first_epoch
     self._mesh = sharding.make_mesh()
@@ -113,16 +124,9 @@ class Training:
       cohort.name: self._spread(cohort.axis(), np.arange(len(cohort.runs)))
       for cohort in cohorts
     }
-    specs = program.specs
-    self._step = self._mapped(
-      program.step,
-      (specs, REPLICA, REPLICA, *(REPLICATED,) * 3),
-      (specs, REPLICA),
-      donate_argnums=(0,),
-    )
-    of_state = (specs, REPLICATED, REPLICATED)
-    self._evaluate = self._mapped(program.evaluate, of_state, REPLICA)
-    self._outputs = self._mapped(program.outputs, of_state, REPLICA)
+    self._compiled = {
+      name: self._compile(program) for name, program in programs.items()
+    }
     # Records are small, and of every run but those that fill the mesh up.
     self._cut = jax.jit(
       lambda tree, num_runs: jax.tree.map(lambda x: x[:num_runs], tree),
@@ -130,25 +134,42 @@ class Training:
       out_shardings=jax.sharding.NamedSharding(self._mesh, REPLICATED),
     )
 
+  def _compile(self, program: Program) -> _Compiled:
+    specs = program.specs
+    of_state = (specs, REPLICATED, REPLICATED)
+    return _Compiled(
+      self._mapped(
+        program.step,
+        (specs, REPLICA, REPLICA, *(REPLICATED,) * 3),
+        (specs, REPLICA),
+        donate_argnums=(0,),
+      ),
+      self._mapped(program.evaluate, of_state, REPLICA),
+      self._mapped(program.outputs, of_state, REPLICA),
+    )
+
   def init(self) -> States:
     """The states before training: the same weights for the same seed."""
-    # On one device, outside of any mapped program: orthogonal matrices come
-    # from LAPACK, whose batches wait for threads of the very pool that several
-    # simulated devices would fill.
-    draw = jax.jit(self._program.draw, compiler_options=sharding.RUNS_ONCE)
     cohorts = (*self._cohorts, *self._aside)
     seeds_S = np.arange(max(cohort.num_seeds for cohort in cohorts))
-    weights = draw(seeds_S, jax.random.key(self._seed))
-    weights = self._share(weights)
-    start = self._mapped(
-      self._program.start,
-      (REPLICATED, REPLICA),
-      self._program.specs,
-      compiler_options=sharding.RUNS_ONCE,
-    )
-    return {
-      name: start(weights, seeds) for name, (seeds, _) in self._axes.items()
-    }
+    states = {}
+    for name, program in self._programs.items():
+      # On one device, outside of any mapped program: orthogonal matrices come
+      # from LAPACK, whose batches wait for threads of the very pool that
+      # several simulated devices would fill.
+      draw = jax.jit(program.draw, compiler_options=sharding.RUNS_ONCE)
+      weights = self._share(draw(seeds_S, jax.random.key(self._seed)))
+      start = self._mapped(
+        program.start,
+        (REPLICATED, REPLICA),
+        program.specs,
+        compiler_options=sharding.RUNS_ONCE,
+      )
+      for cohort in cohorts:
+        if cohort.program == name:
+          seeds_R, _ = self._axes[cohort.name]
+          states[cohort.name] = start(weights, seeds_R)
+    return states
 
   def carry_over(self, cohorts: Sequence[Cohort], states: States) -> States:
     """The states of these runs, out of those of the same cohorts with more."""
@@ -207,7 +228,7 @@ class Training:
     name, total = cohort.name, None
     state = states[name]
     for batch in cohort.setting.plan.epoch(self._first_epoch + round_):
-      state, losses = self._step(
+      state, losses = self._compiled[cohort.program].step(
         state, *self._axes[name], batch, self._tasks[name], self._key
       )
       total = losses if total is None else _add(total, losses)
@@ -219,7 +240,7 @@ class Training:
     for cohort in self._cohorts:
       collection = None
       for batch in cohort.setting.evaluation.batches():
-        of_batch = self._evaluate(
+        of_batch = self._compiled[cohort.program].evaluate(
           states[cohort.name], batch, self._tasks[cohort.name]
         )
         collection = _merge(collection, of_batch) if collection else of_batch
@@ -241,11 +262,12 @@ class Training:
       `kept`; zeros for an utterance that is in none of the conversations.
     """
     task, num_runs = self._tasks[cohort.name], len(cohort.runs)
+    outputs = self._compiled[cohort.program].outputs
     num_utterances = len(task.target_U)
     logits_RxUxC = kept_QxUxH = None
     for batch in evaluation.batches():
       logits, representation = sharding.fetch(
-        self._outputs(states[cohort.name], batch, task)
+        outputs(states[cohort.name], batch, task)
       )
       if logits_RxUxC is None:
         of_run = num_utterances, logits.shape[-1]

@@ -99,6 +99,7 @@ class Emojax:
     task = Task(
       problem.features,
       problem.speaker,
+      np.zeros_like(problem.speaker),
       problem.emotion,
       problem.emotion,
       np.float32(200 * problem.plan.num_steps),

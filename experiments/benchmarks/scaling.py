@@ -100,7 +100,7 @@ def dann(devices: int):
   cohorts = trainer.make_cohorts(config, corpus, ())
   conversations.share_shapes([cohort.setting for cohort in cohorts])
   program = trainer.make_program(config, corpus, averages=False)
-  training = run_axis.Training(program, cohorts, config.seed)
+  training = run_axis.Training({"": program}, cohorts, config.seed)
   states = [training.init()]
 
   def round_():

@@ -59,7 +59,7 @@ def make_study(tiny: bool) -> Study:
   cohorts = dann.make_cohorts(config, corpus, ())
   conversations.share_shapes([cohort.setting for cohort in cohorts])
   program = dann.make_program(config, corpus, averages=False)
-  training = run_axis.Training(program, cohorts, config.seed)
+  training = run_axis.Training({"": program}, cohorts, config.seed)
   return Study(training, cohorts, config.num_epochs)
 
 

@@ -224,7 +224,7 @@ def _study(config, grid):
     )
     for one in corpus.splits.items()
   ]
-  training = Training(program, cohorts, config.seed)
+  training = Training({"": program}, cohorts, config.seed)
   _, history = grid.loop(
     training.study(training.init), grid.workdir, config.num_epochs, "training"
   )

@@ -28,7 +28,7 @@ class Case:
 
   def training(self, *systems) -> tuple[Cohort, Training]:
     cohort = self.cohort(*systems)
-    return cohort, Training(self.program, [cohort], seed=0)
+    return cohort, Training({"": self.program}, [cohort], seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_what_is_recorded_are_means_over_steps(case):
   states, expected = training.init(), []
   for batch in cohort.setting.plan.epoch(0):
     name = cohort.name
-    states[name], losses = training._step(
+    states[name], losses = training._compiled[""].step(
       states[name],
       *training._axes[name],
       batch,
