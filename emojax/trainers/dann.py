@@ -292,7 +292,7 @@ def search(
 ) -> dict[str, Any]:
   """Finds the stabilised recipes, see `recipe_search`."""
   recipe = functools.partial(_stabilised, config)
-  training = functools.partial(_training, config, corpus)
+  training = functools.partial(make_training, config, corpus)
   return recipe_search.search(config, corpus, grid, recipe, training)
 
 
@@ -365,7 +365,7 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
   folds = held_out.folds(config, corpus, cohorts[0])
   conversations.share_shapes([one.setting for one in (*cohorts, *folds)])
-  training = _training(config, corpus, cohorts, aside=folds)
+  training = make_training(config, corpus, cohorts, aside=folds)
   study = dataclasses.replace(
     training.study(training.init), pictures=training.pictures
   )
@@ -392,7 +392,14 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   return result, {**written, **stored.writers(*model)}
 
 
-def _training(config, corpus, cohorts, first_epoch=0, aside=()) -> Training:
+def make_training(
+  config: ml_collections.ConfigDict,
+  corpus: Conversations,
+  cohorts: Sequence[Cohort],
+  first_epoch: int = 0,
+  aside: Sequence[Cohort] = (),
+) -> Training:
+  """The training of these cohorts, with the programs that they name."""
   programs = {}
   for name in dict.fromkeys(cohort.program for cohort in cohorts):
     recipes = [c.recipes.values() for c in cohorts if c.program == name]
