@@ -29,21 +29,17 @@ def attend(
 ) -> jax.Array:
   """Scaled dot-product attention (Vaswani et al. 2017, Eq. 1).
 
-  Queries come unscaled; the mask is true where a key may be attended to; the
-  bias is added to the scaled scores; without `dropout_key` no weight is
-  dropped. The result is [B, T, H, D] in the type of the query, softmax float32.
+  Queries come unscaled; the mask is true where a key may be attended to, which
+  are the first ones of a row; the bias is added to the scaled scores; without
+  `dropout_key` no weight is dropped. Where weights are dropped, all of them are
+  in memory: cuDNN's flash attention, as JAX offers it, drops none. The result
+  is [B, T, H, D] in the type of the query, softmax float32.
   """
   drops = dropout_key is not None and dropout_rate > 0
-  mask = None if mask_BxS is None else mask_BxS[:, None, None, :]
   if not drops and _cudnn_takes(query_BxTxHxD):
-    return jax.nn.dot_product_attention(
-      query_BxTxHxD,
-      key_BxSxHxD,
-      value_BxSxHxD,
-      bias=bias_BxHxTxS,
-      mask=mask,
-      implementation="cudnn",
-    )
+    operands = query_BxTxHxD, key_BxSxHxD, value_BxSxHxD
+    return _attend_by_cudnn(*operands, mask_BxS, bias_BxHxTxS)
+  mask = None if mask_BxS is None else mask_BxS[:, None, None, :]
   # Products of one head each over contiguous memory: on a CPU 2.4 times as fast
   # as an einsum of the layout above.
   query = query_BxTxHxD.transpose(0, 2, 1, 3) * query_BxTxHxD.shape[-1] ** -0.5
@@ -121,6 +117,37 @@ def _cudnn_takes(query: jax.Array) -> bool:
   is_half = query.dtype in (jnp.bfloat16, jnp.float16)
   is_gpu = target.platform() == "gpu"
   return is_gpu and is_half and query.shape[-1] in range(8, 129, 8)
+
+
+def _attend_by_cudnn(
+  query_BxTxHxD, key_BxSxHxD, value_BxSxHxD, mask_BxS, bias_BxHxTxS
+):
+  """Flash attention, which writes no weights.
+
+  It takes no mask, but lengths; and in training no lengths that are odd.
+  """
+  batch, size = query_BxTxHxD.shape[:2]
+  keys = key_BxSxHxD.shape[1]
+  if mask_BxS is None:
+    lengths_B = jnp.full(batch, keys, jnp.int32)
+  else:
+    # Of a row without any key, of which nobody uses the result, the first.
+    lengths_B = jnp.maximum(mask_BxS.sum(axis=1, dtype=jnp.int32), 1)
+  if bias_BxHxTxS is not None:
+    bias_BxHxTxS = _even(bias_BxHxTxS.astype(query_BxTxHxD.dtype), 2, 3)
+  return jax.nn.dot_product_attention(
+    *(_even(x, 1) for x in (query_BxTxHxD, key_BxSxHxD, value_BxSxHxD)),
+    bias=bias_BxHxTxS,
+    query_seq_lengths=jnp.full(batch, size, jnp.int32),
+    key_value_seq_lengths=lengths_B,
+    implementation="cudnn",
+  )[:, :size]
+
+
+def _even(x: jax.Array, *axes: int) -> jax.Array:
+  """Zeros behind, up to a multiple of what tensor cores take at once."""
+  spare = [(0, -size % 8 if n in axes else 0) for n, size in enumerate(x.shape)]
+  return jnp.pad(x, spare)
 
 
 @jax.custom_vjp

@@ -1,12 +1,18 @@
 """Both attentions against PyTorch's."""
 
+import functools
+import itertools
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jax._src.cudnn import fused_attention_stablehlo
 
+from emojax.kernels import target
 from emojax.kernels.attention import attend, segment_attention
 
 
@@ -96,3 +102,64 @@ def test_attention_in_blocks_and_its_gradients(rng, masked):
   np.testing.assert_allclose(found, want.detach(), atol=1e-5)
   for grad, tensor in zip(grads, tensors, strict=True):
     np.testing.assert_allclose(grad, tensor.grad, atol=1e-4)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+  """A GPU with cuDNN 9.14, as far as programs are traced and lowered."""
+  monkeypatch.setattr(target, "platform", lambda: "gpu")
+  monkeypatch.setattr(
+    fused_attention_stablehlo, "check_cudnn_version", lambda: 91400
+  )
+
+
+@pytest.mark.parametrize(
+  ("frames", "masked", "biased", "trains"),
+  list(itertools.product((249, 250), *[(False, True)] * 3)),
+)
+def test_cudnn_takes_whatever_encoders_ask(gpu, frames, masked, biased, trains):
+  """In half precision; 5 s are 249 frames, of which training took none."""
+  rows, heads = 4, 12
+  operands = [jnp.zeros((rows, frames, heads, 64), jnp.bfloat16)] * 3
+  mask = jnp.ones((rows, frames), bool) if masked else None
+  bias = jnp.zeros((rows, heads, frames, frames)) if biased else None
+
+  def loss(*operands):
+    return attend(*operands, mask, bias).astype(jnp.float32).sum()
+
+  program = jax.grad(loss, (0, 1, 2)) if trains else loss
+  traced = jax.jit(program).trace(*operands)
+  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  forward = "ScaleBiasSoftmax" if biased else "Softmax"
+  names = {f"__cudnn$fmha{forward}"}
+  names |= {f"__cudnn$fmha{forward}Backward"} if trains else set()
+  assert set(re.findall(r"__cudnn\$\w+", text)) == names
+
+
+@pytest.mark.parametrize("queries", [1, 13])
+def test_what_cudnn_is_given_means_the_same(gpu, rng, monkeypatch, queries):
+  """Lengths in the place of the mask, and zeros behind: by JAX's own rules."""
+  whole = jax.nn.dot_product_attention
+  monkeypatch.setattr(
+    jax.nn,
+    "dot_product_attention",
+    lambda *args, implementation, **more: whole(
+      *args, implementation="xla", **more
+    ),
+  )
+  keys = 11
+  query = rng.normal(size=(2, queries, 3, 8))
+  key, value = rng.normal(size=(2, 2, keys, 3, 8))
+  bias = rng.normal(size=(2, 3, queries, keys))
+  mask = np.arange(keys)[None] < np.array([[11], [4]])
+  half = functools.partial(jnp.asarray, dtype=jnp.bfloat16)
+  found = attend(half(query), half(key), half(value), mask, jnp.float32(bias))
+  tensors = [
+    torch.tensor(np.asarray(half(x), np.float32)) for x in (query, key)
+  ]
+  tensors.append(torch.tensor(np.asarray(half(value), np.float32)))
+  want = torch.nn.functional.scaled_dot_product_attention(
+    *(x.transpose(1, 2) for x in tensors),
+    torch.tensor(np.where(mask[:, None, None], bias, -np.inf)).float(),
+  ).transpose(1, 2)
+  np.testing.assert_allclose(np.asarray(found, np.float32), want, atol=0.05)
