@@ -17,6 +17,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from emojax.runtime import allocator
+
 # Of Ctrl-C, of a scheduler, and of a terminal that closes.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOG = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def begin() -> None:
   `exit_code`.
   """
   _open_streams()
+  allocator.keep_memory()
   # What it has to tidy up behind a killed program is nobody's concern.
   sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
   read, write = os.pipe()
