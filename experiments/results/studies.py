@@ -144,9 +144,9 @@ def _dann_on_whisper() -> Section:
   return Section(
     "DANN on Whisper's features: fourteen unseen actors",
     "whisper_ravdess_dann",
-    "Actors 01-10 are labelled, 11-24 unlabelled in training and tested; lambda "
-    "of DANN-S is chosen on held-out labelled actors; ten initialisations, last "
-    "epoch.",
+    "Actors 01-10 are labelled, 11-24 unlabelled in training and tested; "
+    "lambda of DANN-S is chosen on held-out labelled actors; ten "
+    "initialisations, last epoch.",
     "python launch.py --config=configs/dann.py:ravdess \\\n"
     "  --config.data.path=RAVDESS \\\n"
     "  --config.data.audio_features=openai/whisper-base \\\n"
