@@ -147,13 +147,33 @@ input_kernel = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
 
 
 def orthogonal_gates(key, shape, dtype=jnp.float32):
-  """An orthogonal [H, H] for each sequence and gate, as [E, H, G]."""
+  """An orthogonal [H, H] for each sequence and gate, as [E, H, G].
+
+  Distributed as that of a QR decomposition. LAPACK's, on a CPU, waits for
+  threads of the pool that it runs in: several at once, or one on a machine with
+  a single core, have waited for ever.
+  """
   count, units, width = shape
-  orthogonal = nn.initializers.orthogonal()
   keys = jax.random.split(key, (count, width // units))
-  each = jax.vmap(jax.vmap(lambda key: orthogonal(key, (units, units), dtype)))
-  gates = each(keys)
+
+  def draw(key):
+    return _orthonormal(jax.random.normal(key, (units, units), dtype))
+
+  gates = jax.vmap(jax.vmap(draw))(keys)
   return gates.transpose(0, 2, 1, 3).reshape(shape)
+
+
+def _orthonormal(matrix_HxH):
+  """The columns by Gram and Schmidt, twice over for the sake of rounding."""
+
+  def step(number, basis_HxH):
+    column_H = matrix_HxH[:, number]
+    for _ in range(2):
+      column_H -= basis_HxH @ (column_H @ basis_HxH)
+    return basis_HxH.at[:, number].set(column_H / jnp.linalg.norm(column_H))
+
+  start = jnp.zeros_like(matrix_HxH)
+  return jax.lax.fori_loop(0, len(matrix_HxH), step, start)
 
 
 def pairs(position, count, num_utterances, axis):

@@ -154,9 +154,7 @@ class Training:
     seeds_S = np.arange(max(cohort.num_seeds for cohort in cohorts))
     states = {}
     for name, program in self._programs.items():
-      # On one device, outside of any mapped program: orthogonal matrices come
-      # from LAPACK, whose batches wait for threads of the very pool that
-      # several simulated devices would fill.
+      # On one device: all have the same weights.
       draw = jax.jit(program.draw, compiler_options=sharding.RUNS_ONCE)
       weights = self._share(draw(seeds_S, jax.random.key(self._seed)))
       start = self._mapped(
