@@ -138,3 +138,13 @@ def test_recurrent_kernels_start_orthogonal(setup):
   chex.assert_trees_all_close(products, identity, atol=1e-5)
   assert not params["input_bias"].any()
   assert not params["recurrent_bias"].any()
+
+
+def test_orthogonal_kernels_are_those_of_a_qr_decomposition():
+  key = jax.random.key(3)
+  gates = jax.jit(recurrent.orthogonal_gates, static_argnums=1)(key, (2, 6, 18))
+  keys = jax.random.split(key, (2, 3))
+  normal = np.asarray(jax.random.normal(keys[1, 2], (6, 6)), np.float64)
+  basis, triangle = np.linalg.qr(normal)
+  want = basis * np.sign(np.diag(triangle))
+  np.testing.assert_allclose(gates[1, :, 12:], want, atol=1e-5)
