@@ -1,10 +1,9 @@
 """What all tests share: strict numerics, real data, an isolated cache."""
 
-import atexit
 import gc
 import os
+import pathlib
 import shutil
-import tempfile
 
 # Programs of a few steps: XLA takes longer to optimise them than they run, and
 # longer to compile with its new emitters of kernels than with the old ones. It
@@ -20,14 +19,17 @@ os.environ["XLA_FLAGS"] = (
 # arrays this small a second thread waits more than it works.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# What one test has compiled serves the others, the other workers and the
-# processes that tests start. The first process makes the folder.
+# What one test has compiled serves the others, the other workers, the processes
+# that tests start, and later runs, until it has become too much. The first
+# process says so to the others.
+_ROOT = pathlib.Path(__file__).parent.parent
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+  _COMPILED = _ROOT / ".pytest_cache" / "compiled"
+  if sum(path.stat().st_size for path in _COMPILED.glob("*")) > 2e9:
+    shutil.rmtree(_COMPILED)
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED)
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], True)
 
-import pathlib  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
@@ -47,8 +49,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
   if signal.getsignal(_number) == signal.SIG_IGN:
     signal.signal(_number, signal.SIG_DFL)
-
-_ROOT = pathlib.Path(__file__).parent.parent
 
 
 # Modules that take minutes: begun last, one process would wait for the other.
