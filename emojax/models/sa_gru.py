@@ -77,7 +77,7 @@ class SaGru(nn.Module):
     states_NxExH = Gru(self.hidden // 2, name="gru")(
       x_NxK, both_directions(packing)
     )
-    states_NxK = states_NxExH.reshape(len(states_NxExH), self.hidden)
+    states_NxK = states_NxExH.reshape(-1, self.hidden)
     return SelfAttention(
       self.num_heads, self.scale_attention, self.dtype, name="attention"
     )(states_NxK, packing)
