@@ -94,7 +94,11 @@ def export(
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{folder.name}."
     work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-    with process.undone(lambda: shutil.rmtree(work, ignore_errors=True)):
+    # What a GPU multiplies by itself has ten bits, and a TPU's seven.
+    with (
+      jax.default_matmul_precision("float32"),
+      process.undone(lambda: shutil.rmtree(work, ignore_errors=True)),
+    ):
       work.chmod(0o755)  # `mkdtemp` keeps others out.
       FORMATS[format_].write(work, signature)
       for file, script in (("program.py", format_), ("run.py", system.kind)):

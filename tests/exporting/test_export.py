@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -220,6 +221,16 @@ def test_weights_are_beside_the_stablehlo(exported):
     assert weights > 4 * 100
     # One program for all platforms, any batch and length.
     assert (exported / "model.stablehlo").stat().st_size < 300_000
+
+
+def test_products_are_whole_on_accelerators_too(exported):
+  """By default GPUs and TPUs multiply with ten bits or seven."""
+  if (exported / "model.stablehlo").exists():
+    content = (exported / "model.stablehlo").read_bytes()
+    text = jax.export.deserialize(bytearray(content)).mlir_module()
+    products = re.findall(r"stablehlo\.(?:dot_general|convolution).*", text)
+    assert len(products) > 3
+    assert {product.count("HIGHEST") for product in products} == {2}
 
 
 def test_bfloat16_is_float32_in_onnx(tmp_path):
