@@ -21,15 +21,16 @@ from emojax.errors import UserError
 
 METHODS = (
   *("shuffle", "speakers", "k_fold", "leave_one_out", "sessions"),
-  *("emobox", "folds"),
+  *("emobox", "folds", "in_turn"),
 )
 GROUPS = ("speaker", "session", "corpus")
 UNSEEN = "unseen "  # How settings begin that are named after test speakers.
-# Fields of a `config.split` that one method only reads.
+# Fields of a `config.split` that some methods only read.
 _FIELDS = {
-  **dict.fromkeys(("test_speakers", "validation_speakers"), "speakers"),
-  "labelled_sessions": "sessions",
-  "folds": "folds",
+  "test_speakers": ("speakers", "in_turn"),
+  "validation_speakers": ("speakers",),
+  "labelled_sessions": ("sessions",),
+  "folds": ("folds",),
 }
 # What holds where `audit` has raised nothing.
 AUDITED = "no speaker and no identical recording is in two parts"
@@ -76,16 +77,16 @@ def make(
   """
   checks.choice({"split": split}, "split.method", METHODS)
   checks.choice({"split": split}, "split.group", GROUPS)
-  for field, method in _FIELDS.items():
-    if split[field] and split.method != method:
+  for field, methods in _FIELDS.items():
+    if split[field] and split.method not in methods:
       raise UserError(
         f"config.split.{field} = {split[field]!r} goes with "
-        f"config.split.method = {method!r}, not with {split.method!r}: choose "
-        "that method, or set the field empty"
+        f"config.split.method = {' or '.join(map(repr, methods))}, not with "
+        f"{split.method!r}: choose that method, or set the field empty"
       )
   choosers = (
     *(_shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions),
-    *(_emobox, _by_files),
+    *(_emobox, _by_files, _in_turn),
   )
   choose = dict(zip(METHODS, choosers, strict=True))[split.method]
   made = {}
@@ -155,20 +156,8 @@ def _shuffle(split, names: Names, validates: bool) -> _Settings:
 
 def _by_speakers(split, names: Names, validates: bool) -> _Settings:
   """Tests, and validates, on speakers that are named; the others teach."""
-  known = sorted(set(names.speaker_U.tolist()))
-  chosen = []
-  for field in ("validation_speakers", "test_speakers")[not validates :]:
-    where = f"config.split.{field} = {split[field]!r}"
-    who = _named(split[field], known)
-    spelt = spelling.unify([*known, *who], f"{where}: speaker")
-    unknown = ", ".join(name for name in who if spelt[name] not in known)
-    if unknown or not who:
-      problem = f"no speaker {unknown}" if unknown else "names nobody"
-      raise UserError(
-        f"{where}: {problem}; there are {_listed(known)}; a name that holds a "
-        "comma stands in double quotes"
-      )
-    chosen.append([spelt[name] for name in who])
+  fields = ("validation_speakers", "test_speakers")[not validates :]
+  chosen = [_chosen(split, field, names) for field in fields]
   both = sorted(set(chosen[0]) & set(chosen[-1])) if validates else []
   if both:
     raise UserError(
@@ -180,9 +169,50 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
   if not learn_U.any():
     raise UserError(
       "config.split: no speaker is left to learn from; there are "
-      f"{_listed(known)}"
+      f"{_listed(np.unique(names.speaker_U).tolist())}"
     )
   yield f"{UNSEEN}{', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
+
+
+def _chosen(split, field: str, names: Names) -> list[str]:
+  """The speakers that a field names, as the data spell them."""
+  known = sorted(set(names.speaker_U.tolist()))
+  where = f"config.split.{field} = {split[field]!r}"
+  who = _named(split[field], known)
+  spelt = spelling.unify([*known, *who], f"{where}: speaker")
+  unknown = ", ".join(name for name in who if spelt[name] not in known)
+  if unknown or not who:
+    problem = f"no speaker {unknown}" if unknown else "names nobody"
+    raise UserError(
+      f"{where}: {problem}; there are {_listed(known)}; a name that holds a "
+      "comma stands in double quotes"
+    )
+  return [spelt[name] for name in who]
+
+
+def _in_turn(split, names: Names, validates: bool) -> _Settings:
+  """Each of some speakers is unlabelled, and tested in a session of its own.
+
+  In all other sessions everyone else is labelled; of the test session only the
+  speaker's utterances are in a part.
+  """
+  tested_U = _sessions(names) == normalise_session(split.test_session)
+  for who in _chosen(split, "test_speakers", names):
+    own_U = names.speaker_U == who
+    if not (own_U & tested_U).any() or not (own_U & ~tested_U).any():
+      raise UserError(
+        f"config.split.test_speakers: {who} has to speak in the session "
+        f"config.split.test_session = {split.test_session!r} and in another; "
+        "name others"
+      )
+    third_U = None if validates else own_U & ~tested_U
+    yield f"{UNSEEN}{who}", ~own_U & ~tested_U, own_U & tested_U, third_U
+
+
+def _sessions(names: Names) -> np.ndarray:
+  """Names of the sessions without those of their corpora, [U]."""
+  places = zip(names.session_U, names.corpus_U, strict=True)
+  return np.array([s.removeprefix(f"{corpus}:") for s, corpus in places])
 
 
 def _named(text: str, known: Sequence[str]) -> list[str]:
@@ -248,8 +278,7 @@ def _by_sessions(split, names: Names, validates: bool) -> _Settings:
       f"config.split.labelled_sessions = {split.labelled_sessions!r}: name "
       "each setting once, such as ('1234', '23')"
     )
-  places = zip(names.session_U, names.corpus_U, strict=True)
-  session_U = np.array([s.removeprefix(f"{corpus}:") for s, corpus in places])
+  session_U = _sessions(names)
   test = normalise_session(split.test_session)
   for labelled in settings:
     setting = f"TS {labelled}"

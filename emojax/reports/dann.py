@@ -217,6 +217,27 @@ def _of_model(kept: Kept) -> str:
   )
 
 
+def adversary(seen: Mapping[str, Any]) -> str:
+  """Whether an adversary can help, in a sentence."""
+  gain, error = 100 * seen["gain"], 100 * seen["standard_error"]
+  probe = "speakers have one dialogue each, and are not probed"
+  if seen["probe"] is not None:
+    probe = (
+      f"a probe names {100 * seen['probe']:.1f} % of the labelled speakers in "
+      f"C1-S's representation (chance {100 * seen['chance']:.1f} %)"
+    )
+  verdict = "an adversary helps"
+  if not seen["has_identity"]:
+    verdict = "there is nothing to forget, and DANN-S is C1-S (lambda = 0)"
+  elif not seen["helps"]:
+    verdict = "that is not enough, and DANN-S is C1-S (lambda = 0)"
+  return (
+    f"{seen['setting']}, features normalised by {seen['normalisation']}: "
+    f"{probe}; the best lambda > 0, {seen['reversal']:g}, gains {gain:.1f} "
+    f"points on who is held out (standard error {error:.1f}): {verdict}."
+  )
+
+
 def _notes(config, summary: Summary) -> list[str]:
   """What is kept; how the stabilised recipe was found, and what that took."""
   found = summary.details
@@ -229,6 +250,7 @@ def _notes(config, summary: Summary) -> list[str]:
     "speakers."
     for one in found["chosen"]
   ]
+  chosen += [adversary(one) for one in found["adversary"]]
   ends = itertools.accumulate(rung["epochs"] for rung in found["rungs"])
   rungs = ", then ".join(
     f"{rung['runs']} runs to epoch {end}"

@@ -453,8 +453,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
   conversations.check(config)
   checks.positive(config, "probe_replicates", "optimizer.learning_rate")
   checks.positive(config, "model.hidden", "model.num_heads")
-  checks.not_negative(config, "lambdas", "optimizer.l2")
-  checks.distinct(config, "lambdas")
+  if config.lambdas or not config.stabilised.enabled:
+    checks.not_negative(config, "lambdas")
+    checks.distinct(config, "lambdas")
+  checks.not_negative(config, "optimizer.l2")
   checks.fraction(config, "model.dropout")
   checks.choice(config, "lambda_schedule", ("constant", "ganin"))
   checks.choices(config, "baselines", ("speaker_normalised", "svm"))

@@ -134,7 +134,7 @@ def test_named_speakers_are_tested(stored, config):
 @pytest.mark.parametrize(
   ("changes", "why"),
   [
-    ({"test_speakers": "1F"}, "goes with config.split.method = 'speakers'"),
+    ({"test_speakers": "1F"}, "goes with config.split.method = 'speakers' or"),
     ({**NAMED, "test_speakers": ""}, "names nobody; there are 1F"),
     ({**NAMED, "test_speakers": "9F"}, "no speaker 9F"),
     ({**NAMED, "method": "by_speaker"}, "there are shuffle, speakers"),

@@ -168,6 +168,37 @@ def test_speakers_that_can_not_be_tested(test, reason):
     )
 
 
+def conversations_of_a_series():
+  """Three speakers; parts train, dev and test; Tag says nothing in the last."""
+  who = ["Joey", "Ross", "Tag"] * 2 + ["Joey", "Ross"]
+  part = ["train"] * 3 + ["dev"] * 3 + ["test"] * 2
+  return splits.Names(np.array(who), np.array(part), np.full(8, ""))
+
+
+def test_speakers_in_turn():
+  """Unlabelled where the others teach, tested where nobody does."""
+  names = conversations_of_a_series()
+  fields = {"method": "in_turn", "test_session": "test"}
+  made = make(names, False, test_speakers="Ross,Joey", **fields)
+  found = {s: {p: r.tolist() for p, r in of.items()} for s, of in made.items()}
+  assert found == {
+    "unseen Ross": {
+      "labelled": [0, 2, 3, 5],
+      "unlabelled": [1, 4],
+      "test": [7],
+    },
+    "unseen Joey": {
+      "labelled": [1, 2, 4, 5],
+      "unlabelled": [0, 3],
+      "test": [6],
+    },
+  }
+  with pytest.raises(UserError, match="Tag has to speak in the session"):
+    make(names, False, test_speakers="Tag", **fields)
+  with pytest.raises(UserError, match="no speaker Ursula; there are Joey"):
+    make(names, False, test_speakers="Ursula", **fields)
+
+
 @pytest.mark.parametrize("validates", BOTH)
 def test_every_speaker_is_tested_in_one_fold(validates):
   names = clips_of(ACTORS, CREMA_D)
@@ -248,7 +279,10 @@ def test_folds_that_are_too_many_or_too_few():
     ({"method": "official"}, "config.split.method = 'official'"),
     ({"method": "leave_one_out", "group": "speakers"}, "config.split.group"),
     ({"group": "actor"}, "there are speaker, session, corpus"),
-    ({"test_speakers": "01"}, "goes with config.split.method = 'speakers'"),
+    (
+      {"test_speakers": "01"},
+      "goes with config.split.method = 'speakers' or 'in_turn', not with",
+    ),
     (
       {"method": "k_fold", "labelled_sessions": ("12",)},
       "config.split.labelled_sessions = .* goes with .* 'sessions'",

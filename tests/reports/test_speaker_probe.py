@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emojax.reports.speaker_probe import _folds, speaker_probe
+from emojax.reports.speaker_probe import _folds, probed_speakers, speaker_probe
 
 
 def conversations(num_dialogues=40, num_speakers=6, num_utterances=1200):
@@ -54,6 +54,16 @@ def test_dialogue_is_not_rewarded():
   # Cross-validated by utterance, it would have passed for the speaker.
   utterances = np.arange(len(speaker))
   assert speaker_probe(representation, speaker, utterances, 0) > 1 / 3
+
+
+def test_of_many_speakers_those_are_probed_who_say_most():
+  # Speaker 30 says most and is in one dialogue only.
+  count_S = np.arange(4, 31)
+  speaker = np.repeat([f"s{count:02d}" for count in count_S], count_S)
+  dialogue = np.arange(len(speaker)) % 2
+  dialogue[speaker == "s30"] = 0
+  expected = [f"s{count:02d}" for count in range(6, 30)]
+  assert probed_speakers(speaker, dialogue) == expected
 
 
 def test_each_speaker_weighs_the_same():

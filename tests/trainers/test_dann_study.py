@@ -251,10 +251,27 @@ def test_the_choice_is_the_best_of_the_search(study):
         for one in details["chosen"]
         if (one["setting"], one["system"]) == (setting, system)
       )
-      assert last[choice["reversal"]] == max(last.values())
+      (seen,) = (
+        one for one in details["adversary"] if one["setting"] == setting
+      )
+      if system == "dann_s" and not seen["helps"]:
+        assert choice["reversal"] == 0
+        assert last[seen["reversal"]] == max(last.values())
+      else:
+        assert last[choice["reversal"]] == max(last.values())
       assert choice["ramp"] == 1
       assert choice["averaging"] == study.config.stabilised.averaging
       assert choice["clip_norm"] == study.config.stabilised.clip_norm
+
+
+def test_without_help_dann_is_c1(study):
+  """The same recipe and the same initialisations: the same runs."""
+  for seen in study.summary.details["adversary"]:
+    c1, dann_s = (
+      study.summary.row(seen["setting"], system)
+      for system in ("c1_s", "dann_s")
+    )
+    assert seen["helps"] == (c1.metrics != dann_s.metrics)
 
 
 def test_what_the_search_has_cost(study):
@@ -438,7 +455,10 @@ def test_text_alone_without_sessions_is_learnt(
     ({"probe_replicates": 0}, "config.probe_replicates"),
     ({"seed": -1}, "config.seed"),
     ({"seed": 2**32}, "config.seed"),
-    ({"lambdas": ()}, r"config.lambdas = \(\)"),
+    (
+      {"lambdas": (), "stabilised.enabled": False},
+      r"config.lambdas = \(\)",
+    ),
     ({"lambdas": (0.0, -1.0)}, "config.lambdas"),
     ({"lambdas": (0.0, math.inf)}, "config.lambdas"),
     ({"lambdas": (0.0, "a")}, "config.lambdas"),
