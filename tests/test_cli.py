@@ -53,7 +53,7 @@ def test_a_config_from_python_is_that_of_the_command_line(parse):
   ("name", "said"),
   [
     ("dan", "no config 'dan': there are dann, rlps, speech"),
-    ("dann:table3", "dann:table3: no config 'table3': demo, ravdess"),
+    ("dann:table4", "dann:table4: no config 'table4': demo, ravdess"),
     ("mine.py", "mine.py: .*No such file"),
   ],
 )
@@ -99,7 +99,7 @@ def test_demo_is_the_default(parse):
     ([], "--config is missing"),
     (["--workdir=here"], "--config is missing"),
     (["--config=configs/nothing.py"], f"from the current folder, {ROOT}"),
-    (["--config=configs/dann.py:table3"], "no config 'table3': demo, ravdess"),
+    (["--config=configs/dann.py:table4"], "no config 'table4': demo, ravdess"),
     ([TABLE_2, "--config.data.corpsu=iemocap"], "corpsu"),
     ([TABLE_2, "--config.epochs=3"], "epochs"),
     ([TABLE_2, "--config.num_epochs=many"], "many"),
