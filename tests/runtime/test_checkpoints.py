@@ -13,7 +13,11 @@ import pytest
 
 from emojax.errors import UserError
 from emojax.runtime import sharding
-from emojax.runtime.checkpoints import Checkpoints, _sum_of_hashes
+from emojax.runtime.checkpoints import (
+  Checkpoints,
+  _sum_of_hashes,
+  _sum_of_hashes_here,
+)
 
 # What Orbax leaves behind when it meets damage; it is raised as well.
 ignore_leftovers = pytest.mark.filterwarnings(
@@ -277,11 +281,19 @@ def test_every_bit_and_its_place_count_in_a_checksum(dtype):
   rng = np.random.default_rng(0)
   values = jnp.asarray(rng.integers(0, 2, (5, 7)), dtype)
   known = int(_sum_of_hashes(values))
+  assert known == int(_sum_of_hashes_here(np.asarray(values)))
   flipped = values.at[3, 2].set((values[3, 2] == 0).astype(dtype))
   assert known != int(_sum_of_hashes(flipped))
   # The same bits elsewhere are others.
   assert known != int(_sum_of_hashes(values[::-1]))
   assert known != int(_sum_of_hashes(values.reshape(7, 5)[::-1]))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3)])
+def test_a_checksum_of_one_value_and_of_none(shape):
+  values = jnp.full(shape, 3.5)
+  known = int(_sum_of_hashes(values))
+  assert known == int(_sum_of_hashes_here(np.asarray(values)))
 
 
 def fill(disk, left: int) -> None:
