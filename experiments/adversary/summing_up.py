@@ -1,0 +1,192 @@
+"""The summary of the finished studies, its table and its figure.
+
+A setting is a corpus: the mean over its folds, initialisation by
+initialisation, and every speaker who was tested.
+"""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from emojax import markdown
+from emojax import summary as summaries
+from emojax.reports import style
+from emojax.runtime import environment, files
+from emojax.summary import Estimate, Row, Summary
+
+_TITLE = "When an adversary helps"
+_METRICS = ("weighted_accuracy", "unweighted_accuracy")
+_PAIRS = [
+  (f"{a}{end}", f"{b}{end}")
+  for end in ("", "_speaker_norm")
+  for a, b in (("dann_s", "c1_s"), ("c1_s", "c1"))
+] + [("c1_speaker_norm", "c1_s"), ("c1_s_speaker_norm", "c1_s")]
+_METHODS = {"train": "", "speaker": ", z-scored by speaker"}
+
+
+def write(folder: pathlib.Path, labels: Mapping[str, str]) -> None:
+  """Writes `summary.json`, `table.md` and `adversary.png` into the folder.
+
+  Args:
+    folder: has the studies in `runs`, as far as they are.
+    labels: of all studies, by the names of their folders.
+  """
+  studies = {label: folder / "runs" / name for name, label in labels.items()}
+  found = {
+    label: summaries.read(study)
+    for label, study in studies.items()
+    if (study / summaries.FILE).is_file()
+  }
+  rows = [row for label, one in found.items() for row in _pooled(label, one)]
+  # The search comes first: it may have ended where the study has not.
+  seen = {
+    label: json.loads(path.read_text(encoding="utf-8"))["adversary"]
+    for label, study in studies.items()
+    if (path := study / "search" / "choice.json").is_file()
+  }
+  systems = {s.id: s for one in found.values() for s in one.systems}
+  summary = Summary(
+    study="dann",
+    title=_TITLE,
+    demo=False,
+    classes=(),
+    selection=summaries.LAST_EPOCH,
+    metrics=_METRICS,
+    systems=tuple(systems.values()),
+    rows=tuple(rows),
+    comparisons=summaries.compare(rows, _PAIRS, _METRICS),
+    details={
+      "adversary": seen,
+      "chosen": {label: one.details["chosen"] for label, one in found.items()},
+      "folds": {label: _folds(one) for label, one in found.items()},
+      "dates": {label: one.date for label, one in found.items()},
+    },
+    **environment.describe(),
+  )
+  with files.whole(folder / summaries.FILE) as path:
+    summaries.write(path, summary)
+  with files.whole(folder / "table.md") as path:
+    path.write_text(_table(summary), encoding="utf-8")
+  with files.whole(folder / "adversary.png") as path:
+    _draw(path, seen)
+
+
+def _pooled(label: str, summary: Summary) -> list[Row]:
+  """A row for each system: all folds of a corpus as one setting."""
+  pooled = []
+  for system in summary.systems:
+    rows = [row for row in summary.rows if row.system == system.id]
+    metrics = {
+      name: Estimate.of(np.mean([r.metrics[name].runs for r in rows], axis=0))
+      for name in _METRICS
+    }
+    by_speaker: dict[str, list[Estimate]] = {}
+    for row in rows:
+      # A fold of one speaker has no group.
+      of_row = row.groups.get(summaries.SPEAKERS) or {
+        row.setting: row.metrics["unweighted_accuracy"]
+      }
+      for speaker, estimate in of_row.items():
+        by_speaker.setdefault(speaker, []).append(estimate)
+    groups = {name: one for name, (one,) in by_speaker.items()}
+    pooled.append(
+      Row(label, system.id, metrics, groups={summaries.SPEAKERS: groups})
+    )
+  return pooled
+
+
+def _folds(summary: Summary) -> dict[str, dict[str, tuple[float, ...]]]:
+  """Unweighted accuracy of each run, by setting and system."""
+  found: dict[str, dict[str, tuple[float, ...]]] = {}
+  for row in summary.rows:
+    of_setting = found.setdefault(row.setting, {})
+    of_setting[row.system] = row.metrics["unweighted_accuracy"].runs
+  return found
+
+
+def _table(summary: Summary) -> str:
+  """What a probe and held-out speakers say, and what the test says."""
+  lines = [
+    [
+      *("corpus", "probe (chance)", "gain on held-out speakers", "lambda"),
+      *("C1-S", "DANN-S", "gain", "95 %, initialisations", "p"),
+      *("95 %, speakers", "p"),
+    ]
+  ]
+  for label, seen in summary.details["adversary"].items():
+    for method, of_method in itertools.groupby(
+      sorted(seen, key=lambda one: one["normalisation"], reverse=True),
+      key=lambda one: one["normalisation"],
+    ):
+      lines.append(_line(summary, label, method, list(of_method)))
+  return markdown.table(lines) + "\n"
+
+
+def _line(summary, label, method, seen: Sequence[Mapping[str, Any]]) -> list:
+  end = {"train": "", "speaker": "_speaker_norm"}[method]
+  rows = [summary.row(label, f"{name}{end}") for name in ("c1_s", "dann_s")]
+  figures = ["not run"] * 3
+  if all(rows):
+    base, other = (row.metrics["unweighted_accuracy"].mean for row in rows)
+    gain = f"{100 * (other - base):+.1f}"
+    figures = [markdown.percent(base), markdown.percent(other), gain]
+  tests = {
+    one.test: one
+    for one in summary.comparisons
+    if (one.setting, one.a, one.b, one.metric)
+    == (label, f"dann_s{end}", f"c1_s{end}", "unweighted_accuracy")
+  }
+  cells = []
+  for test in (summaries.SIGN_FLIPS, summaries.OVER_SPEAKERS):
+    one = tests.get(test)
+    cells += [markdown.interval(one.ci95, "+.1f") if one else ""]
+    cells += [markdown.p_value(one.p_value) if one else ""]
+  probes = [one["probe"] for one in seen if one["probe"] is not None]
+  lambdas = [one["reversal"] if one["helps"] else 0 for one in seen]
+  return [
+    label + _METHODS[method],
+    f"{100 * np.mean(probes):.1f} ({100 * seen[0]['chance']:.1f})",
+    f"{100 * np.mean([one['gain'] for one in seen]):+.1f}",
+    ", ".join(f"{value:g}" for value in lambdas),
+    *figures,
+    *cells,
+  ]
+
+
+@matplotlib.rc_context(style.STYLE)
+def _draw(path, seen: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+  """The gain of the best lambda > 0 over what a probe finds of the speaker.
+
+  Filled where the rule takes lambda > 0; a point is a fold.
+  """
+  figure = style.new_figure(6.0, 3.6)
+  ax = figure.subplots()
+  ax.axhline(0, **style.REFERENCE)
+  looks = {}
+  for number, (label, of_corpus) in enumerate(seen.items()):
+    colour = style.line_style(number)["color"]
+    looks[label] = {"color": colour, "marker": "o", "linestyle": ""}
+    for one in of_corpus:
+      ax.errorbar(
+        _above_chance(one),
+        100 * one["gain"],
+        100 * one["standard_error"],
+        color=colour,
+        marker="o" if one["normalisation"] == "train" else "s",
+        markerfacecolor=colour if one["helps"] else "white",
+        elinewidth=0.8,
+      )
+  ax.set_xlabel("speaker in C1-S's representation: probe above chance (%)")
+  ax.set_ylabel("gain on held-out speakers (points)")
+  style.add_legend(figure, style.handles(looks))
+  style.save(figure, path, _TITLE)
+
+
+def _above_chance(one: Mapping[str, Any]) -> float:
+  """0 where a probe guesses, 100 where it knows everyone."""
+  return 100 * (one["probe"] - one["chance"]) / (1 - one["chance"])
