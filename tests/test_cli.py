@@ -83,7 +83,7 @@ def test_fields_take_the_types_of_the_config(parse):
     config.data.pth = "locked"
 
 
-@pytest.mark.parametrize("name", ["demo", "ravdess", "table2"])
+@pytest.mark.parametrize("name", ["demo", "ravdess", "table2", "table3"])
 def test_every_config_of_dann(parse, name):
   assert parse(f"--config=configs/dann.py:{name}").trainer == "dann"
 
