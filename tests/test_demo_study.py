@@ -73,14 +73,11 @@ def launch_without_figures(argv: list[str]) -> None:
   launch.main(argv)
 
 
-@pytest.mark.parametrize("devices", [2, 8])  # Fewer than runs, and more.
-def test_it_ends_on_several_devices_as_on_one(
-  demo, environment, tmp_path, devices
-):
+def test_it_ends_on_several_devices_as_on_one(demo, environment, tmp_path):
   """On two cores it has waited for ever: each device drew the weights."""
   # Quick to compile, which costs the last digits.
   flags = environment["XLA_FLAGS"]
-  flags += f" --xla_force_host_platform_device_count={devices}"
+  flags += " --xla_force_host_platform_device_count=8"
   done = processes.run(
     launch_without_figures,
     arguments(tmp_path / "run", num_epochs=1, probe_replicates=1),
@@ -88,7 +85,7 @@ def test_it_ends_on_several_devices_as_on_one(
   )
   assert done.returncode == 0, done.stderr
   read = summary.read(tmp_path / "run")
-  assert read.device.startswith(f"{devices} x ")
+  assert read.device.startswith("8 x ")
   one = summary.read_arrays(demo[0] / summary.HISTORY)
   other = summary.read_arrays(tmp_path / "run" / summary.HISTORY)
   assert set(one) == set(other)
