@@ -23,7 +23,8 @@ class Headline:
   """A line of the README's table.
 
   Attributes:
-    task: data and protocol, in a few words.
+    task: data and protocol, in a few words; empty where they are those of the
+      line before.
     system: whose number it is.
     estimate: the number.
     beside: what stands beside it, published or measured.
@@ -35,10 +36,12 @@ class Headline:
   beside: str
 
   def cells(self) -> list[str]:
-    """Of the README's table."""
-    speakers = markdown.interval(interval(self.estimate))
-    ours = f"**{tables.estimate(self.estimate)}**"
-    return [self.task, self.system, ours, speakers, self.beside]
+    """Of the README's table; in italics where it is over initialisations."""
+    bounds = markdown.interval(interval(self.estimate))
+    if self.estimate.ci95_speakers is None:
+      bounds = f"*{bounds}*"
+    ours = tables.estimate(self.estimate)
+    return [self.task, self.system, ours, bounds, self.beside]
 
 
 @dataclasses.dataclass(frozen=True)
