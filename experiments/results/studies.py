@@ -23,6 +23,7 @@ def sections() -> list[Section]:
     _streams(),
     _adversary(),
     _dann_on_whisper(),
+    _table_3(),
   ]
 
 
@@ -205,5 +206,27 @@ def _adversary() -> Section:
         "",
       )
       for system in ("c1_s", "dann_s", "c1_speaker_norm")
+    ],
+  )
+
+
+def _table_3() -> Section:
+  found = page.study("table3")
+  (setting,) = found.settings
+  pairs = [(one.a, one.b) for one in found.comparisons]
+  return Section(
+    "Table 3's company, on the demo corpus (synthetic)",
+    "table3",
+    "bc-LSTM, CMN and DialogueRNN on the features, batches and initialisations "
+    "of C1 and DANN; Sessions 1-4 of synthetic conversations are labelled, "
+    "Session 5 is tested; each learning rate is chosen on labelled sessions "
+    "that are held out. It shows that they train and how they are compared; "
+    "what they are worth has to be seen on IEMOCAP.",
+    "python -m experiments.table3.study --output=FOLDER",
+    [
+      page.systems(found, setting, ["weighted_accuracy", _UNWEIGHTED]),
+      page.comparisons(
+        found, setting, "weighted_accuracy", [*dict.fromkeys(pairs)]
+      ),
     ],
   )
