@@ -61,7 +61,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   # none: the classifier alone. sigmoid: a logistic policy, rewarded by the mean
   # log-likelihood of what it retains (after Feng et al. 2018). rlps: Eq. (2).
   # rlps_f1: the change of the validation F1. small_loss, random: as many as
-  # rlps retains, those of the smallest loss, or any.
+  # rlps retains, those of the smallest loss, or any. rlps_s: chosen once, from
+  # what classifiers make of examples that they were not trained on.
   config.systems = (
     "none",
     "sigmoid",
@@ -76,6 +77,7 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.model = _model()
   config.optimizer = _optimizer()
   config.policy = _policy()
+  config.label_policy = _label_policy()
 
   config.split.method = "official"
   config.data.labels = SEVEN
@@ -147,6 +149,22 @@ def _policy():
   # Eq. (4) as printed has 1, but the expectation of its gradient is zero; -1
   # and 0 both climb Eq. (3). See `models.selector.action_values`.
   policy.removed_credit = -1.0
+  return policy
+
+
+def _label_policy():
+  """The selector of rlps_s."""
+  policy = ml_collections.ConfigDict()
+  policy.folds = 5  # Of the training part, a classifier each without one.
+  policy.widths = (32,)  # Of the layers before the last one.
+  policy.learning_rate = 3e-3  # Adam.
+  policy.batch_size = 128
+  policy.epochs = 10
+  # Keeps it from being sure: units of the reward for a nat.
+  policy.entropy_bonus = 0.3
+  # Share that stays of unseen examples of the validation part.
+  policy.right_share = 0.92
+  policy.floor = 0.1  # Share of each class that stays at least.
   return policy
 
 

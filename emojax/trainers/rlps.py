@@ -13,7 +13,7 @@ import dataclasses
 import enum
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax
@@ -22,14 +22,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from flax import linen as nn
 
 from emojax import encoders, loop, runs
 from emojax.data import faces, noise
 from emojax.data.noise import NoisyDataset
 from emojax.metrics import confusion_figures
 from emojax.models import selector
-from emojax.models.selector import F1, LIKELIHOOD, PROBABILITY, Selection
+from emojax.models.selector import F1, PROBABILITY, Selection
 from emojax.reports import rlps as reports
 from emojax.reports import tables
 from emojax.runs import Run
@@ -37,8 +36,19 @@ from emojax.runtime import hosts, memory
 from emojax.summary import Summary
 from emojax.systems import classifiers
 from emojax.systems.classifiers import Classifier
-from emojax.trainers import fit, optimizers, rlps_checks, trained
+from emojax.trainers import fit, optimizers, rlps_checks, rlps_s, trained
 from emojax.trainers.fit import Best, Learner
+from emojax.trainers.rlps_policy import Policy, update_policy
+from emojax.trainers.selecting import (
+  ALL,
+  FOLDS,
+  POLICY,
+  RANDOM,
+  RIVALS,
+  SMALL_LOSS,
+  SYSTEMS,
+  System,
+)
 
 # Corpora of faces are split by their authors: what is in two parts is counted
 # in a warning, and stays there. Clips are split by speaker, and checked.
@@ -46,38 +56,6 @@ AUDITED = "no speaker, and no image but those named above, is in two parts"
 
 _F1 = "validation_f1_of_averages"  # Eq. (7).
 _NUM_SAMPLED = 100  # Examples whose rewards are kept of every epoch: Fig. 8.
-# Who chooses. The last two retain as many as RLPS did, epoch by epoch.
-ALL, POLICY, SMALL_LOSS, RANDOM = "all", "policy", "small_loss", "random"
-
-
-@dataclasses.dataclass(frozen=True)
-class System:
-  """A row of the tables.
-
-  Attributes:
-    name: behind the classifier's, such as "RLPS"; "" for the classifier alone.
-    strategy: who chooses.
-    reward: of a `POLICY`: see `selector.rewards`.
-    is_logistic: whether the policy is of one layer.
-  """
-
-  name: str
-  strategy: str
-  reward: str = ""
-  is_logistic: bool = False
-
-
-SYSTEMS = {
-  "none": System("", ALL),
-  "sigmoid": System("Sigmoid", POLICY, LIKELIHOOD, is_logistic=True),
-  "rlps_f1": System("RLPS+F1", POLICY, F1),
-  "rlps": System("RLPS", POLICY, PROBABILITY),
-  "small_loss": System("small loss", SMALL_LOSS),
-  "random": System("random", RANDOM),
-}
-_RIVALS = [
-  n for n, one in SYSTEMS.items() if one.strategy in (SMALL_LOSS, RANDOM)
-]
 
 
 class Use(enum.IntEnum):
@@ -90,14 +68,8 @@ class Use(enum.IntEnum):
   POLICY_PRETRAINING = 4
   PASS = 5
   RANDOM_REMOVAL = 6
-
-
-@flax.struct.dataclass
-class Policy:
-  """The policy's parameters, and the state of their optimizer."""
-
-  params: Any
-  optimizer: optax.OptState
+  FOLD = 7
+  LABEL_POLICY = 8
 
 
 @flax.struct.dataclass
@@ -106,8 +78,10 @@ class State:
 
   Attributes:
     learner: the classifier.
-    policy: a `Policy`; an empty tree where there is no selector.
-    features_NxD: of the training part, by the classifier as it is.
+    policy: a `Policy`; a `Selection` that stands from the beginning; or an
+      empty tree where there is no selector.
+    features_NxD: of the training part, by the classifier as it is. Like the
+      two that follow a lone zero where nobody looks at it.
     size_D: what these features were divided by.
     true_N: the probability that it gives to the labels.
     validation_f1: Eq. (7), of the classifier as it is.
@@ -182,14 +156,18 @@ def validate(examples: fit.Examples, variables: Any) -> loop.Record:
 
 
 def pretraining(
-  config: ml_collections.ConfigDict, examples: fit.Examples, key: jax.Array
+  config: ml_collections.ConfigDict,
+  examples: fit.Examples,
+  key: jax.Array,
+  taken_N: np.ndarray | None = None,
 ) -> loop.Study:
-  """Line 2: the classifier learns from the whole training part."""
-  everything_N = np.ones(len(examples.label_N), bool)
+  """Line 2: the classifier learns from the training part, or some of it."""
+  if taken_N is None:
+    taken_N = np.ones(len(examples.label_N), bool)
 
   def round_(learner: Learner, epoch: int):
     learner, loss = classifier_epoch(
-      config, examples, learner, everything_N, key, epoch
+      config, examples, learner, taken_N, key, epoch
     )
     return learner, {"loss": loss} | validate(examples, learner.variables)
 
@@ -209,42 +187,6 @@ def pretraining(
 
 def _key(key: jax.Array, use: Use, epoch: Any) -> jax.Array:
   return jax.random.fold_in(jax.random.fold_in(key, use), epoch)
-
-
-def update_policy(
-  tx: optax.GradientTransformation,
-  network: nn.Module,
-  policy: Policy,
-  selection: Selection,
-  value_N: jax.Array,
-  key: jax.Array,
-  batch_size: int,
-) -> Policy:
-  """Line 15: once through the pass, in shuffled batches.
-
-  Args:
-    tx: the policy's optimizer.
-    network: gives logits of states.
-    policy: before the update.
-    selection: the pass.
-    value_N: see `selector.action_values`.
-    key: of the shuffling.
-    batch_size: examples of one step; what is left over at the end waits for
-      another epoch. All of them in one step where there are fewer.
-  """
-  size = min(batch_size, len(value_N))
-  order_N = jax.random.permutation(key, len(value_N))
-  batches = order_N[: len(order_N) // size * size].reshape(-1, size)
-
-  def step(policy: Policy, index_B):
-    of_batch = (selection.state_NxK, selection.retained_N, value_N)
-    grads = jax.grad(selector.policy_loss)(
-      policy.params, network, *(values[index_B] for values in of_batch)
-    )
-    updates, optimizer = tx.update(grads, policy.optimizer, policy.params)
-    return Policy(optax.apply_updates(policy.params, updates), optimizer), None
-
-  return jax.lax.scan(step, policy, batches)[0]
 
 
 class SelectorTraining:
@@ -272,6 +214,8 @@ class SelectorTraining:
     widths = () if system.is_logistic else tuple(config.policy.widths)
     learns = system.strategy == POLICY
     self._network = selector.PolicyNetwork(widths) if learns else None
+    # Whether what the classifier makes of the training part is of any use.
+    self._looks = system.strategy in (POLICY, SMALL_LOSS)
     self._tx = optax.adam(config.policy.learning_rate)
     # Not of the seed alone: that permutes the noise, and only one kind of it
     # would be sampled.
@@ -288,6 +232,8 @@ class SelectorTraining:
     self,
     key: jax.Array,
     variables: Any,
+    outputs: Callable[[], Sequence[np.ndarray]],
+    chosen: Callable[[], Selection],
     counts: Sequence[int],
     bounds: Mapping[str, float],
   ) -> loop.Study:
@@ -296,10 +242,12 @@ class SelectorTraining:
     Args:
       key: of the run.
       variables: of the pretrained classifier.
+      outputs: what it makes of the training part.
+      chosen: the selection of RLPS-S.
       counts: how many a rival retains in each epoch, and then in the end.
       bounds: see `trained.Kept.bounds`.
     """
-    init = functools.partial(self._init, key, variables)
+    init = functools.partial(self._init, key, variables, outputs, chosen)
     key = self._examples.place(key)
     return loop.Study(
       init=init,
@@ -308,19 +256,27 @@ class SelectorTraining:
       summarize=functools.partial(self._summarize, key, counts[-1], bounds),
     )
 
-  def _init(self, key: jax.Array, variables: Any) -> State:
+  def _init(self, key: jax.Array, variables: Any, outputs, chosen) -> State:
     """Line 2's end: the policy's pretraining with the classifier as it is."""
     learner = self._examples.learner(variables)
-    features_NxD, true_N, size_D = self._extract(learner)
-    policy = {}
+    # A checkpoint holds no empty arrays.
+    seen = jnp.zeros((1, 1)), jnp.zeros(1), jnp.zeros(1)
+    if self._looks:
+      placed = self._examples.place(outputs())
+      seen = self._observe(*placed, self._examples.label_N)
+    policy = chosen() if self._system.strategy == FOLDS else {}
     if self._network is not None:
-      state_1xK = jnp.zeros((1, 2 * features_NxD.shape[1]))
+      state_1xK = jnp.zeros((1, 2 * seen[0].shape[1]))
       weights_key = jax.random.fold_in(key, Use.POLICY_WEIGHTS)
       params = jax.jit(self._network.init)(weights_key, state_1xK)["params"]
       params, key = self._examples.place((params, key))
-      policy = self._pretrain(params, features_NxD, true_N, key)
-    f1 = validate(self._examples, learner.variables)[_F1]
-    f1, best = self._examples.place((f1, fit.init_best(learner)))
+      policy = self._pretrain(params, *seen[:2], key)
+    f1 = np.float32(0)
+    if self._system.reward == F1:
+      f1 = validate(self._examples, learner.variables)[_F1]
+    features_NxD, true_N, size_D, policy, f1, best = self._examples.place(
+      (*seen, policy, f1, fit.init_best(learner))
+    )
     return State(learner, policy, features_NxD, size_D, true_N, f1, best)
 
   def _extract(self, learner: Learner) -> tuple[jax.Array, ...]:
@@ -362,30 +318,32 @@ class SelectorTraining:
       *(self._config, self._examples, state.learner, retained_N, key),
       self._config.pretraining_epochs + epoch,
     )
-    features_NxD, true_N, size_D = self._extract(learner)
     figures = validate(self._examples, learner.variables)
+    best = fit.keep_best(state.best, learner, figures[reports.CURVE], epoch + 1)
     f1 = self._examples.place(figures[_F1])
+    state = state.replace(learner=learner, best=best)
+    record = {"loss": loss, **figures, **self._data.counts(retained_N)}
+    if not self._looks:
+      return state, record
+    features_NxD, true_N, size_D = self._extract(learner)
     reward_N = self._rewards(
       self._system.reward or PROBABILITY,
       *(true_N, kept_N, f1 - state.validation_f1),
     )
-    policy = state.policy
+    state = state.replace(
+      features_NxD=features_NxD, true_N=true_N, size_D=size_D, validation_f1=f1
+    )
     if self._network is not None:
       pass_key = _key(key, Use.PASS, epoch)
-      policy = self._learn(policy, selection, reward_N, pass_key)
-    best = fit.keep_best(state.best, learner, figures[reports.CURVE], epoch + 1)
+      policy = self._learn(state.policy, selection, reward_N, pass_key)
+      state = state.replace(policy=policy)
     reward = np.asarray(reward_N)
-    record = {
-      "loss": loss,
-      **figures,
-      **self._data.counts(retained_N),
+    return state, record | {
       # Eq. (3) is the sum.
       "reward": np.float32(reward[retained_N].sum() / max(retained_N.sum(), 1)),
       "sampled": self._sampled_M,
       "sampled_rewards": reward[self._sampled_M],
     }
-    state = State(learner, policy, features_NxD, size_D, true_N, f1, best)
-    return state, record
 
   def _selection(
     self, state: State, key, epoch, count, is_final
@@ -398,6 +356,8 @@ class SelectorTraining:
         *(self._network, state.policy.params, state.features_NxD),
         *(pass_key, is_final),
       )
+    elif self._system.strategy == FOLDS:
+      found = state.policy
     else:
       # The same random order in every epoch: what is removed is never seen.
       order_key = jax.random.fold_in(key, Use.RANDOM_REMOVAL)
@@ -482,7 +442,7 @@ def train(
   Raises:
     UserError: something in the config, the data or the folder is wrong.
   """
-  rlps_checks.check(config, SYSTEMS, _RIVALS)
+  rlps_checks.check(config, SYSTEMS, RIVALS)
   study = functools.partial(_study, config)
   summary = runs.complete(config, workdir, study)
   print(tables.terminal_table(summary))
@@ -495,7 +455,7 @@ def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
   Raises:
     UserError: whatever is wrong with the data.
   """
-  rlps_checks.check(config, SYSTEMS, _RIVALS)
+  rlps_checks.check(config, SYSTEMS, RIVALS)
   return {data.setting: reports.parts_table(data) for data in _read(config)}
 
 
@@ -554,18 +514,51 @@ def _setting(
       pretraining(config, examples, key),
       config.pretraining_epochs,
     ).weights
+    outputs = functools.cache(
+      functools.partial(examples.predict, examples.place(start), "train")
+    )
+    chosen = functools.partial(
+      _by_folds, config, grid, data, examples, seed, key
+    )
     outcomes = {}
     for name, one in selectors.items():
       counts = [len(data.train)] * (config.num_epochs + 1)
-      if name in _RIVALS:
+      if name in RIVALS:
         rlps = outcomes["rlps"]
         counts = [*rlps.history["retained"].tolist(), rlps.figures["retained"]]
       run = Run(data.setting, name, seed)
-      study = one.study(key, start, counts, kept.bounds(run))
+      study = one.study(key, start, outputs, chosen, counts, kept.bounds(run))
       outcomes[name] = grid.train(run, study, config.num_epochs)
       kept.add(outcomes[name])
     found += outcomes.values()
   return found
+
+
+def _by_folds(
+  config: ml_collections.ConfigDict,
+  grid: runs.Grid,
+  data: NoisyDataset,
+  examples: fit.Examples,
+  seed: int,
+  key: jax.Array,
+) -> Selection:
+  """Who stays by RLPS-S: trains a classifier without each fold for it."""
+  num_folds = config.label_policy.folds
+  variables = []
+  fold_N = rlps_s.folds(len(data.train), num_folds, seed)
+  for fold in range(num_folds):
+    study = pretraining(
+      *(config, examples, _key(key, Use.FOLD, fold)), fold_N != fold
+    )
+    run = Run(data.setting, f"fold {fold}", seed)
+    outcome = grid.train(run, study, config.pretraining_epochs)
+    variables.append(examples.place(outcome.weights))
+  seen = [
+    rlps_s.seen(examples, variables, data, part, seed)
+    for part in ("train", "validation")
+  ]
+  policy_key = jax.random.fold_in(key, Use.LABEL_POLICY)
+  return rlps_s.select(config.label_policy, *seen, policy_key).selection
 
 
 def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:

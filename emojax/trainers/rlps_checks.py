@@ -27,24 +27,19 @@ def check(
     UserError: a value that can not be.
   """
   checks.common(config)
+  _check_policies(config)
   checks.positive(
     config,
     *("pretraining_epochs", "optimizer.learning_rate", "optimizer.decay_every"),
-    *("optimizer.decay_rate", "policy.widths", "policy.batch_size"),
-    "policy.learning_rate",
+    "optimizer.decay_rate",
   )
   checks.not_negative(
     config,
     *("optimizer.weight_decay", "optimizer.clip_value"),
-    *("optimizer.decay_start", "policy.pretraining_epochs"),
+    "optimizer.decay_start",
   )
   checks.fraction(config, "optimizer.momentum", "retention_floor")
   checks.choices(config, "systems", tuple(systems))
-  if not -1 <= config.policy.removed_credit <= 1:
-    raise UserError(
-      f"config.policy.removed_credit = {config.policy.removed_credit}: has to "
-      "be from -1 to 1"
-    )
   if not config.systems:
     raise UserError("config.systems: name one at least")
   named = [name for name in config.systems if name in rivals]
@@ -70,4 +65,24 @@ def check(
     raise UserError(
       f"config.split.method = {config.split.method!r}: corpora of faces come "
       "in parts; set it to official"
+    )
+
+
+def _check_policies(config: ml_collections.ConfigDict) -> None:
+  """Checks `config.policy` and `config.label_policy`."""
+  fields = ("widths", "batch_size", "learning_rate")
+  for policy in ("policy", "label_policy"):
+    checks.positive(config, *(f"{policy}.{field}" for field in fields))
+  checks.not_negative(config, "policy.pretraining_epochs")
+  checks.positive(config, "label_policy.epochs", "label_policy.entropy_bonus")
+  checks.fraction(config, "label_policy.right_share", "label_policy.floor")
+  if not -1 <= config.policy.removed_credit <= 1:
+    raise UserError(
+      f"config.policy.removed_credit = {config.policy.removed_credit}: has to "
+      "be from -1 to 1"
+    )
+  if config.label_policy.folds < 2:
+    raise UserError(
+      f"config.label_policy.folds = {config.label_policy.folds}: has to be 2 "
+      "or more"
     )

@@ -56,7 +56,7 @@ def folder(tmp_path, cache):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_in_order(variant):
   config = rlps_config.get_config(variant)
-  rlps_checks.check(config, rlps.SYSTEMS, rlps._RIVALS)
+  rlps_checks.check(config, rlps.SYSTEMS, rlps.RIVALS)
   for rows in config.published.values():
     classes = config.data.labels.split(",")
     for name, row in rows.items():

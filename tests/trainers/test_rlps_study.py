@@ -523,3 +523,21 @@ def test_settings(corpus):
     np.testing.assert_array_equal(wrong, data.noisy_N)
     assert 18 <= wrong.sum() <= 20  # Of each class, or of all.
     np.testing.assert_array_equal(data.train.inputs(), images)
+
+
+def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
+  """The same examples stay in every epoch, and the choice is resumed."""
+  settings = {
+    "systems": ("none", "rlps_s"),
+    "label_policy.folds": 2,
+    "label_policy.epochs": 2,
+    "label_policy.floor": 0.5,
+  }
+  summary = train(make_config(corpus, **settings), tmp_path)
+  setting = summary.settings[0]
+  assert summary.label("rlps_s") == "DCNN+RLPS-S"
+  retained = np.load(tmp_path / "selections.npz")[
+    f"{setting}/rlps_s/0/retained"
+  ]
+  history = np.load(tmp_path / "history.npz")[f"{setting}/rlps_s/retained"]
+  assert (history == retained.sum()).all() and retained.sum() >= NUM_TRAIN // 2
