@@ -68,7 +68,11 @@ class Section:
     """The section as Markdown."""
     what = f"[experiments/{self.folder}](../experiments/{self.folder})"
     command = "\n".join(
-      ['```bash title="Not run by the tests: takes minutes to hours"', self.command, "```"]
+      [
+        '```bash title="Not run by the tests: takes minutes to hours"',
+        self.command,
+        "```",
+      ]
     )
     parts = [f"## {self.title}", f"{self.protocol} {what}", command]
     return "\n\n".join([*parts, *self.body])
