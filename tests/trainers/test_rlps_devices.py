@@ -46,7 +46,10 @@ def two_epochs() -> dict[str, np.ndarray]:
   )
   variables = jax.device_get(learner.variables)
   training = rlps.SelectorTraining(config, data, examples, rlps.SYSTEMS["rlps"])
-  study = training.study(key, variables, [22] * 3, {})
+  study = training.study(
+    *(key, variables, lambda: examples.predict(learner.variables, "train")),
+    *(dict, [22] * 3, {}),
+  )
   state, found = study.init(), {}
   for epoch in range(2):
     state, record = study.round(state, epoch)
