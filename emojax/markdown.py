@@ -25,9 +25,9 @@ def plain_table(rows: Sequence[Sequence[str]], num_names: int) -> str:
 
 
 def title(metric: str) -> str:
-  """`Macro F1` for `macro_f1`."""
-  words = metric.replace("_", " ")
-  return (words[0].upper() + words[1:]).replace("f1", "F1")
+  """`Macro F1` for `macro_f1`, `AUC` for `auc`."""
+  words = metric.replace("_", " ").replace("auc", "AUC").replace("f1", "F1")
+  return words[0].upper() + words[1:]
 
 
 def interval(ci95: tuple[float, float] | None, form: str = ".1f") -> str:

@@ -21,7 +21,7 @@ Cell = tuple[str, str, str]
 DEMO = "demo corpus (synthetic)"
 CLASS_RECALL = "class_recall"
 _TITLES = {"weighted_accuracy": "WA", "unweighted_accuracy": "UA"}
-_TITLES |= {"macro_f1": "F1", "auc": "AUC"}
+_TITLES |= {"macro_f1": "F1"}
 # Groups of further figures: what their section is called, and says.
 _GROUPS = {
   SPEAKERS: (
