@@ -35,7 +35,7 @@ def readme(text: str) -> str:
   """
   before, rest = text.split(_BEGIN)
   _, after = rest.split(_END)
-  header = ["Data, protocol", "system", "unweighted accuracy (%)"]
+  header = ["Data, protocol", "system", "accuracy (%)"]
   header += ["95 %", "published beside it"]
   headlines = [one for s in studies.sections() for one in s.headlines]
   table = markdown.table([header, *(one.cells() for one in headlines)], 2)

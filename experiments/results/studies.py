@@ -264,4 +264,16 @@ def _wrong_labels() -> Section:
     "rival uses. AUC: of wrong labels. Last epoch.",
     "python -m experiments.rlps_s.study FERPLUS --output=OUT --seeds=6",
     body,
+    [
+      Headline(
+        ""
+        if system != "none"
+        else "FERPlus, 30 % class-dependent wrong "
+        "labels in training; *weighted* accuracy",
+        found.label(system),
+        page.estimate(found, setting, system, "weighted_accuracy"),
+        "",
+      )
+      for system in ("none", "rlps_s", "cleanlab", "small_loss")
+    ],
   )
