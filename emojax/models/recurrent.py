@@ -166,14 +166,14 @@ def orthogonal_gates(key, shape, dtype=jnp.float32):
 def _orthonormal(matrix_HxH):
   """The columns by Gram and Schmidt, twice over for the sake of rounding."""
 
-  def step(number, basis_HxH):
-    column_H = matrix_HxH[:, number]
+  def step(basis_HxH, column_H):
     for _ in range(2):
-      column_H -= basis_HxH @ (column_H @ basis_HxH)
-    return basis_HxH.at[:, number].set(column_H / jnp.linalg.norm(column_H))
+      column_H -= (basis_HxH @ column_H) @ basis_HxH
+    column_H /= jnp.linalg.norm(column_H)
+    return jnp.concatenate([basis_HxH[1:], column_H[None]]), None
 
   start = jnp.zeros_like(matrix_HxH)
-  return jax.lax.fori_loop(0, len(matrix_HxH), step, start)
+  return jax.lax.scan(step, start, matrix_HxH.T)[0].T
 
 
 def pairs(position, count, num_utterances, axis):
