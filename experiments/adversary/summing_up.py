@@ -32,24 +32,50 @@ _METHODS = {"train": "", "speaker": ", z-scored by speaker"}
 def write(folder: pathlib.Path, labels: Mapping[str, str]) -> None:
   """Writes `summary.json`, `table.md` and `adversary.png` into the folder.
 
+  What the folder lacks of `labels` stays as the summary beside this file has
+  it, with its own date and versions: so that one corpus can be trained anew
+  without the others.
+
   Args:
     folder: has the studies in `runs`, as far as they are.
     labels: of all studies, by the names of their folders.
   """
+  before = summaries.read(pathlib.Path(__file__).parent)
   studies = {label: folder / "runs" / name for name, label in labels.items()}
   found = {
     label: summaries.read(study)
     for label, study in studies.items()
     if (study / summaries.FILE).is_file()
   }
-  rows = [row for label, one in found.items() for row in _pooled(label, one)]
+  rows, systems = [], {s.id: s for s in before.systems}
+  for label in studies:
+    if label in found:
+      rows += _pooled(label, found[label])
+      systems |= {s.id: s for s in found[label].systems}
+    else:
+      rows += [row for row in before.rows if row.setting == label]
   # The search comes first: it may have ended where the study has not.
   seen = {
     label: json.loads(path.read_text(encoding="utf-8"))["adversary"]
     for label, study in studies.items()
     if (path := study / "search" / "choice.json").is_file()
   }
-  systems = {s.id: s for one in found.values() for s in one.systems}
+  now = {
+    "adversary": seen,
+    "chosen": {label: one.details["chosen"] for label, one in found.items()},
+    "folds": {label: _folds(one) for label, one in found.items()},
+    "dates": {label: one.date for label, one in found.items()},
+    "versions": {label: one.versions for label, one in found.items()},
+  }
+  details = {
+    name: {
+      label: both[label]
+      for both in [before.details[name] | of_label]
+      for label in studies
+      if label in both
+    }
+    for name, of_label in now.items()
+  }
   summary = Summary(
     study="dann",
     title=_TITLE,
@@ -60,12 +86,7 @@ def write(folder: pathlib.Path, labels: Mapping[str, str]) -> None:
     systems=tuple(systems.values()),
     rows=tuple(rows),
     comparisons=summaries.compare(rows, _PAIRS, _METRICS),
-    details={
-      "adversary": seen,
-      "chosen": {label: one.details["chosen"] for label, one in found.items()},
-      "folds": {label: _folds(one) for label, one in found.items()},
-      "dates": {label: one.date for label, one in found.items()},
-    },
+    details=details,
     **environment.describe(),
   )
   with files.whole(folder / summaries.FILE) as path:
@@ -73,7 +94,7 @@ def write(folder: pathlib.Path, labels: Mapping[str, str]) -> None:
   with files.whole(folder / "table.md") as path:
     path.write_text(_table(summary), encoding="utf-8")
   with files.whole(folder / "adversary.png") as path:
-    _draw(path, seen)
+    _draw(path, details["adversary"])
 
 
 def _pooled(label: str, summary: Summary) -> list[Row]:
