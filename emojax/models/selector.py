@@ -11,6 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from emojax.kernels import target
+
+# Images that a GPU decides at once, see `_in_blocks`.
+_BLOCK = 1024
 # The reward of an image of its own, or of a whole selection, the same for all.
 PROBABILITY, F1, LIKELIHOOD = "probability", "f1", "likelihood"
 
@@ -97,13 +101,13 @@ def select(
   order_N: jax.Array,
   uniform_N: jax.Array,
 ) -> Selection:
-  """Algorithm 1, lines 5 to 12, in one scan.
+  """Algorithm 1, lines 5 to 12.
 
   Action 1 retains (section 3.1.2; line 9 prints the contrary). The running mean
   starts at zero.
 
   What the first layer makes of a mean is the mean of what it makes of features.
-  So it runs once, over all images, and the scan keeps the mean of its outputs.
+  So it runs once, over all images, and a pass keeps the mean of its outputs.
 
   Args:
     policy, params: give logits of states.
@@ -114,26 +118,81 @@ def select(
   """
   apply = functools.partial(policy.apply, {"params": params})
   features_NxD = features_NxD[order_N]
-  of_image_NxP, of_mean_NxP = apply(features_NxD, method="project")
-
-  def step(carry, image):
-    total_P, count = carry
-    of_image_P, of_mean_P, uniform = image
-    x_P = of_image_P + total_P / jnp.maximum(count, 1)
-    probability = nn.sigmoid(apply(x_P[None], method="decide")[0])
-    retained = probability >= uniform
-    carry = (total_P + retained * of_mean_P, count + retained)
-    return carry, (retained, probability)
-
-  start = (jnp.zeros_like(of_mean_NxP[0]), jnp.float32(0))
-  _, (retained_N, probability_N) = jax.lax.scan(
-    step, start, (of_image_NxP, of_mean_NxP, uniform_N[order_N])
-  )
+  decide = functools.partial(apply, method="decide")
+  projected = apply(features_NxD, method="project")
+  pass_over = _in_blocks if target.platform() == "gpu" else _in_turn
+  retained_N, probability_N = pass_over(decide, *projected, uniform_N[order_N])
   state_NxK = jnp.concatenate(
     [features_NxD, _mean_before(features_NxD, retained_N)], 1
   )
   passed = (retained_N, probability_N, state_NxK)
   return Selection(*(jnp.zeros_like(x).at[order_N].set(x) for x in passed))
+
+
+def _in_turn(decide, of_image_NxP, of_mean_NxP, uniform_N):
+  """Who is retained, and how probably: one image after the other, bool [N].
+
+  `decide` makes logits of the first layer's outputs. All comes in order.
+  """
+
+  def step(carry, image):
+    total_P, count = carry
+    of_image_P, of_mean_P, uniform = image
+    x_P = of_image_P + total_P / jnp.maximum(count, 1)
+    probability = nn.sigmoid(decide(x_P[None])[0])
+    retained = probability >= uniform
+    carry = (total_P + retained * of_mean_P, count + retained)
+    return carry, (retained, probability)
+
+  start = (jnp.zeros_like(of_mean_NxP[0]), jnp.float32(0))
+  return jax.lax.scan(step, start, (of_image_NxP, of_mean_NxP, uniform_N))[1]
+
+
+def _in_blocks(decide, of_image_NxP, of_mean_NxP, uniform_N):
+  """The same as `_in_turn`, in some hundred launches instead of 11 an image.
+
+  An image depends on those before it alone. So the decisions of a block are
+  the only ones that reproduce themselves, and where each round decides all of
+  them anew from the round before, one more is right for good in each round; in
+  practice a handful of rounds is enough. Slower on a CPU.
+  """
+  num_examples = len(uniform_N)
+  spare = -num_examples % _BLOCK
+
+  def blocks(x, **fill):
+    x = jnp.pad(x, ((0, spare), *[(0, 0)] * (x.ndim - 1)), **fill)
+    return x.reshape(-1, _BLOCK, *x.shape[1:])
+
+  before_BxB = jnp.tri(_BLOCK, k=-1)
+
+  def step(carry, block):
+    total_P, count = carry
+    of_image_BxP, of_mean_BxP, uniform_B = block
+
+    def again(state):
+      old_B = state[0]
+      total_BxP = total_P[None] + before_BxB @ (old_B[:, None] * of_mean_BxP)
+      count_B = count + jnp.cumsum(old_B) - old_B
+      x_BxP = of_image_BxP + total_BxP / jnp.maximum(count_B, 1)[:, None]
+      probability_B = nn.sigmoid(decide(x_BxP))
+      retained_B = (probability_B >= uniform_B).astype(jnp.float32)
+      return retained_B, probability_B, (retained_B != old_B).any()
+
+    start = jnp.zeros_like(uniform_B), uniform_B, jnp.bool_(True)
+    retained_B, probability_B, _ = jax.lax.while_loop(
+      lambda state: state[2], again, start
+    )
+    carry = total_P + retained_B @ of_mean_BxP, count + retained_B.sum()
+    return carry, (retained_B > 0, probability_B)
+
+  # Whoever fills the last block up needs a probability above 1 to stay.
+  operands = blocks(of_image_NxP), blocks(of_mean_NxP)
+  operands = (*operands, blocks(uniform_N, constant_values=2.0))
+  start = (jnp.zeros_like(of_mean_NxP[0]), jnp.float32(0))
+  # Decisions of rounded products would be others.
+  with jax.default_matmul_precision("highest"):
+    _, passed = jax.lax.scan(step, start, operands)
+  return tuple(x.reshape(-1)[:num_examples] for x in passed)
 
 
 def random_pass(

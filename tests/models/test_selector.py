@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from emojax.kernels import target
 from emojax.models.selector import (
   PolicyNetwork,
   first_of,
@@ -47,6 +48,51 @@ def test_the_scan_is_a_plain_loop(name):
     if retained:
       kept.append(features[index])
   assert 0 < len(kept) < 50
+
+
+# Each is passed over by one image at a time, and by blocks of 1,024.
+PASSES = {
+  "less than a block": (60, 0.5, 1.0),
+  "a block": (1024, 0.5, 1.0),
+  "two and a rest": (2100, 0.5, 1.0),
+  "all stay": (1100, 0.0, 0.0),
+  "none stays": (1100, 1.5, 0.0),
+  "no chance": (1100, 0.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", sorted(PASSES))
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_blocks_decide_what_one_image_after_the_other_does(
+  name, case, monkeypatch
+):
+  """Also where a decision hangs on the mean of those before."""
+  policy, (count, middle, spread) = POLICIES[name], PASSES[case]
+  in_turn = jax.jit(select, static_argnums=0)
+  in_blocks = jax.jit(lambda *args: select(policy, *args))
+  decided = set()
+  for seed in range(4):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, 3)).astype(np.float32)
+    order = rng.permutation(count)
+    uniform = middle + spread * (rng.random(count).astype(np.float32) - 0.5)
+    shape = jax.eval_shape(policy.init, jax.random.key(0), jnp.zeros((1, 6)))
+    params = jax.tree.map(
+      lambda x, rng=rng: rng.normal(size=x.shape).astype(np.float32), shape
+    )["params"]
+    operands = params, features, order, np.float32(uniform)
+    monkeypatch.undo()
+    want = in_turn(policy, *operands)
+    monkeypatch.setattr(target, "platform", lambda: "gpu")
+    found = in_blocks(*operands)
+    np.testing.assert_array_equal(found.retained_N, want.retained_N)
+    np.testing.assert_array_equal(found.state_NxK, want.state_NxK)
+    np.testing.assert_allclose(
+      found.probability_N, want.probability_N, atol=1e-4
+    )
+    decided |= set(np.asarray(want.retained_N).tolist())
+  expected = {"all stay": {True}, "none stays": {False}}
+  assert decided == expected.get(case, {True, False})
 
 
 def test_five_layers():
