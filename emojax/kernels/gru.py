@@ -7,8 +7,13 @@ PyTorch's order: reset, update, new).
 import jax
 import jax.numpy as jnp
 
+from emojax.kernels import target
 
-@jax.custom_vjp
+# Positions of one turn of a loop on a GPU: of each, XLA fuses what it can with
+# that of its neighbours.
+_UNROLL = 10
+
+
 def gru(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG):
   """Gated recurrent units of E directions over packed rows, in one scan.
 
@@ -20,12 +25,21 @@ def gru(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG):
   The gradient is written out: the backward scan carries only the state's
   gradient, with one small product a position, and the weights' gradients are
   one large product after it (automatic differentiation adds up a
-  weight-sized array at every position).
+  weight-sized array at every position). On a GPU, where the launches of the
+  small operations are what takes time, it finds the gates from the states once
+  more, of all positions at once; a CPU keeps them, which is 5 % faster there.
 
   Inputs (products with the input kernel, bias added, in order of time) are
   float32, as is the result: [T, E, B, H], the state after each position.
   """
-  return _forward(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG)[0]
+  by_platform = _of_states if target.platform() == "gpu" else _of_all
+  return by_platform(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG)
+
+
+@jax.custom_vjp
+def _of_all(inputs, keep, kernel, bias):
+  """The gradient from all that the forward scan has computed."""
+  return _forward(inputs, keep, kernel, bias)[0]
 
 
 def _forward(inputs, keep, kernel, bias):
@@ -74,4 +88,65 @@ def _backward(residuals, grad_TxExBxH):
   return d_inputs, None, d_kernel, d_a.sum((0, 2))
 
 
-gru.defvjp(_forward, _backward)
+_of_all.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def _of_states(inputs, keep, kernel, bias):
+  """The gradient from the states alone."""
+  return _forward_states(inputs, keep, kernel, bias)[0]
+
+
+def _forward_states(inputs, keep, kernel, bias):
+  def step(state, position):
+    x, keep = position
+    before = state * keep[..., None]
+    a = jnp.einsum("ebh,ehg->ebg", before, kernel) + bias[:, None]
+    _, update, new, _ = _gates(x, a)
+    state = new + update * (before - new)
+    return state, state
+
+  start = jnp.zeros((*inputs.shape[1:3], kernel.shape[1]), inputs.dtype)
+  _, states = jax.lax.scan(step, start, (inputs, keep), unroll=_UNROLL)
+  return states, (states, inputs, keep, kernel, bias)
+
+
+def _gates(x, a):
+  """Reset, update, new, and the part of a that reset is multiplied with."""
+  size = 2 * x.shape[-1] // 3
+  both = jax.nn.sigmoid(x[..., :size] + a[..., :size])
+  reset, update = jnp.split(both, 2, -1)
+  a_new = a[..., size:]
+  return reset, update, jnp.tanh(x[..., size:] + reset * a_new), a_new
+
+
+def _backward_states(residuals, grad_TxExBxH):
+  states, inputs, keep, kernel, bias = residuals
+  before = jnp.pad(states[:-1], ((1, 0), (0, 0), (0, 0), (0, 0)))
+  before *= keep[..., None]
+  a = jnp.einsum("tebh,ehg->tebg", before, kernel) + bias[None, :, None]
+  reset, update, new, a_new = _gates(inputs, a)
+  # What the gradient of a state is multiplied with on its way to the gates.
+  to_new = (1 - update) * (1 - new * new)
+  to_reset = to_new * a_new * reset * (1 - reset)
+  to_update = (before - new) * update * (1 - update)
+  to_a = jnp.concatenate([to_reset, to_update, to_new * reset], -1)
+
+  def step(carry, position):
+    grad, to_a, update, keep = position
+    grad = grad + carry
+    d_a = to_a * jnp.tile(grad, 3)
+    carry = grad * update + jnp.einsum("ebg,egh->ebh", d_a, transposed_ExGxH)
+    return carry * keep[..., None], grad
+
+  transposed_ExGxH = kernel.swapaxes(1, 2)
+  start = jnp.zeros_like(grad_TxExBxH[0])
+  positions = grad_TxExBxH, to_a, update, keep
+  _, grad = jax.lax.scan(step, start, positions, reverse=True, unroll=_UNROLL)
+  d_a = to_a * jnp.tile(grad, 3)
+  d_inputs = jnp.concatenate([d_a[..., : -grad.shape[-1]], to_new * grad], -1)
+  d_kernel = jnp.einsum("tebg,tebh->ehg", d_a, before)
+  return d_inputs, None, d_kernel, d_a.sum((0, 2))
+
+
+_of_states.defvjp(_forward_states, _backward_states)

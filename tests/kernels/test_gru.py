@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from emojax.kernels import target
 from emojax.kernels.gru import gru
 
 
@@ -14,8 +15,13 @@ def rng():
   return np.random.default_rng(0)
 
 
-def test_gru_and_its_gradients_agree_with_pytorch(rng):
-  time, rows, units = 7, 3, 5
+@pytest.mark.parametrize("time", [7, 23])  # Less than an unrolled turn; two.
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_gru_and_its_gradients_agree_with_pytorch(
+  rng, platform, time, monkeypatch
+):
+  monkeypatch.setattr(target, "platform", lambda: platform)
+  rows, units = 3, 5
   reference = torch.nn.GRU(4, units)
   x = torch.randn(
     time, rows, 4, generator=torch.Generator().manual_seed(0)
@@ -46,3 +52,23 @@ def test_gru_and_its_gradients_agree_with_pytorch(rng):
   np.testing.assert_allclose(states, want.detach(), atol=1e-6)
   for got, tensor in zip(grads, tensors, strict=True):
     np.testing.assert_allclose(got, tensor.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_ten_positions_of_many_runs_are_one_turn_on_a_gpu(monkeypatch):
+  """Two loops for CUDA, unrolled; all else is in bulk."""
+  monkeypatch.setattr(target, "platform", lambda: "gpu")
+  runs, time, directions, rows, units = 2, 30, 2, 4, 8
+  operands = [
+    jnp.zeros((runs, time, directions, rows, 3 * units)),
+    jnp.ones((time, directions, rows)),
+    jnp.zeros((runs, directions, units, 3 * units)),
+    jnp.zeros((runs, directions, 3 * units)),
+  ]
+
+  def loss(*operands):
+    return jax.vmap(gru, in_axes=(0, None, 0, 0))(*operands).sum()
+
+  traced = jax.jit(jax.grad(loss, (0, 2, 3))).trace(*operands)
+  assert str(traced.jaxpr).count("unroll=10") == 2
+  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  assert text.count("stablehlo.while") == 2
