@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from emojax.audio import filters, rooms, vocoder, waveforms
 from emojax.audio.settings import Settings
+from emojax.kernels import target
 from emojax.runtime import sharding
 
 # Each kind has its own randomness: one turned off leaves the others as they
@@ -251,7 +252,8 @@ def _same_lengths(function):
 def _where(picked_B, clips, function, *parameters):
   """`function(*clips, *parameters)` for clips that are picked.
 
-  Not run at all if none is.
+  On a CPU, which has one clip at a time, not run at all if none is. Elsewhere
+  some clip of a batch always is, and asking would only stop the device.
   """
 
   def change():
@@ -261,6 +263,8 @@ def _where(picked_B, clips, function, *parameters):
       jnp.where(picked_B, lengths_B, clips[1]),
     )
 
+  if target.platform() != "cpu":
+    return change()
   return jax.lax.cond(picked_B.any(), change, lambda: clips)
 
 

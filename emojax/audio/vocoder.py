@@ -6,6 +6,7 @@ import numpy as np
 
 from emojax import spectral
 from emojax.audio import waveforms
+from emojax.kernels import target
 
 _FFT, _HOP = 2048, 512
 _BINS = _FFT // 2 + 1
@@ -59,7 +60,9 @@ def stretch_and_shift(
   audio = spectral.istft(spectrum_BxKxF, _HOP, needed, made_B)
   lengths_B = jnp.round(lengths_B / rate_B).astype(jnp.int32)
   lengths_B = jnp.minimum(lengths_B, num_samples)
-  if semitones_B is not None:
+  if semitones_B is not None and target.platform() != "cpu":
+    audio = _read_at_speed(audio, ratio_B, num_samples)
+  elif semitones_B is not None:
     audio = jax.lax.cond(
       (semitones_B != 0).any(),
       lambda: _read_at_speed(audio, ratio_B, num_samples),
@@ -94,9 +97,8 @@ def _follow_phase(spectrum_BxTxF, frames_B, rate_B, gains_BxF, num_spectra):
       for x in (magnitude, unit_real, unit_imag)
     )
 
-  def step(phasor, position):
-    index_B, weight_B = position
-    phasor_real, phasor_imag = phasor
+  def look(index_B, weight_B):
+    """The magnitude at a position, and the turn from there to the next one."""
     here, here_real, here_imag = at(index_B)
     next_, next_real, next_imag = at(jnp.minimum(index_B + 1, last))
     # What a frame behind the end still sees of the clip counts as silence, so
@@ -106,19 +108,40 @@ def _follow_phase(spectrum_BxTxF, frames_B, rate_B, gains_BxF, num_spectra):
     next_real = jnp.where(exists, next_real, 1)
     next_imag = jnp.where(exists, next_imag, 0)
     level = here + weight_B[:, None] * (next_ - here)
-    made = phasor_real * level, phasor_imag * level
     turn_real = next_real * here_real + next_imag * here_imag
     turn_imag = next_imag * here_real - next_real * here_imag
+    return level, turn_real, turn_imag
+
+  start = unit_real[:, 0], unit_imag[:, 0]
+  turn = _turn_in_order if target.platform() == "cpu" else _turn_at_once
+  made_KxBxF = turn(look, start, (index_KxB, weight_KxB))
+  made_B = jnp.ceil(frames_B / rate_B).astype(jnp.int32)
+  return made_KxBxF.swapaxes(0, 1), made_B
+
+
+def _turn_in_order(look, start, positions):
+  """A phasor that turns on from position to position, complex64 [K, B, F]."""
+
+  def step(phasor, position):
+    phasor_real, phasor_imag = phasor
+    level, turn_real, turn_imag = look(*position)
+    made = phasor_real * level, phasor_imag * level
     new_real = phasor_real * turn_real - phasor_imag * turn_imag
     new_imag = phasor_real * turn_imag + phasor_imag * turn_real
     # One step of Newton's method towards 1 / |phasor|, which is close to 1.
     scale = 1.5 - 0.5 * (new_real * new_real + new_imag * new_imag)
     return (new_real * scale, new_imag * scale), made
 
-  start = unit_real[:, 0], unit_imag[:, 0]
-  _, made = jax.lax.scan(step, start, (index_KxB, weight_KxB))
-  made_B = jnp.ceil(frames_B / rate_B).astype(jnp.int32)
-  return jax.lax.complex(*made).swapaxes(0, 1), made_B
+  return jax.lax.complex(*jax.lax.scan(step, start, positions)[1])
+
+
+def _turn_at_once(look, start, positions):
+  """The same with the logarithm of the positions for its depth."""
+  level, *turn = jax.vmap(look)(*positions)
+  turn, start = jax.lax.complex(*turn), jax.lax.complex(*start)
+  turn = jnp.concatenate([start[None], turn[:-1]])
+  phasor = jax.lax.associative_scan(jnp.multiply, turn)
+  return phasor * (level / jnp.abs(phasor))
 
 
 def _gains(ratio_B):

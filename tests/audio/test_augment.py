@@ -14,6 +14,7 @@ from emojax.audio import waveforms
 from emojax.audio.augment import augment
 from emojax.audio.settings import Augmentation, Settings
 from emojax.errors import UserError
+from emojax.kernels import target
 
 KINDS = [
   field.name.removesuffix("_probability")
@@ -43,6 +44,23 @@ def test_probability_zero_is_the_identity_and_compiles_to_nothing():
   np.testing.assert_array_equal(lengths, LENGTHS)
   program = run.lower(KEY, AUDIO, LENGTHS, None).as_text()
   assert "fft" not in program and "cosine" not in program
+
+
+def test_a_batch_on_a_gpu_is_the_same_without_a_condition(monkeypatch):
+  settings = Settings(**{f"{kind}_probability": 0.5 for kind in KINDS})
+  operands = KEY, AUDIO, LENGTHS, NOISE
+  want, want_lengths = _compiled(settings)(*operands)
+  monkeypatch.setattr(target, "platform", lambda: "gpu")
+  # Not the cached one, which is a CPU's.
+  program = jax.jit(lambda *args: augment(*args, None, settings))
+  got, got_lengths = program(*operands)
+  np.testing.assert_array_equal(got_lengths, want_lengths)
+  np.testing.assert_allclose(got, want, atol=1e-4)
+  traced = program.trace(*operands)
+  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  # But for the choice of the platform, which is a constant.
+  assert text.count("stablehlo.case") == 2
+  assert "stablehlo.while" not in text
 
 
 @pytest.mark.parametrize("kind", KINDS)

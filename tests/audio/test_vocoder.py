@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from emojax.audio import vocoder
+from emojax.kernels import target
 
 RATE = 16_000
 # Compiled as a whole: op by op it takes longer.
@@ -64,6 +65,27 @@ def test_pitch_shift_is_librosas(semitones):
   error = got[0] - want
   assert np.linalg.norm(error) < 0.01 * np.linalg.norm(want)
   np.testing.assert_allclose(got[1], audio[1], atol=1e-5)
+
+
+def test_phases_of_all_positions_at_once_are_those_in_order(monkeypatch):
+  """As a GPU has them; silence and different lengths among it."""
+  audio, lengths = _batch(16_000, 9_000, 12_000, 16_000)
+  audio[0, 4_000:8_000] = audio[3] = 0
+  operands = (
+    *(audio, lengths, np.array([0.8, 1.2, 1.0, 0.9], np.float32)),
+    np.array([2.0, -3.0, 0.0, 1.0], np.float32),
+  )
+  want, want_lengths = stretch_and_shift(*operands, max_semitones=4.0)
+  monkeypatch.setattr(target, "platform", lambda: "gpu")
+  program = jax.jit(
+    lambda *operands: vocoder.stretch_and_shift(*operands, max_semitones=4.0)
+  )
+  got, got_lengths = program(*operands)
+  np.testing.assert_array_equal(got_lengths, want_lengths)
+  np.testing.assert_allclose(got, want, atol=1e-5)
+  traced = program.trace(*operands)
+  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  assert "stablehlo.while" not in text and "stablehlo.case" not in text
 
 
 def test_pitch_of_a_tone():
