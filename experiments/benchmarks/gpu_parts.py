@@ -225,8 +225,15 @@ def determinism(save, tiny: bool) -> None:
 
 
 def encoders(save, tiny: bool) -> None:
-  """HuBERT, WavLM, Whisper: forward and a training step, against PyTorch."""
+  """HuBERT base: forward and a training step, against PyTorch."""
   from experiments.benchmarks import encoders as benchmark
+
+  benchmark.on_gpu(save, tiny)
+
+
+def kernels(save, tiny: bool) -> None:
+  """The forms that a GPU has of its own, against the CPU's, on the GPU."""
+  from experiments.benchmarks import gpu_kernels as benchmark
 
   benchmark.on_gpu(save, tiny)
 
@@ -239,7 +246,10 @@ def digest(tree) -> str:
   return sha.hexdigest()
 
 
-PARTS = (attention, augmentation, rlps, determinism, table2, encoders)
+PARTS = (
+  *(attention, kernels, encoders, rlps),
+  *(augmentation, table2, determinism),
+)
 
 
 def _save(output: pathlib.Path, found: dict) -> None:

@@ -62,8 +62,8 @@ def test_what_comes_too_late_is_stopped_at_once(tmp_path):
   ]
 
 
-def test_limits_are_below_nine_minutes():
-  assert sum(gpu.LIMITS.values()) <= gpu.SECONDS < 540
+def test_limits_are_below_five_minutes():
+  assert sum(gpu.LIMITS.values()) <= gpu.SECONDS < 300
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
