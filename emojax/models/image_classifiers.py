@@ -1,4 +1,4 @@
-"""Classifiers of face images: DCNN, and VGG19 as for FER2013.
+"""Classifiers of face images: DCNN, VGG19 as for FER2013, and a smaller one.
 
 Letters in names: B images, H and W pixels, C channels, K classes, D features.
 """
@@ -13,7 +13,9 @@ from emojax.kernels import winograd
 
 DCNN_WIDTHS = (64, 128, 256, 256, 512, 512)
 _DCNN_POOLS = (0, 1, 3, 5)  # After these convolutions.
-_VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # Width and depth.
+# Width and depth of blocks.
+VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+CNN = ((32, 2), (64, 2), (128, 2), (256, 2))
 
 
 class Dcnn(nn.Module):
@@ -58,31 +60,39 @@ class Dcnn(nn.Module):
     return nn.Dense(self.num_classes, name="output")(x_BxD), {"features": x_BxD}
 
 
-class Vgg19(nn.Module):
-  """Sixteen convolutions with batch normalisation, and one dense layer.
+class Vgg(nn.Module):
+  """Blocks of convolutions with batch normalisation, and one dense layer.
 
-  As in the public repository WuJie1010/Facial-Expression-Recognition.Pytorch,
-  which the paper takes for FER2013. Its only dense layer gives the logits, so
-  the features are what that layer reads, before dropout.
+  With `VGG19`: as in the public repository
+  WuJie1010/Facial-Expression-Recognition.Pytorch, which the paper takes for
+  FER2013. Its only dense layer gives the logits, so the features are what that
+  layer reads, before dropout. With `CNN`: half as deep and half as wide.
 
   Parameters and statistics are float32.
+
+  Attributes:
+    blocks: width and depth of each; the maps are pooled after it.
+    dropout: of the features.
+    map_dropout: of what each pooling gives.
   """
 
   num_classes: int
+  blocks: tuple[tuple[int, int], ...] = VGG19
   dropout: float = 0.5
+  map_dropout: float = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
     self, images_BxHxWxC: jax.Array, train: bool = False
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """As `Dcnn`; images are at least 32 pixels high and wide.
+    """As `Dcnn`; the poolings have to leave a pixel of an image.
 
     With `train`, statistics are the batch's own (the collection `batch_stats`
     changes), and dropout draws from the rng 'dropout'.
     """
     x = images_BxHxWxC.astype(self.dtype)
-    for block, (width, depth) in enumerate(_VGG19):
+    for block, (width, depth) in enumerate(self.blocks):
       for layer in range(depth):
         x = _convolution(width, self.dtype, name=f"conv_{block}_{layer}")(x)
         x = nn.BatchNorm(
@@ -93,6 +103,7 @@ class Vgg19(nn.Module):
         )(x)
         x = nn.relu(x)
       x = max_pool(x)
+      x = nn.Dropout(self.map_dropout, deterministic=not train)(x)
     features_BxD = x.reshape(x.shape[0], -1).astype(jnp.float32)
     x_BxD = nn.Dropout(self.dropout, deterministic=not train)(features_BxD)
     logits_BxK = nn.Dense(self.num_classes, name="output")(x_BxD)

@@ -20,7 +20,12 @@ from emojax.systems.speech import SpeechSystem
 
 SPEECH = "log_mel"  # The one that takes clips.
 # In tables.
-_NAMES = {SPEECH: "log-mel CNN", "dcnn": "DCNN", "vgg19": "VGG19"}
+_NAMES = {
+  SPEECH: "log-mel CNN",
+  "dcnn": "DCNN",
+  "vgg19": "VGG19",
+  "cnn": "CNN",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The dense classifier of the study, and its rivals that train otherwise.
+"""The dense classifier of the study, on descriptors of faces or on features.
 
 Dropout, a dense layer with batch norm, ReLU, dropout, a dense layer; Adam with
 one cycle. Runs R are an axis of one program and share batches and dropout of
@@ -8,7 +8,7 @@ V views, N examples, B of a batch, D values, H hidden units, K classes.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.rlps_s import descriptors, losses
+
+EPOCHS = 12
 HIDDEN, BATCH = 256, 128
 RATE, DECAY = 2e-3, 1e-3
 _DROP_INPUT, _DROP_HIDDEN = 0.3, 0.5
 _MOMENTUM = 0.95  # Of the statistics of batch norm.
-_SCN_MARGIN, _SCN_SHARE, _SCN_RELABEL = 0.15, 0.7, 0.2  # As published.
+
+
+def read(images: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+  """What the classifier takes, by part: descriptors as `descriptors.scaled`.
+
+  Of the training part also those of moved images.
+  """
+  return descriptors.scaled(images)
 
 
 class Trained(NamedTuple):
@@ -86,58 +96,6 @@ def _look(params, x_RxBxH):
   return jax.nn.sigmoid(score + params["look_bias"][:, None])
 
 
-def plain(params, logits, hidden, label_RxB, weight_RxB, progress):
-  """The mean cross-entropy of what has a weight; labels as they are."""
-  del params, hidden, progress
-  loss_RxB = optax.softmax_cross_entropy_with_integer_labels(logits, label_RxB)
-  total_R = (loss_RxB * weight_RxB).sum(1)
-  return (total_R / jnp.maximum(weight_RxB.sum(1), 1)).sum(), label_RxB
-
-
-def co_teaching(rate: float) -> Callable:
-  """Two runs: each learns from what the other has the smallest losses of.
-
-  Han et al. 2018. The share that is left out rises to `rate` in the first
-  quarter of the training.
-  """
-
-  def loss(params, logits, hidden, label_RxB, weight_RxB, progress):
-    del params, hidden, weight_RxB
-    loss_2xB = optax.softmax_cross_entropy_with_integer_labels(
-      logits, label_RxB
-    )
-    left_out = rate * jnp.minimum(4 * progress, 1)
-    rank_2xB = jnp.argsort(jnp.argsort(loss_2xB, 1), 1)
-    count = jnp.ceil((1 - left_out) * loss_2xB.shape[1])
-    taken_2xB = (rank_2xB < count)[::-1]
-    return (loss_2xB * taken_2xB).sum() / count, label_RxB
-
-  return loss
-
-
-def scn(params, logits, hidden, label_RxB, weight_RxB, progress):
-  """Self-Cure Network, Wang et al. 2020: importance, its rank, new labels.
-
-  Labels of the less important are changed in the last five sixths, as of the
-  70 epochs there after the tenth.
-  """
-  del weight_RxB
-  alpha_RxB = _look(params, hidden)
-  loss_RxB = optax.softmax_cross_entropy_with_integer_labels(
-    logits * alpha_RxB[..., None], label_RxB
-  )
-  sorted_RxB = jnp.sort(alpha_RxB, 1)[:, ::-1]
-  high = round(_SCN_SHARE * alpha_RxB.shape[1])
-  gap_R = sorted_RxB[:, :high].mean(1) - sorted_RxB[:, high:].mean(1)
-  rank = jnp.maximum(0, _SCN_MARGIN - gap_R).sum()
-  p = jax.nn.softmax(logits)
-  given_RxB = jnp.take_along_axis(p, label_RxB[..., None], -1)[..., 0]
-  is_low_RxB = alpha_RxB < sorted_RxB[:, high - 1 : high]
-  is_surer_RxB = p.max(-1) - given_RxB > _SCN_RELABEL
-  changes = is_low_RxB & is_surer_RxB & (progress > 1 / 6)
-  return loss_RxB.mean() + rank, jnp.where(changes, p.argmax(-1), label_RxB)
-
-
 @functools.partial(jax.jit, static_argnames=("loss", "classes", "epochs"))
 def train(
   views_VxNxD: jax.Array,
@@ -146,7 +104,7 @@ def train(
   key: jax.Array,
   classes: int,
   epochs: int,
-  loss: Callable = plain,
+  loss: Callable = losses.plain,
 ) -> Trained:
   """Trains R runs on the same batches.
 
@@ -157,7 +115,7 @@ def train(
     key: of the weights, the order and dropout.
     classes: K.
     epochs: over all N.
-    loss: `plain`, `scn` or a `co_teaching`.
+    loss: of `losses`.
   """
   runs, count = weight_RxN.shape
   of_epoch = count // BATCH
@@ -165,7 +123,7 @@ def train(
   rate = optax.cosine_onecycle_schedule(steps, RATE, 0.15)
   tx = optax.adamw(rate, weight_decay=DECAY)
   # Co-teaching needs two that differ; the others begin alike.
-  drawn = runs if loss not in (plain, scn) else 1
+  drawn = runs if loss not in (losses.plain, losses.scn) else 1
   params, stats = _init(key, drawn, views_VxNxD.shape[2], classes)
   params, stats = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (runs, *x.shape[1:])), (params, stats)
@@ -186,7 +144,7 @@ def train(
     def of(params):
       logits, hidden, new = _forward(params, stats, x_BxD, weight_RxB, step_key)
       value, label_RxB = loss(
-        *(params, logits, hidden, label_RxN[:, index_B], weight_RxB),
+        *(logits, _look(params, hidden), label_RxN[:, index_B], weight_RxB),
         number / steps,
       )
       return value, (new, label_RxB)
@@ -206,10 +164,12 @@ def train(
 
 @jax.jit
 def predict(trained: Trained, views_VxNxD: jax.Array):
-  """Log-probabilities [R, N, K] of the mean over views; importance [R, N]."""
-  found = [
-    _forward(trained.params, trained.stats, x_NxD) for x_NxD in views_VxNxD
-  ]
+  """Log-probabilities [R, N, K] of the mean over views; importance [R, N].
+
+  The views are the unmoved ones: the first, and the mirror image's.
+  """
+  unmoved = views_VxNxD[:: max(1, len(views_VxNxD) // 2)][:2]
+  found = [_forward(trained.params, trained.stats, x_NxD) for x_NxD in unmoved]
   logits = sum(one[0] for one in found) / len(found)
   look = sum(_look(trained.params, one[1]) for one in found) / len(found)
   return jax.nn.log_softmax(logits), look

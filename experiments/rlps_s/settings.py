@@ -25,11 +25,12 @@ _ACTORS = {"validation": (17, 18, 19, 20), "test": (21, 22, 23, 24)}
 class Data:
   """One draw of noise.
 
-  `views` [V, N, D] by part; `features` [N, S] of training and validation.
+  `inputs` by part, as the classifier reads them; `features` [N, S] of training
+  and validation part.
   """
 
   classes: tuple[str, ...]
-  views: Mapping[str, np.ndarray]
+  inputs: Mapping[str, np.ndarray]
   labels: Mapping[str, np.ndarray]  # int32; the training part's with noise.
   features: Mapping[str, np.ndarray]
   wrong_N: np.ndarray  # Whether an example is noise.
@@ -37,12 +38,16 @@ class Data:
   rate: float  # Share of noise, as co-teaching is told.
 
 
+# From images by part to what a classifier takes.
+Read = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
 class Setting(NamedTuple):
-  """How a setting is drawn: `(path, seed) -> Data`."""
+  """How a setting is drawn: `(path, read, seed) -> Data`."""
 
   label: str
-  draw: Callable[[str, int], Data]
-  epochs: int
+  draw: Callable[[str, Read, int], Data]
+  epochs: int | None = None  # None: the classifier's own number.
 
 
 def _faces(path: str, strict: bool):
@@ -66,36 +71,29 @@ def _faces(path: str, strict: bool):
 
 
 @functools.lru_cache(2)
-def _described(path: str, strict: bool):
-  """As `_faces`, with descriptors in place of the images."""
+def _read_faces(path: str, strict: bool, read: Read):
+  """As `_faces`, as a classifier reads the images; features; labels; votes."""
   classes, images, of_parts, share_N = _faces(path, strict)
-  views = {
-    part: descriptors.views(
-      of, descriptors.MOVES if part == "train" else ((0, 0),)
-    )
-    for part, of in images.items()
+  return classes, read(images), _features(images), of_parts, share_N
+
+
+def _features(images: Mapping[str, np.ndarray]):
+  """What the policy may see of images: components of oriented gradients."""
+  values = {
+    part: descriptors.describe(images[part][..., 0])
+    for part in ("train", "validation")
   }
-  return classes, *_scaled(views), of_parts, share_N
+  return descriptors.components(values, _FEATURES)
 
 
-def _scaled(views: Mapping[str, np.ndarray]):
-  """Views around 0 at one scale; principal components without any label."""
-  first = views["train"][0]
-  mean, scale = first.mean(0), first.std()
-  views = {part: (of - mean) / scale for part, of in views.items()}
-  _, basis = np.linalg.eigh(np.cov(views["train"][0].T))
-  last = basis[:, : -_FEATURES - 1 : -1].astype(np.float32)
-  features = {part: views[part][0] @ last for part in ("train", "validation")}
-  return views, features
-
-
-def _labels_changed(kind: str, rate: float) -> Callable[[str, int], Data]:
-  def draw(path: str, seed: int) -> Data:
-    classes, views, features, right, _ = _described(path, True)
+def _labels_changed(kind: str, rate: float) -> Callable[..., Data]:
+  def draw(path: str, read: Read, seed: int) -> Data:
+    classes, inputs, features, right, _ = _read_faces(path, True, read)
     true_N = right["train"]
     noisy_N = _noisy(kind, rate, true_N, classes, seed)
     of_parts = {**right, "train": noisy_N}
-    return Data(classes, views, of_parts, features, noisy_N != true_N, {}, rate)
+    wrong_N = noisy_N != true_N
+    return Data(classes, inputs, of_parts, features, wrong_N, {}, rate)
 
   return draw
 
@@ -106,30 +104,29 @@ def _noisy(kind: str, rate: float, true_N, classes, seed: int) -> np.ndarray:
   return noise.class_dependent(true_N, rate, classes, seed)
 
 
-def _as_it_is(path: str, seed: int) -> Data:
+def _as_it_is(path: str, read: Read, seed: int) -> Data:
   del seed  # Nothing is drawn but the initialisation.
-  classes, views, features, of_parts, share_N = _described(path, False)
+  classes, inputs, features, of_parts, share_N = _read_faces(path, False, read)
   contested_N = share_N < _CONTESTED
   rate = float(contested_N.mean())
-  return Data(classes, views, of_parts, features, contested_N, {}, rate)
+  return Data(classes, inputs, of_parts, features, contested_N, {}, rate)
 
 
-def _cut(path: str, seed: int) -> Data:
+def _cut(path: str, read: Read, seed: int) -> Data:
   classes, images, of_parts, _ = _faces(path, True)
   cut, kind_N = noise.intercept(images["train"], seed)
-  found = {
-    part: descriptors.views(cut if part == "train" else of, ((0, 0),))
-    for part, of in images.items()
-  }
-  scaled, features = _scaled(found)
+  images = {**images, "train": cut}
   kinds = {
     f"{name} face": kind_N == number for number, name in enumerate(noise.KINDS)
   }
-  is_none = kinds["none face"]
-  return Data(classes, scaled, of_parts, features, is_none, kinds, 0.25)
+  return Data(
+    *(classes, read(images), of_parts, _features(images)),
+    *(kinds["none face"], kinds, 0.25),
+  )
 
 
-def _speech(path: str, seed: int) -> Data:
+def _speech(path: str, read: Read, seed: int) -> Data:
+  del read  # They are vectors already.
   found = table.load(path)
   classes = tuple(sorted(set(found.label.tolist())))
   class_N = np.array([classes.index(one) for one in found.label], np.int32)
@@ -143,31 +140,32 @@ def _speech(path: str, seed: int) -> Data:
   of_parts = {part: class_N[of] for part, of in rows.items()}
   true_N = of_parts["train"]
   of_parts["train"] = noise.symmetric(true_N, 0.3, len(classes), seed)
-  views, features = _scaled({p: values[of][None] for p, of in rows.items()})
+  inputs = {part: values[of] for part, of in rows.items()}
+  features = descriptors.components(
+    {part: inputs[part] for part in ("train", "validation")}, _FEATURES
+  )
+  inputs = {part: of[None] for part, of in inputs.items()}
   wrong_N = of_parts["train"] != true_N
-  return Data(classes, views, of_parts, features, wrong_N, {}, 0.3)
+  return Data(classes, inputs, of_parts, features, wrong_N, {}, 0.3)
 
 
+SPEECH = "speech_30"
 SETTINGS = {
   "symmetric_30": Setting(
-    "30 % symmetric label noise", _labels_changed("symmetric", 0.3), 12
+    "30 % symmetric label noise", _labels_changed("symmetric", 0.3)
   ),
-  "as_it_is": Setting("as it is (contested votes)", _as_it_is, 12),
-  "half_and_no_faces": Setting("half and no faces", _cut, 12),
   "class_dependent_30": Setting(
-    "30 % class-dependent label noise",
-    _labels_changed("class_dependent", 0.3),
-    12,
+    "30 % class-dependent label noise", _labels_changed("class_dependent", 0.3)
   ),
+  "half_and_no_faces": Setting("half and no faces", _cut),
+  "as_it_is": Setting("as it is (contested votes)", _as_it_is),
   "symmetric_10": Setting(
-    "10 % symmetric label noise", _labels_changed("symmetric", 0.1), 12
+    "10 % symmetric label noise", _labels_changed("symmetric", 0.1)
   ),
   "class_dependent_10": Setting(
-    "10 % class-dependent label noise",
-    _labels_changed("class_dependent", 0.1),
-    12,
+    "10 % class-dependent label noise", _labels_changed("class_dependent", 0.1)
   ),
-  "speech_30": Setting(
+  SPEECH: Setting(
     "speech: RAVDESS, Whisper base, 30 % symmetric label noise", _speech, 30
   ),
 }

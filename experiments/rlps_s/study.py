@@ -1,31 +1,36 @@
 """RLPS-S and its rivals: who finds wrong labels, and what it is worth.
 
 python -m experiments.rlps_s.study FERPLUS --output=FOLDER \
-    [--table=WHISPER.npz] [--settings=symmetric_30,…] [--seeds=6]
+    [--classifier=cnn] [--table=WHISPER.npz] [--settings=symmetric_30,…] \
+    [--seeds=6]
 
 Of each initialisation: labels (or images) are made noisy; five classifiers,
 each without one fold, say what they make of what they have not seen; every
 method chooses from that; one classifier is trained on what each keeps, with the
-same first weights, batches and dropout. Figures are of the last epoch. The test
-part is looked at once, and chooses nothing. `FOLDER/runs.json` is written after
-each initialisation, and the same command goes on from it.
+same first weights and as many updates. Figures are of the last epoch. The test
+part is looked at once, and chooses nothing. Each setting has a file in
+`FOLDER/runs`, written after each initialisation, and the same command goes on
+from it; `FOLDER/summary.json` and `report.md` are of all files there.
 """
 
 import argparse
-import json
 import pathlib
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from emojax.runtime import files
+from emojax.models import label_selector
 from emojax.trainers import rlps_s
-from experiments.rlps_s import dense, summing_up
-from experiments.rlps_s.settings import SETTINGS, Data
+from experiments.rlps_s import cnn, dense, losses, summing_up
+from experiments.rlps_s.settings import SETTINGS, SPEECH, Data
 
+CLASSIFIERS: dict[str, ModuleType] = {"dense": dense, "cnn": cnn}
 FOLDS = 5
 # As `configs/rlps.py` has it.
 POLICY = ml_collections.ConfigDict(
@@ -41,103 +46,154 @@ POLICY = ml_collections.ConfigDict(
 )
 
 
-def run(data: Data, epochs: int, seed: int) -> list[dict]:
-  """Figures of all systems with one initialisation."""
-  key = jax.random.key(seed)
-  views = {part: jnp.asarray(of) for part, of in data.views.items()}
-  views["seen"] = views["train"][:: max(1, len(views["train"]) // 2)][:2]
-  label_N, count = data.labels["train"], len(data.labels["train"])
-  classes = len(data.classes)
+class Trainer:
+  """A classifier and one draw of a setting, with one initialisation."""
 
-  def trained(label_RxN, weight_RxN, part_key, loss=dense.plain):
-    return dense.train(
-      *(views["train"], jnp.asarray(label_RxN)),
-      *(jnp.asarray(weight_RxN, jnp.float32), part_key),
-      *(classes, epochs, loss),
+  def __init__(
+    self, classifier: ModuleType, data: Data, epochs: int, seed: int
+  ):
+    """Puts the inputs on the device."""
+    self._classifier, self._data, self._epochs = classifier, data, epochs
+    self._inputs = {part: jnp.asarray(of) for part, of in data.inputs.items()}
+    self._seed = seed
+
+  def train(self, weight_RxN: np.ndarray, loss=losses.plain):
+    """Runs with the same first weights, each on what has a weight."""
+    label_N = self._data.labels["train"]
+    key = jax.random.fold_in(jax.random.key(self._seed), 0)
+    return self._classifier.train(
+      *(self._inputs["train"], np.tile(label_N, (len(weight_RxN), 1))),
+      *(np.float32(weight_RxN), key, len(self._data.classes), self._epochs),
+      loss,
     )
 
-  def repeated(runs):
-    return np.tile(label_N, (runs, 1))
+  def predict(self, trained, part: str) -> list[np.ndarray]:
+    """Log-probabilities [R, N, K] and importance [R, N]."""
+    found = self._classifier.predict(trained, self._inputs[part])
+    return [np.asarray(x) for x in found]
 
-  # The classifier alone, and those that each lack a fold.
-  fold_N = rlps_s.folds(count, FOLDS, seed)
-  without_FxN = fold_N != np.arange(FOLDS)[:, None]
-  start_key = jax.random.fold_in(key, 0)
-  teachers = trained(
-    repeated(FOLDS + 1), np.vstack([np.ones(count), without_FxN]), start_key
-  )
-  log_RxNxK = np.asarray(dense.predict(teachers, views["seen"])[0])
-  inside_N = log_RxNxK[0, np.arange(count), label_N]
-  out_NxK = log_RxNxK[1 + fold_N, np.arange(count)]
-  out_N = out_NxK[np.arange(count), label_N]
-  # One classifier says it of an example of the validation part, too.
-  log_RxVxK = np.asarray(dense.predict(teachers, views["validation"])[0])
-  right_V = data.labels["validation"]
-  fold_V = rlps_s.folds(len(right_V), FOLDS, seed)
-  of_V = log_RxVxK[1 + fold_V, np.arange(len(right_V))]
-  learned = rlps_s.select(
-    POLICY,
-    rlps_s.Seen(out_NxK, label_N, data.features["train"]),
-    rlps_s.Seen(of_V, right_V, data.features["validation"]),
-    jax.random.fold_in(key, 1),
-  )
-  chosen_N = np.asarray(learned.selection.retained_N)
-  most = int(chosen_N.sum())
-  random_N = np.random.default_rng(seed).random(count)
-  kept = {
-    "none": (np.ones(count, bool), None),
-    "rlps_s": (chosen_N, np.asarray(learned.selection.probability_N)),
-    "out_of_fold": (_first(out_N, most), out_N),
-    "small_loss": (_first(inside_N, most), inside_N),
-    "cleanlab": _cleanlab(label_N, out_NxK),
-    "random": (_first(random_N, most), random_N),
-  }
-  students = trained(
-    repeated(len(kept)), [one for one, _ in kept.values()], start_key
-  )
-  log_RxTxK = np.asarray(dense.predict(students, views["test"])[0])
+  def teachers(self) -> "Teachers":
+    """The classifier alone, and those that each lack a fold."""
+    label_N, right_V = (self._data.labels[p] for p in ("train", "validation"))
+    row_N, row_V = np.arange(len(label_N)), np.arange(len(right_V))
+    fold_N = rlps_s.folds(len(label_N), FOLDS, self._seed)
+    # One classifier says it of an example of the validation part, too.
+    fold_V = rlps_s.folds(len(right_V), FOLDS, self._seed)
+    without_FxN = fold_N != np.arange(FOLDS)[:, None]
+    trained = self.train(np.vstack([np.ones(len(label_N)), without_FxN]))
+    log_RxNxK = self.predict(trained, "train")[0]
+    log_RxVxK = self.predict(trained, "validation")[0]
+    seen_N, seen_V = log_RxNxK[1 + fold_N, row_N], log_RxVxK[1 + fold_V, row_V]
+    features = self._data.features
+    return Teachers(
+      trained,
+      log_RxNxK[0],
+      rlps_s.Seen(seen_N, label_N, features["train"]),
+      rlps_s.Seen(seen_V, right_V, features["validation"]),
+    )
+
+
+class Teachers(NamedTuple):
+  """What classifiers make of the data.
+
+  Attributes:
+    trained: the classifier alone, and behind it those that lack a fold.
+    inside_NxK: the training part as the classifier sees it that knows all.
+    seen: the training part out of fold.
+    known: the validation part, by one of those that lack a fold each.
+  """
+
+  trained: Any
+  inside_NxK: np.ndarray
+  seen: rlps_s.Seen
+  known: rlps_s.Seen
+
+
+def run(
+  classifier: ModuleType, data: Data, epochs: int, seed: int
+) -> list[dict]:
+  """Figures of all systems with one initialisation."""
+  trainer = Trainer(classifier, data, epochs, seed)
+  teachers = trainer.teachers()
+  seen, known = teachers.seen, teachers.known
+  policy_key = jax.random.fold_in(jax.random.key(seed), 1)
+  learned = rlps_s.select(POLICY, seen, known, policy_key)
+  kept = _kept(teachers, learned, seed)
+  students = trainer.train(np.stack([one for one, _ in kept.values()]))
+  log_RxTxK = trainer.predict(students, "test")[0]
   found = [
     _figures(data, name, log_TxK, *of)
     for (name, of), log_TxK in zip(kept.items(), log_RxTxK, strict=True)
   ]
-  found[1] |= {
+  found[0] |= {
     "recipe": list(learned.recipe),
     "separation": learned.separation,
     "separation_of_score": float(
-      rlps_s.placements(of_V[np.arange(len(right_V)), right_V], out_N).mean()
+      rlps_s.placements(_given(known), _given(seen)).mean()
     ),
   }
-  return found + _others(data, views, trained, start_key)
+  log_TxK = trainer.predict(teachers.trained, "test")[0][0]
+  everyone_N = np.ones(len(seen.label_n), bool)
+  alone = _figures(data, "none", log_TxK, everyone_N, None)
+  return [alone, *found, *_others(data, trainer)]
 
 
-def _others(data: Data, views, trained, key) -> list[dict]:
+def _given(seen: rlps_s.Seen) -> np.ndarray:
+  """The log-probability of the label, [n]."""
+  return seen.log_nxK[np.arange(len(seen.label_n)), seen.label_n]
+
+
+def _kept(
+  teachers: Teachers, learned: rlps_s.Learned, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Who stays, and the score that says so, by system; a seed of the chance."""
+  seen = teachers.seen
+  chosen_N = np.asarray(learned.selection.retained_N)
+  scores = {
+    "out_of_fold": _given(seen),
+    "small_loss": _given(seen._replace(log_nxK=teachers.inside_NxK)),
+    "told_apart": _told_apart(seen, teachers.known),
+    "random": np.random.default_rng(seed).random(len(chosen_N)),
+  }
+  most = int(chosen_N.sum())
+  return {
+    "rlps_s": (chosen_N, np.asarray(learned.selection.probability_N)),
+    **{name: (_first(of, most), of) for name, of in scores.items()},
+    "cleanlab": _cleanlab(seen),
+  }
+
+
+def _told_apart(seen: rlps_s.Seen, known: rlps_s.Seen) -> np.ndarray:
+  """The log-odds that an example is of the validation part, [N].
+
+  By logistic regression on what the policy of RLPS-S sees: the rival that gets
+  the validation labels, too, and learns no policy from them.
+  """
+  log, label, features = (
+    np.concatenate(pair) for pair in zip(seen, known, strict=True)
+  )
+  state = np.asarray(label_selector.states(log, features, label))
+  is_known = np.arange(len(label)) >= len(seen.label_n)
+  told = LogisticRegression(class_weight="balanced", max_iter=1000)
+  told.fit(state, is_known)
+  return told.decision_function(state[~is_known])
+
+
+def _others(data: Data, trainer: Trainer) -> list[dict]:
   """Co-teaching and SCN, which choose as they train."""
   label_N = data.labels["train"]
   count = len(label_N)
-  pair = trained(
-    np.tile(label_N, (2, 1)),
-    np.ones((2, count)),
-    key,
-    _co_teaching(data.rate),
-  )
-  log_2xNxK, _ = dense.predict(pair, views["seen"])
-  score_N = np.asarray(log_2xNxK).mean(0)[np.arange(count), label_N]
-  log_2xTxK = np.asarray(dense.predict(pair, views["test"])[0])
+  pair = trainer.train(np.ones((2, count)), losses.co_teaching(data.rate))
+  score_N = trainer.predict(pair, "train")[0].mean(0)
+  score_N = score_N[np.arange(count), label_N]
   stays_N = _first(score_N, round((1 - data.rate) * count))
-  found = [_figures(data, "co_teaching", log_2xTxK[0], stays_N, score_N)]
-  cured = trained(label_N[None], np.ones((1, count)), key, dense.scn)
-  alpha_N = np.asarray(dense.predict(cured, views["seen"])[1])[0]
-  log_TxK = np.asarray(dense.predict(cured, views["test"])[0])[0]
+  log_TxK = trainer.predict(pair, "test")[0][0]
+  found = [_figures(data, "co_teaching", log_TxK, stays_N, score_N)]
+  cured = trainer.train(np.ones((1, count)), losses.scn)
+  alpha_N = trainer.predict(cured, "train")[1][0]
   stays_N = np.asarray(cured.label_RxN)[0] == label_N
+  log_TxK = trainer.predict(cured, "test")[0][0]
   return [*found, _figures(data, "scn", log_TxK, stays_N, alpha_N)]
-
-
-_LOSSES: dict[float, object] = {}
-
-
-def _co_teaching(rate: float):
-  """The same function for the same rate: it is compiled once."""
-  return _LOSSES.setdefault(rate, dense.co_teaching(rate))
 
 
 def _first(score_N: np.ndarray, count: int) -> np.ndarray:
@@ -147,16 +203,16 @@ def _first(score_N: np.ndarray, count: int) -> np.ndarray:
   return stays_N
 
 
-def _cleanlab(label_N: np.ndarray, out_NxK: np.ndarray):
+def _cleanlab(seen: rlps_s.Seen) -> tuple[np.ndarray, np.ndarray]:
   """Confident learning: who stays, and how likely a label is right."""
   from cleanlab import filter as filters
   from cleanlab import rank
 
-  shares_NxK = np.exp(out_NxK.astype(np.float64))
+  shares_NxK = np.exp(seen.log_nxK.astype(np.float64))
   shares_NxK /= shares_NxK.sum(1, keepdims=True)
-  wrong_N = filters.find_label_issues(label_N, shares_NxK, n_jobs=1)
+  wrong_N = filters.find_label_issues(seen.label_n, shares_NxK, n_jobs=1)
   score_N = rank.get_label_quality_scores(
-    label_N, shares_NxK, method="normalized_margin"
+    seen.label_n, shares_NxK, method="normalized_margin"
   )
   return ~wrong_N, score_N
 
@@ -187,28 +243,27 @@ def main() -> None:
   """Runs what is asked for and not there yet, and sums up."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("data", help="the folder of FERPlus")
+  parser.add_argument("--classifier", default="dense", choices=CLASSIFIERS)
   parser.add_argument("--table", help="Whisper's states of RAVDESS")
   parser.add_argument("--output", type=pathlib.Path, required=True)
   parser.add_argument("--settings", default=",".join(SETTINGS))
   parser.add_argument("--seeds", type=int, default=6)
   arguments = parser.parse_args()
-  path = arguments.output / "runs.json"
-  arguments.output.mkdir(parents=True, exist_ok=True)
-  found = json.loads(path.read_text("utf-8")) if path.exists() else []
-  done = {(one["setting"], one["seed"]) for one in found}
+  classifier = CLASSIFIERS[arguments.classifier]
   for name in arguments.settings.split(","):
     setting = SETTINGS[name]
-    source = arguments.table if name == "speech_30" else arguments.data
+    source = arguments.table if name == SPEECH else arguments.data
+    if source is None or (name == SPEECH and classifier is not dense):
+      continue
+    runs = summing_up.Runs(arguments.output, arguments.classifier, setting)
     for seed in range(arguments.seeds):
-      if (setting.label, seed) in done or source is None:
+      if seed in runs.seeds:
         continue
-      of_seed = run(setting.draw(source, seed), setting.epochs, seed)
-      where = {"setting": setting.label, "seed": seed}
-      found += [where | one for one in of_seed]
-      with files.whole(path) as whole:
-        whole.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-      print(setting.label, seed, flush=True)
-      summing_up.write(arguments.output, found)
+      data = setting.draw(source, classifier.read, seed)
+      epochs = setting.epochs or classifier.EPOCHS
+      runs.add(seed, run(classifier, data, epochs, seed))
+      print(arguments.classifier, setting.label, seed, flush=True)
+  summing_up.write(arguments.output)
 
 
 if __name__ == "__main__":

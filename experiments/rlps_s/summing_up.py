@@ -1,5 +1,6 @@
-"""The summary and the tables of the study."""
+"""The runs of the study as files; its summary, tables and figure."""
 
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -7,28 +8,67 @@ from emojax import markdown
 from emojax import summary as summaries
 from emojax.runtime import environment, files
 from emojax.summary import Estimate, Row, Summary, System
+from experiments.rlps_s.settings import Setting
 
 LABELS = {
   "none": "the classifier alone",
   "rlps_s": "RLPS-S",
   "out_of_fold": "small loss, out of fold (RLPS-S' own score)",
   "small_loss": "small loss",
+  "told_apart": "logistic regression (sees the validation labels, too)",
   "cleanlab": "confident learning (cleanlab)",
   "co_teaching": "co-teaching",
   "scn": "SCN",
   "random": "random",
 }
+CLASSIFIERS = {"cnn": "CNN", "dense": "dense on oriented gradients"}
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "auc")
-_TABLE = (*METRICS, "retained_right", "retained_wrong")
+_KEPT = ("retained_right", "retained_wrong")
+_FACES = tuple(f"retained_{kind} face" for kind in ("full", "half", "none"))
 
 
-def summarize(found: Sequence[dict]) -> Summary:
-  """Rows and paired tests of all runs; classes are those of FERPlus."""
+class Runs:
+  """The file of one setting with one classifier: runs, and by what."""
+
+  def __init__(self, folder: pathlib.Path, classifier: str, setting: Setting):
+    """Reads what is there of them in `folder/runs`."""
+    label = setting.label.split(":")[0].replace(" %", "").replace(" ", "_")
+    name = "".join(c for c in label if c.isalnum() or c == "_")
+    self._path = folder / "runs" / f"{classifier}_{name}.json"
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    self._setting = f"{setting.label}; {CLASSIFIERS[classifier]}"
+    self._runs = _read(self._path)["runs"] if self._path.exists() else []
+
+  @property
+  def seeds(self) -> set[int]:
+    """Those that are done."""
+    return {one["seed"] for one in self._runs}
+
+  def add(self, seed: int, found: Sequence[dict]) -> None:
+    """Adds the figures of all systems with one initialisation."""
+    where = {"setting": self._setting, "seed": seed}
+    self._runs += [where | one for one in found]
+    content = {**environment.describe(), "runs": self._runs}
+    with files.whole(self._path) as path:
+      path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: pathlib.Path) -> dict:
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def summarize(folder: pathlib.Path) -> Summary:
+  """Rows and paired tests of all runs in a folder."""
+  of_files = {
+    path.stem: _read(path) for path in sorted((folder / "runs").glob("*.json"))
+  }
+  found = [one for of in of_files.values() for one in of["runs"]]
   by_row: dict[tuple[str, str], list[dict]] = {}
   for one in found:
     by_row.setdefault((one["setting"], one["system"]), []).append(one)
   rows = tuple(_row(*place, of) for place, of in by_row.items())
   others = [("rlps_s", name) for name in LABELS if name != "rlps_s"]
+  others += [(n, "none") for n in LABELS if n not in ("none", "rlps_s")]
   return Summary(
     study="rlps_s",
     title="RLPS-S: who finds wrong labels, and what it is worth",
@@ -40,6 +80,12 @@ def summarize(found: Sequence[dict]) -> Summary:
     rows=rows,
     comparisons=summaries.compare(rows, others, METRICS),
     runs=tuple(found),
+    details={
+      "files": {
+        name: {n: v for n, v in of.items() if n != "runs"}
+        for name, of in of_files.items()
+      }
+    },
     **environment.describe(),
   )
 
@@ -56,9 +102,9 @@ def _row(setting: str, system: str, of: Sequence[dict]) -> Row:
   )
 
 
-def write(folder: pathlib.Path, found: Sequence[dict]) -> None:
-  """Writes `summary.json` and `report.md` into a folder."""
-  summary = summarize(found)
+def write(folder: pathlib.Path) -> None:
+  """Writes `summary.json` and `report.md` of a folder's runs into it."""
+  summary = summarize(folder)
   with files.whole(folder / summaries.FILE) as path:
     summaries.write(path, summary)
   with files.whole(folder / "report.md") as path:
@@ -68,25 +114,34 @@ def write(folder: pathlib.Path, found: Sequence[dict]) -> None:
 def _report(summary: Summary) -> str:
   parts = [f"# {summary.title}", "Percent, mean ± standard deviation."]
   for setting in summary.settings:
-    rows = [["system", "runs", *_TABLE]]
-    for row in summary.rows:
-      if row.setting == setting:
-        figures = {**row.metrics, **row.groups["retention"]}
-        runs = str(len(row.metrics[METRICS[0]].runs))
-        cells = [_cell(figures.get(name)) for name in _TABLE]
-        rows.append([summary.label(row.system), runs, *cells])
-    tests = [["RLPS-S less", *METRICS]]
-    for name in LABELS:
-      of = {
-        one.metric: f"{100 * one.difference:+.1f} (p = {one.p_value:.3f})"
-        for one in summary.comparisons
-        if (one.setting, one.b) == (setting, name)
-      }
-      if of:
-        cells = [of.get(metric, "–") for metric in METRICS]
-        tests.append([summary.label(name), *cells])
-    parts += [f"## {setting}", markdown.table(rows), markdown.table(tests)]
+    rows_of = [row for row in summary.rows if row.setting == setting]
+    kept = {name for row in rows_of for name in row.groups["retention"]}
+    names = (*METRICS, *(_FACES if _FACES[0] in kept else _KEPT))
+    rows = [["system", "runs", *names]]
+    for row in rows_of:
+      figures = {**row.metrics, **row.groups["retention"]}
+      runs = str(len(row.metrics[METRICS[0]].runs))
+      cells = [_cell(figures.get(name)) for name in names]
+      rows.append([summary.label(row.system), runs, *cells])
+    parts += [f"## {setting}", markdown.table(rows), _tests(summary, setting)]
   return "\n\n".join(parts) + "\n"
+
+
+def _tests(summary: Summary, setting: str) -> str:
+  """RLPS-S against all others, and these against the classifier alone."""
+  lines = [["", *METRICS]]
+  pairs = dict.fromkeys(
+    (one.a, one.b) for one in summary.comparisons if one.setting == setting
+  )
+  for a, b in pairs:
+    of = {
+      one.metric: f"{100 * one.difference:+.1f} (p = {one.p_value:.3f})"
+      for one in summary.comparisons
+      if (one.setting, one.a, one.b) == (setting, a, b)
+    }
+    cells = [of.get(metric, "–") for metric in METRICS]
+    lines.append([f"{summary.label(a)} less {summary.label(b)}", *cells])
+  return markdown.table(lines)
 
 
 def _cell(one: Estimate | None) -> str:
