@@ -1,7 +1,7 @@
 """What the study's classifiers and policy are set to, and by what.
 
 python -m experiments.rlps_s.recipe FERPLUS --output=FILE.json \
-    [--classifier=cnn] [--epochs=8,16,32]
+    [--classifier=cnn] [--epochs=8,16,32] [--no-policy]
 
 On a draw of noise that the study has not (seed 100), with 30 % symmetric and
 class-dependent label noise: epochs by the accuracy of the classifier alone on
@@ -47,6 +47,7 @@ def main() -> None:
   parser.add_argument("data", help="the folder of FERPlus")
   parser.add_argument("--classifier", default="dense")
   parser.add_argument("--epochs", default="8,16,32")
+  parser.add_argument("--no-policy", action="store_true")
   parser.add_argument("--output", type=pathlib.Path, required=True)
   arguments = parser.parse_args()
   classifier = study.CLASSIFIERS[arguments.classifier]
@@ -60,15 +61,20 @@ def main() -> None:
       alone = trainer.train(np.ones((1, count)))
       of_epochs[epochs] = accuracy(trainer, alone, right_V)[0]
       print(name, epochs, of_epochs[epochs], flush=True)
-    trainer = study.Trainer(classifier, data, classifier.EPOCHS, SEED)
-    teachers = trainer.teachers()
-    found[name] = {
-      "accuracy_by_epochs": of_epochs,
-      "separation": _separations(teachers),
-      "accuracy_by_right_share": _right_shares(trainer, teachers, right_V),
-    }
+    found[name] = {"accuracy_by_epochs": of_epochs}
+    if not arguments.no_policy:
+      trainer = study.Trainer(classifier, data, classifier.EPOCHS, SEED)
+      found[name] |= _of_policy(trainer, right_V)
     with files.whole(arguments.output) as path:
       path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _of_policy(trainer: study.Trainer, right_V: np.ndarray) -> dict:
+  teachers = trainer.teachers()
+  return {
+    "separation": _separations(teachers),
+    "accuracy_by_right_share": _right_shares(trainer, teachers, right_V),
+  }
 
 
 def _separations(teachers: study.Teachers) -> list[dict]:

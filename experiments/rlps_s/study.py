@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from configs import rlps as configs
 from emojax.models import label_selector
 from emojax.trainers import rlps_s
 from experiments.rlps_s import cnn, dense, losses, summing_up
@@ -32,18 +32,7 @@ from experiments.rlps_s.settings import SETTINGS, SPEECH, Data
 
 CLASSIFIERS: dict[str, ModuleType] = {"dense": dense, "cnn": cnn}
 FOLDS = 5
-# As `configs/rlps.py` has it.
-POLICY = ml_collections.ConfigDict(
-  {
-    "widths": (32,),
-    "learning_rate": 3e-3,
-    "batch_size": 128,
-    "epochs": 10,
-    "entropy_bonus": 0.3,
-    "right_share": 0.92,
-    "floor": 0.1,
-  }
-)
+POLICY = configs.get_config().label_policy
 
 
 class Trainer:

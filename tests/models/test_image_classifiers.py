@@ -11,7 +11,7 @@ import torch
 from flax import linen as nn
 
 from emojax.models import image_classifiers
-from emojax.models.image_classifiers import Dcnn, Vgg19
+from emojax.models.image_classifiers import Dcnn, Vgg
 
 # As published, with "M" for a pooling.
 VGG19 = [64] * 2 + ["M"] + [128] * 2 + ["M"] + [256] * 4 + ["M"]
@@ -150,10 +150,9 @@ def test_dcnn_is_pytorchs():
 
 
 @pytest.fixture
-def narrow(monkeypatch):
+def narrow():
   """A VGG19 of a few channels, PyTorch's with its weights, and images."""
-  monkeypatch.setattr(image_classifiers, "_VGG19", NARROW)
-  model = Vgg19(3)
+  model = Vgg(3, NARROW)
   images = np.random.default_rng(0).uniform(-1, 1, (6, 33, 32, 1))
   images = images.astype(np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), images)
@@ -230,7 +229,7 @@ def test_numbers_of_parameters():
     public = TorchVgg(VGG19, 3, 7)
   expected = sum(weight.numel() for weight in public.parameters())
   for size in (44, 48):
-    found = shapes_of(Vgg19(7), size, size, 3)
+    found = shapes_of(Vgg(7), size, size, 3)
     assert count(found) == expected == 20_038_983
   for size, channels, pixels in ((100, 3, 36), (48, 1, 9)):
     widths = (channels, 64, 128, 256, 256, 512, 512)

@@ -8,8 +8,7 @@ import torch
 
 from configs import rlps as rlps_config
 from emojax.data.noise import Part
-from emojax.models import image_classifiers
-from emojax.models.image_classifiers import Dcnn, Vgg19
+from emojax.models.image_classifiers import Dcnn, Vgg
 from emojax.systems import classifiers
 from emojax.systems.classifiers import Classifier
 from emojax.trainers import fit, rlps
@@ -294,10 +293,9 @@ def test_what_fills_a_batch_up_has_no_influence(dcnn, monkeypatch):
   assert_equal(after(0, 0, 0, 0, 0), after(7, 6, 5, 4, 3))
 
 
-def test_vgg19s_statistics_change_and_are_kept(monkeypatch):
-  monkeypatch.setattr(image_classifiers, "_VGG19", ((4, 1),) * 5)
+def test_vgg19s_statistics_change_and_are_kept():
   case = Case(
-    classifiers.of_images("VGG19", Vgg19(3)),
+    classifiers.of_images("VGG19", Vgg(3, ((4, 1),) * 5)),
     random_images(6, size=32),
     batch_size=4,
   )

@@ -90,7 +90,7 @@ def test_an_unknown_variant_names_the_known_ones():
     ),
     ({"data.image_size": (48,)}, "give height, width"),
     ({"data.channels": 2}, "channels = 2: there are 1, 3"),
-    ({"model.classifier": "resnet"}, "there are dcnn, vgg19, log_mel"),
+    ({"model.classifier": "resnet"}, "there are dcnn, vgg19, cnn, log_mel"),
     ({"data.half_faces": 0.7, "data.no_faces": 0.5}, "more than all faces"),
     ({"data.label_noise_rate": 1.0}, "at least 0 and below 1"),
     ({"retention_floor": 1.0}, "retention_floor = 1.0: .*below 1"),
