@@ -6,11 +6,13 @@ import pathlib
 import shutil
 
 # Programs of a few steps: XLA takes longer to optimise them than they run, and
-# longer to compile with its new emitters of kernels than with the old ones. It
-# has to be said before JAX starts, hence the order here.
+# longer to compile with its new emitters of kernels than with the old ones, or
+# in parts side by side, for which there is no core. It has to be said before
+# JAX starts, hence the order here.
 _QUICK_TO_COMPILE = (
   "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   " --xla_cpu_use_fusion_emitters=false"
+  " --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ["XLA_FLAGS"] = (
   f"{os.environ.get('XLA_FLAGS', '')} {_QUICK_TO_COMPILE}"
@@ -19,6 +21,8 @@ os.environ["XLA_FLAGS"] = (
 # arrays this small a second thread waits more than it works.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Of each operation JAX would write down all lines of Python that led to it.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # What one test has compiled serves the others, the other workers, the processes
 # that tests start, and later runs, until it has become too much. The first
 # process says so to the others.
@@ -68,9 +72,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-  """Millions of objects of all that is imported stay: no use to look again."""
+  """Millions of objects of all that is imported stay: no use to look again.
+
+  Nor so often among what is traced, which refers to itself everywhere.
+  """
   gc.collect()
   gc.freeze()
+  gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture
