@@ -142,7 +142,7 @@ def test_states_and_logits_equal_transformers(tmp_path, change):
   tensors = checkpoints.open_tensors(tmp_path)
   params = whisper_encoder.decoder_params(config, tensors, tmp_path)
   decoder = WhisperDecoder(config)
-  found = decoder.apply(
+  found = jax.jit(decoder.apply, static_argnames="method")(
     {"params": params}, outputs["states"], tokens_BxT, method="read"
   )
   np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-4)

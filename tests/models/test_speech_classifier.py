@@ -64,13 +64,20 @@ def head(**changes):
   return SpeechClassifier(**fields | changes)
 
 
+def whole(function, *arguments):
+  """A method of a head, compiled in one piece."""
+  return jax.jit(function, static_argnames="method")(
+    *arguments, method="classify"
+  )
+
+
 @pytest.mark.parametrize("weigh_layers", [False, True])
 def test_attention_over_an_average_of_layers_is_pytorchs(weigh_layers):
   x, mask = frames()
   x = x if weigh_layers else x[:, :, :1]
   model = head(weigh_layers=weigh_layers)
-  (_, out), variables = model.init_with_output(
-    jax.random.key(1), x, mask, method="classify"
+  (_, out), variables = whole(
+    model.init_with_output, jax.random.key(1), x, mask
   )
   params = variables["params"]
   count = np.array([[7], [4], [1]])
@@ -80,7 +87,7 @@ def test_attention_over_an_average_of_layers_is_pytorchs(weigh_layers):
   params["pool"]["score"]["kernel"] = drawn
   if weigh_layers:
     params["layer_weights"]["logits"] = jnp.array([0.3, -0.7])
-  _, out = model.apply({"params": params}, x, mask, method="classify")
+  _, out = whole(model.apply, {"params": params}, x, mask)
   score = torch.nn.Linear(5, 1)
   kernel = params["pool"]["score"]["kernel"]
   score.weight.data = torch.tensor(np.asarray(kernel).T)
@@ -96,8 +103,9 @@ def test_attention_over_an_average_of_layers_is_pytorchs(weigh_layers):
 
 def test_mean_pooling():
   x, mask = frames()
-  (_, out), _ = head(pooling="mean").init_with_output(
-    jax.random.key(1), x[:, :, :1], mask, method="classify"
+  (_, out), _ = whole(
+    head(pooling="mean").init_with_output,
+    *(jax.random.key(1), x[:, :, :1], mask),
   )
   for pooled, clip, rows in zip(out["pooled"], x[:, :, 0], mask, strict=True):
     mean = clip[rows].mean(0) if rows.any() else np.zeros(5)
@@ -108,12 +116,12 @@ def test_mean_pooling():
 def test_a_clip_without_a_frame_has_finite_gradients(pooling):
   x, mask = frames()
   model = head(pooling=pooling, weigh_layers=True)
-  params = model.init(jax.random.key(0), x, mask, method="classify")["params"]
+  params = whole(model.init, jax.random.key(0), x, mask)["params"]
 
   def total(params):
     return model.apply({"params": params}, x, mask, method="classify")[0].sum()
 
-  chex.assert_tree_all_finite(jax.grad(total)(params))
+  chex.assert_tree_all_finite(jax.jit(jax.grad(total))(params))
 
 
 def test_states_are_those_of_the_clip_alone():

@@ -463,7 +463,7 @@ def test_an_evaluation_counts_the_test_part_alone(problem, trajectory):
   collection = jit(functools.partial(dann.evaluate_batch, problem.model))(
     state, batch, task
   )
-  found = jax.vmap(lambda c: c.compute())(collection)
+  found = jax.jit(jax.vmap(lambda c: c.compute()))(collection)
   logits, _ = jit(functools.partial(dann.forward, problem.model))(
     state, batch, task
   )
