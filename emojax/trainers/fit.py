@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
 from emojax.data.noise import Part
 from emojax.metrics import confusion_counts
@@ -204,14 +205,15 @@ class Examples:
     self._draw = jax.jit(classifier.init, compiler_options=sharding.RUNS_ONCE)
     self._init_learner = jax.jit(functools.partial(init_learner, tx))
     loss_fn = functools.partial(classifier_loss, classifier)
+    step = functools.partial(train_step, loss_fn, tx)
     self._step = sharding.compiled(
-      functools.partial(train_step, loss_fn, tx),
+      functools.partial(_numbered_step, step),
       self._mesh,
       sharding.REPLICATED,
       donate_argnums=(0,),
     )
     # Apart from the outputs, which are then one program for parts of any size.
-    self._take = sharding.compiled(_take, self._mesh, sharding.DATA)
+    self._take = sharding.compiled(_take_numbered, self._mesh, sharding.DATA)
     self._outputs = sharding.compiled(
       functools.partial(_outputs, classifier), self._mesh, sharding.DATA
     )
@@ -236,25 +238,30 @@ class Examples:
     Returns:
       The learner (the one before is donated) and the mean loss of the batches.
     """
-    batches = filled_batches(rows_n, self._batch_size)
+    index_CxB, weight_CxB = filled_batches(rows_n, self._batch_size)
+    count, most = len(index_CxB), -(-len(self.label_N) // self._batch_size)
+    # Of one size, however many rows there are: the step is compiled once.
+    spare = (0, max(most - count, 0)), (0, 0)
+    batches = self._cut([np.pad(x, spare) for x in (index_CxB, weight_CxB)])
     key, total = self.place(key), self.place(np.float32(0))
-    for index_B, weight_B in zip(*batches, strict=True):
+    for number in range(count):
       learner, metrics = self._step(
         *(learner, key, self._inputs["train"], self.label_N),
-        *(self._cut(index_B), self._cut(weight_B)),
+        *(batches, number),
       )
       total += metrics["loss"]
-    return learner, total / len(batches[0])
+    return learner, total / count
 
   def predict(self, variables: Any, part: str) -> list[np.ndarray]:
     """Logits [n, C] and features [n, D] of all examples of a part."""
     inputs, count = self._inputs[part], len(self._parts[part])
     index_CxB, _ = filled_batches(np.arange(count), self._batch_size)
+    placed_CxB = self._cut(index_CxB)
     outputs = predict_all(
-      lambda index_B: self._outputs(
-        variables, self._take(inputs, self._cut(index_B))
+      lambda number: self._outputs(
+        variables, self._take(inputs, placed_CxB, number)
       ),
-      index_CxB,
+      range(len(index_CxB)),
     )
     return [values[:count] for values in outputs]
 
@@ -267,8 +274,20 @@ class Examples:
     """Puts arrays on all devices."""
     return sharding.place(tree, self._mesh, sharding.REPLICATED)
 
-  def _cut(self, batch: np.ndarray) -> jax.Array:
-    return sharding.place(batch, self._mesh, sharding.DATA)
+  def _cut(self, batches: Any) -> Any:
+    """Puts arrays [C, B] on the devices, all batches at once.
+
+    One by one they take more time than a step on a fast GPU has to spare.
+    """
+    return sharding.place(batches, self._mesh, PartitionSpec(None, "data"))
+
+
+def _numbered_step(
+  step: Callable, learner: Learner, key, inputs, label_N, batches, number
+):
+  """A step on one of the batches: indices and weights [C, B] of examples."""
+  index_B, weight_B = (of_CxB[number] for of_CxB in batches)
+  return step(learner, key, inputs, label_N, index_B, weight_B)
 
 
 def classifier_loss(
@@ -295,6 +314,10 @@ def _outputs(classifier: Classifier, variables, inputs):
   # Nothing is random without training: any key does.
   key = jax.random.key(0)
   return classifier.apply(variables, inputs, False, key)[:2]
+
+
+def _take_numbered(inputs: Any, index_CxB: jax.Array, number) -> Any:
+  return _take(inputs, index_CxB[number])
 
 
 def _take(inputs: Any, index_B: jax.Array) -> Any:
