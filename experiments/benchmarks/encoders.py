@@ -25,31 +25,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from emojax.encoders import speech, whisper_encoder
+from emojax.encoders import speech
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.speech_model import SpeechEncoder
-from emojax.encoders.whisper_config import WhisperConfig
-from emojax.encoders.whisper_model import WhisperEncoder
-from emojax.weights import checkpoints
 from experiments.benchmarks import measure
 
 RATE = 16_000
 FORWARD, GRADIENT, STEP = "forward", "forward, backward", "training step"
 LEARNING_RATE = 1e-5  # Of Adam.
+LARGE = {
+  "hidden_size": 1024,
+  "num_hidden_layers": 24,
+  "num_attention_heads": 16,
+  "intermediate_size": 4096,
+  "feat_extract_norm": "layer",
+  "do_stable_layer_norm": True,
+  "conv_bias": True,
+}
 TINY = {
   "hidden_size": 32,
   "num_hidden_layers": 2,
   "num_attention_heads": 4,
   "intermediate_size": 64,
-}
-TINY_WHISPER = {
-  "d_model": 32,
-  "encoder_layers": 2,
-  "decoder_layers": 1,
-  "encoder_attention_heads": 4,
-  "decoder_attention_heads": 4,
-  "encoder_ffn_dim": 64,
-  "decoder_ffn_dim": 64,
 }
 # The random parts of training would make the two sides differ.
 STILL = {
@@ -89,22 +86,15 @@ PREPARING, MEASURING = 65, 75  # Seconds until which each has to be done.
 
 def fields(family, size):
   """What a config has besides its defaults, which are the base models'."""
-  if family == "whisper":
-    return TINY_WHISPER if size == "tiny" else {}
-  return {**STILL, **{"base": {}, "tiny": TINY}[size]}
+  return {**STILL, **{"base": {}, "large": LARGE, "tiny": TINY}[size]}
 
 
 def write_checkpoint(folder, family, size):
-  """Random weights as transformers saves them; returns its encoder."""
+  """Random weights as transformers saves them; returns its model."""
   import torch
   import transformers
 
   torch.manual_seed(0)
-  if family == "whisper":
-    config = transformers.WhisperConfig(**fields(family, size))
-    model = transformers.WhisperForConditionalGeneration(config)
-    model.save_pretrained(folder)
-    return model.model.encoder
   config_class, model_class = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
     "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
@@ -120,18 +110,11 @@ def write_checkpoint(folder, family, size):
 def load(case, folder, dtype):
   """Our module and its weights, of a checkpoint; random ones without."""
   known = {"model_type": case.family, **fields(case.family, case.size)}
-  if case.family == "whisper":
-    config = WhisperConfig.from_json(known, "encoders.py")
-    model = WhisperEncoder(config, True, dtype)
-    if folder:
-      tensors = checkpoints.open_tensors(folder)
-      return model, whisper_encoder.encoder_params(config, tensors, folder)
-  elif folder:
+  if folder:
     encoder = speech.load(folder, dtype)
     return encoder.model, encoder.params
-  else:
-    config = SpeechConfig.from_json(known, "encoders.py")
-    model = SpeechEncoder(config, False, dtype)
+  config = SpeechConfig.from_json(known, "encoders.py")
+  model = SpeechEncoder(config, False, dtype)
   arguments = jnp.zeros((1, RATE)), jnp.full(1, RATE)
   return model, jax.jit(model.init)(jax.random.key(0), *arguments)["params"]
 
@@ -163,7 +146,7 @@ class Emojax:
         return state, forward(params, audio)
       loss, gradients = gradient(params, audio)
       layer = gradients.get("encoder", gradients)["layers_0"]
-      kernel = layer[_attention(case.family)]["q_proj"]["kernel"]
+      kernel = layer["attention"]["q_proj"]["kernel"]
       if case.work == STEP:
         updates, optimizer = self._tx.update(gradients, optimizer, params)
         return (optax.apply_updates(params, updates), optimizer), (loss, kernel)
@@ -188,10 +171,6 @@ class Emojax:
     return [np.asarray(result[0]), np.asarray(result[1]).T]
 
 
-def _attention(family):
-  return "self_attn" if family == "whisper" else "attention"
-
-
 class PyTorch:
   """The case in PyTorch."""
 
@@ -203,25 +182,12 @@ class PyTorch:
     # Evaluation mode: no dropout. Gradients flow all the same.
     self._model = model.eval().to(self._device)
     self._run = torch.compile(self._model) if on_gpu else self._model
-    self._inputs = torch.tensor(self._features(), device=self._device)
+    self._inputs = torch.tensor(make_audio(case), device=self._device)
     self._optimizer = None
     if case.work == STEP:
       self._optimizer = torch.optim.Adam(
         self._model.parameters(), LEARNING_RATE, fused=on_gpu
       )
-
-  def _features(self):
-    """Clips; spectra of Whisper, whose time is then not in its passes."""
-    audio = make_audio(self._case)
-    if self._case.family != "whisper":
-      return audio
-    import transformers
-
-    bands = self._model.config.num_mel_bins
-    extract = transformers.WhisperFeatureExtractor(bands)
-    return extract(
-      list(audio), sampling_rate=RATE, return_tensors="np"
-    ).input_features
 
   def __call__(self):
     torch, trains = self._torch, self._case.work != FORWARD
@@ -244,7 +210,7 @@ class PyTorch:
     if self._case.work == FORWARD:
       return [states]
     encoder = getattr(self._model, "encoder", self._model)
-    layer = getattr(encoder.layers[0], _attention(self._case.family))
+    layer = encoder.layers[0].attention
     return [states, layer.q_proj.weight.grad.cpu().numpy()]
 
 
@@ -280,7 +246,7 @@ def prepared(case, on_gpu):
     ours()
     return sides, row
   peak = [v for k, v in PEAKS.items() if k in jax.devices()[0].device_kind]
-  if peak and case.family != "whisper":
+  if peak:
     work = floating_point_operations(model.config, case)
     row["least_seconds_at_peak"] = work / peak[0]
   sides["pytorch"] = theirs = PyTorch(case, model, on_gpu)
