@@ -9,6 +9,7 @@ garbage collector, of which JAX has one, swallow it: so nothing here raises.
 """
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -45,6 +46,8 @@ def begin() -> None:
   """
   _open_streams()
   allocator.keep_memory()
+  # Tracing a program makes a million small objects, most of which it keeps.
+  gc.set_threshold(50_000, 20, 100)
   # What it has to tidy up behind a killed program is nobody's concern.
   sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
   read, write = os.pipe()
