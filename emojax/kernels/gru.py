@@ -25,9 +25,9 @@ def gru(inputs_TxExBxG, keep_TxExB, kernel_ExHxG, bias_ExG):
   The gradient is written out: the backward scan carries only the state's
   gradient, with one small product a position, and the weights' gradients are
   one large product after it (automatic differentiation adds up a
-  weight-sized array at every position). On a GPU, where the launches of the
-  small operations are what takes time, it finds the gates from the states once
-  more, of all positions at once; a CPU keeps them, which is 5 % faster there.
+  weight-sized array at every position). On a GPU it finds the gates from the
+  states once more, of all positions at once, for fewer launches of small
+  operations; its time there has not been measured. A CPU keeps the gates.
 
   Inputs (products with the input kernel, bias added, in order of time) are
   float32, as is the result: [T, E, B, H], the state after each position.

@@ -32,6 +32,7 @@ import numpy as np
 from emojax.data import batches
 from emojax.data.conversations import Task
 from emojax.models.dann import Dann
+from emojax.runtime import sharding
 from emojax.trainers import dann, optimizers
 from experiments.benchmarks import measure
 
@@ -105,8 +106,13 @@ class Emojax:
       np.float32(200 * problem.plan.num_steps),
     )
     self._task = jax.device_put(task)
-    draw = jax.jit(functools.partial(dann.draw_weights, model, WIDTHS))
-    start = jax.jit(functools.partial(dann.start_runs, transform, False))
+    draw, start = (
+      jax.jit(function, compiler_options=sharding.RUNS_ONCE)
+      for function in (
+        functools.partial(dann.draw_weights, model, WIDTHS),
+        functools.partial(dann.start_runs, transform, False),
+      )
+    )
     seeds = self._runs[0]
     self.state = start(draw(seeds, self._key), seeds)
     step = jax.jit(

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that is measured on one GPU, within five minutes, as one JSON file.
+# What is measured on one GPU, within five minutes, as one JSON file.
 #
 #   bash experiments/benchmarks/gpu.sh OUT.json
 #

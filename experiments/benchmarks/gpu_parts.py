@@ -247,8 +247,8 @@ def digest(tree) -> str:
 
 
 PARTS = (
-  *(attention, kernels, encoders, rlps),
-  *(augmentation, table2, determinism),
+  *(attention, augmentation, rlps, kernels),
+  *(encoders, determinism, table2),
 )
 
 
