@@ -1,9 +1,6 @@
 """The mesh on one device here, and on eight in a process of its own."""
 
 import os
-import pathlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -13,8 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from emojax.runtime import sharding
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import processes
 
 
 @pytest.mark.parametrize(
@@ -55,40 +51,31 @@ def test_a_mapped_program_is_the_program():
   assert x.is_deleted()  # Donated.
 
 
-_ON_EIGHT_DEVICES = """
-import jax, numpy as np
-from emojax.runtime import sharding
+def on_eight_devices(argv: list[str]) -> None:
+  mesh = sharding.make_mesh(num_data=2)
+  assert dict(mesh.shape) == {"replica": 4, "data": 2}
 
-mesh = sharding.make_mesh(num_data=2)
-assert dict(mesh.shape) == {"replica": 4, "data": 2}
+  def program(x, batch):
+    assert x.shape == (2,) and batch.shape == (3,)  # A device's share.
+    total = jax.lax.psum((x[:, None] * batch[None]).sum(1), "data")
+    return total, total[:1]
 
-def program(x, batch):
-  assert x.shape == (2,) and batch.shape == (3,)  # A device's share.
-  total = jax.lax.psum((x[:, None] * batch[None]).sum(1), "data")
-  return total, total[:1]
-
-function = sharding.mapped(
-  program,
-  mesh,
-  (sharding.REPLICA, jax.sharding.PartitionSpec("data")),
-  (sharding.REPLICA, sharding.REPLICA),
-)
-x = sharding.place(np.arange(8.0, dtype=np.float32), mesh, sharding.REPLICA)
-total, first = function(x, np.arange(6.0, dtype=np.float32))
-np.testing.assert_array_equal(total, 15 * np.arange(8))
-np.testing.assert_array_equal(first, 15 * np.arange(0, 8, 2))
-assert len({s.device for s in total.addressable_shards}) == 8
-assert sharding.spread(5, mesh).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
-"""
+  function = sharding.mapped(
+    program,
+    mesh,
+    (sharding.REPLICA, jax.sharding.PartitionSpec("data")),
+    (sharding.REPLICA, sharding.REPLICA),
+  )
+  x = sharding.place(np.arange(8.0, dtype=np.float32), mesh, sharding.REPLICA)
+  total, first = function(x, np.arange(6.0, dtype=np.float32))
+  np.testing.assert_array_equal(total, 15 * np.arange(8))
+  np.testing.assert_array_equal(first, 15 * np.arange(0, 8, 2))
+  assert len({s.device for s in total.addressable_shards}) == 8
+  assert sharding.spread(5, mesh).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
 
 
 def test_eight_devices_as_replicas_and_shards():
   flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-  done = subprocess.run(
-    [sys.executable, "-c", _ON_EIGHT_DEVICES],
-    env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-  )
+  environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+  done = processes.run(on_eight_devices, [], environment)
   assert done.returncode == 0, done.stderr

@@ -1,9 +1,6 @@
 """Algorithm 1 over several devices is that on one."""
 
 import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -13,8 +10,7 @@ from emojax.data.noise import NoisyDataset, Part
 from emojax.models.image_classifiers import Dcnn
 from emojax.systems import classifiers
 from emojax.trainers import fit, rlps
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import processes
 
 
 def two_epochs() -> dict[str, np.ndarray]:
@@ -60,26 +56,16 @@ def two_epochs() -> dict[str, np.ndarray]:
   return jax.device_get(found)
 
 
-def write(path: str) -> None:
+def write(argv: list[str]) -> None:
   assert jax.device_count() == 4
-  np.savez(path, **two_epochs())
+  np.savez(argv[1], **two_epochs())
 
 
 def test_four_devices(tmp_path):
   path = tmp_path / "four.npz"
   flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-  done = subprocess.run(
-    [sys.executable, "-c", f"import {__name__} as test; test.write('{path}')"],
-    cwd=ROOT,
-    env={
-      **os.environ,
-      "XLA_FLAGS": flags,
-      "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/trainers")]),
-    },
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+  environment = os.environ | {"XLA_FLAGS": flags}
+  done = processes.run(write, [str(path)], environment)
   assert done.returncode == 0, done.stderr
   four = np.load(path)
   one = two_epochs()
