@@ -41,7 +41,7 @@ def demo(environment, tmp_path_factory):
 
 
 def arguments(workdir, **changes) -> list[str]:
-  changes = {"num_replicates": 3} | changes
+  changes = {"num_replicates": 3, "probe_replicates": 1} | changes
   fields = (f"--config.{name}={value}" for name, value in changes.items())
   return ["--config=configs/dann.py", f"--workdir={workdir}", *fields]
 
@@ -80,7 +80,7 @@ def test_it_ends_on_several_devices_as_on_one(demo, environment, tmp_path):
   flags += " --xla_force_host_platform_device_count=8"
   done = processes.run(
     launch_without_figures,
-    arguments(tmp_path / "run", num_epochs=1, probe_replicates=1),
+    arguments(tmp_path / "run", num_epochs=1),
     environment | {"XLA_FLAGS": flags},
   )
   assert done.returncode == 0, done.stderr
