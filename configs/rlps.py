@@ -158,11 +158,11 @@ def _label_policy():
   policy = ml_collections.ConfigDict()
   policy.folds = 5  # Of the training part, a classifier each without one.
   policy.widths = (32,)  # Of the layers before the last one.
-  policy.learning_rate = 3e-3  # Adam.
+  policy.learning_rate = 1e-3  # Adam.
   policy.batch_size = 128
-  policy.epochs = 10
+  policy.epochs = 20
   # Keeps it from being sure: units of the reward for a nat.
-  policy.entropy_bonus = 0.3
+  policy.entropy_bonus = 0.1
   # Share that stays of unseen examples of the validation part.
   policy.right_share = 0.92
   policy.floor = 0.1  # Share of each class that stays at least.

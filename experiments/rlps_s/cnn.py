@@ -22,7 +22,7 @@ from emojax.runtime import sharding
 from emojax.systems import classifiers, faces
 from experiments.rlps_s import losses
 
-EPOCHS = 16
+EPOCHS = 32
 BATCH = 128
 CROP = 44  # Pixels of 48.
 RATE, DECAY = 2e-3, 1e-3

@@ -244,7 +244,7 @@ def main() -> None:
     source = arguments.table if name == SPEECH else arguments.data
     if source is None or (name == SPEECH and classifier is not dense):
       continue
-    runs = summing_up.Runs(arguments.output, arguments.classifier, setting)
+    runs = summing_up.Runs(arguments.output, arguments.classifier, name)
     for seed in range(arguments.seeds):
       if seed in runs.seeds:
         continue

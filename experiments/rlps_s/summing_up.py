@@ -1,5 +1,6 @@
-"""The runs of the study as files; its summary, tables and figure."""
+"""The runs of the study as files; its summary and tables."""
 
+import datetime
 import json
 import pathlib
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from emojax import markdown
 from emojax import summary as summaries
 from emojax.runtime import environment, files
 from emojax.summary import Estimate, Row, Summary, System
-from experiments.rlps_s.settings import Setting
+from experiments.rlps_s.settings import SETTINGS
 
 LABELS = {
   "none": "the classifier alone",
@@ -28,45 +29,56 @@ _FACES = tuple(f"retained_{kind} face" for kind in ("full", "half", "none"))
 
 
 class Runs:
-  """The file of one setting with one classifier: runs, and by what."""
+  """The file of one setting with one classifier: an entry an initialisation."""
 
-  def __init__(self, folder: pathlib.Path, classifier: str, setting: Setting):
-    """Reads what is there of them in `folder/runs`."""
-    label = setting.label.split(":")[0].replace(" %", "").replace(" ", "_")
-    name = "".join(c for c in label if c.isalnum() or c == "_")
+  def __init__(self, folder: pathlib.Path, classifier: str, name: str):
+    """Reads what is there of the setting called so, in `folder/runs`."""
     self._path = folder / "runs" / f"{classifier}_{name}.json"
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    self._setting = f"{setting.label}; {CLASSIFIERS[classifier]}"
-    self._runs = _read(self._path)["runs"] if self._path.exists() else []
+    self._setting = f"{SETTINGS[name].label}; {CLASSIFIERS[classifier]}"
+    self._runs = _read(self._path) if self._path.exists() else []
 
   @property
   def seeds(self) -> set[int]:
     """Those that are done."""
     return {one["seed"] for one in self._runs}
 
-  def add(self, seed: int, found: Sequence[dict]) -> None:
-    """Adds the figures of all systems with one initialisation."""
-    where = {"setting": self._setting, "seed": seed}
-    self._runs += [where | one for one in found]
-    content = {**environment.describe(), "runs": self._runs}
+  def add(self, seed: int, figures: Sequence[dict]) -> None:
+    """Adds the figures of all systems, and what they were measured with."""
+    self._runs.append(
+      {
+        "setting": self._setting,
+        "seed": seed,
+        **environment.describe(),
+        "date": datetime.date.today().isoformat(),
+        "figures": figures,
+      }
+    )
     with files.whole(self._path) as path:
-      path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+      path.write_text(json.dumps(self._runs, indent=1) + "\n", encoding="utf-8")
 
 
-def _read(path: pathlib.Path) -> dict:
+def _read(path: pathlib.Path) -> list[dict]:
   return json.loads(path.read_text(encoding="utf-8"))
 
 
 def summarize(folder: pathlib.Path) -> Summary:
   """Rows and paired tests of all runs in a folder."""
-  of_files = {
-    path.stem: _read(path) for path in sorted((folder / "runs").glob("*.json"))
-  }
-  found = [one for of in of_files.values() for one in of["runs"]]
+  names = (f"{c}_{name}.json" for c in CLASSIFIERS for name in SETTINGS)
+  paths = (folder / "runs" / name for name in names)
+  found = [one for path in paths if path.exists() for one in _read(path)]
   by_row: dict[tuple[str, str], list[dict]] = {}
-  for one in found:
-    by_row.setdefault((one["setting"], one["system"]), []).append(one)
-  rows = tuple(_row(*place, of) for place, of in by_row.items())
+  for one in sorted(found, key=lambda one: one["seed"]):
+    for figures in one["figures"]:
+      place = (one["setting"], figures["system"])
+      by_row.setdefault(place, []).append(figures)
+  order = dict.fromkeys(one["setting"] for one in found)
+  rows = tuple(
+    _row(*place, by_row[place])
+    for setting in order
+    for place in by_row
+    if place[0] == setting
+  )
   others = [("rlps_s", name) for name in LABELS if name != "rlps_s"]
   others += [(n, "none") for n in LABELS if n not in ("none", "rlps_s")]
   return Summary(
@@ -79,13 +91,14 @@ def summarize(folder: pathlib.Path) -> Summary:
     systems=tuple(System(*one) for one in LABELS.items()),
     rows=rows,
     comparisons=summaries.compare(rows, others, METRICS),
-    runs=tuple(found),
-    details={
-      "files": {
-        name: {n: v for n, v in of.items() if n != "runs"}
-        for name, of in of_files.items()
+    runs=tuple(
+      {
+        **{n: one[n] for n in ("setting", "seed", "device", "versions")},
+        **figures,
       }
-    },
+      for one in found
+      for figures in one["figures"]
+    ),
     **environment.describe(),
   )
 
