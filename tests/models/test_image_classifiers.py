@@ -12,10 +12,12 @@ from flax import linen as nn
 
 from emojax.models import image_classifiers
 from emojax.models.image_classifiers import Dcnn, Vgg
+from emojax.systems import faces
 
 # As published, with "M" for a pooling.
 VGG19 = [64] * 2 + ["M"] + [128] * 2 + ["M"] + [256] * 4 + ["M"]
 VGG19 += ([512] * 4 + ["M"]) * 2
+CNN = [32] * 2 + ["M"] + [64] * 2 + ["M"] + [128] * 2 + ["M", 256, 256, "M"]
 NARROW = ((4, 2), (5, 2), (6, 4), (7, 4), (8, 4))
 NARROW_LAYERS = [4, 4, "M", 5, 5, "M", *[6] * 4, "M", *[7] * 4, "M", *[8] * 4]
 NARROW_LAYERS += ["M"]
@@ -167,6 +169,43 @@ def test_vgg19_is_pytorchs(narrow):
   theirs.eval()
   ours = jax.jit(model.apply)(variables, images)
   assert_same(ours, run_torch(theirs, images))
+
+
+def test_the_small_cnn_is_pytorchs():
+  model = faces.cnn(3, dropout=0.5)
+  images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 17, 1))
+  images = images.astype(np.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+  variables = random_like(shapes)
+  theirs = TorchVgg(CNN, 1, 3)
+  copy_to_torch(variables, theirs)
+  theirs.eval()
+  assert_same(
+    jax.jit(model.apply)(variables, images), run_torch(theirs, images)
+  )
+
+
+def test_pooled_maps_are_dropped_in_training():
+  """A half of the last block's, and the others count twice."""
+  images = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 1))
+  images = images.astype(np.float32)
+
+  def features(map_dropout):
+    model = Vgg(3, ((4, 1),), map_dropout=map_dropout)
+    variables = model.init(jax.random.key(0), images)
+    (_, out), _ = model.apply(
+      variables,
+      images,
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": jax.random.key(1)},
+    )
+    return np.asarray(out["features"])
+
+  whole, found = features(0.0), features(0.5)
+  kept = found != 0
+  np.testing.assert_allclose(found[kept], 2 * whole[kept], rtol=1e-6)
+  assert 0.4 < kept[whole > 0].mean() < 0.6
 
 
 def assert_some_features_dropped(params, features, logits):
