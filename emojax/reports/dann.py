@@ -54,16 +54,16 @@ class Trained:
   Attributes:
     history: [R, E, ...] by name, `confusion_matrix` [R, E, C, C] among them.
     target_U: emotions to test on, -1 elsewhere.
-    logits_RxUxC: of all utterances; None of a baseline, which is not probed and
-      has one epoch.
-    representation_QxUxH: of all utterances; None of a baseline.
+    logits_RxUxC: of all utterances.
+    representation_QxUxH: of all utterances; None of a baseline, which is not
+      probed and has one epoch.
   """
 
   setting: str
   system: System
   history: Mapping[str, np.ndarray]
   target_U: np.ndarray
-  logits_RxUxC: np.ndarray | None = None
+  logits_RxUxC: np.ndarray
   representation_QxUxH: np.ndarray | None = None
 
 
@@ -86,7 +86,7 @@ def results(
     rows.append(_row(config, utterances, one))
     id_, label = one.system.id, one.system.label
     systems[id_] = one.system
-    if one.logits_RxUxC is None:
+    if one.representation_QxUxH is None:
       baselines.add(id_)
       continue
     if (one.setting, one.system) == (kept.setting, kept.system):
@@ -142,12 +142,12 @@ def _row(config, utterances: Utterances, one: Trained) -> Row:
 
   confusion_RxExCxC = one.history["confusion_matrix"]
   row = summaries.row(one.setting, one.system.id, confusion_RxExCxC[:, -1])
-  if one.logits_RxUxC is None:
-    return row
   tested = np.flatnonzero(one.target_U >= 0)
   target_M, speaker_M = one.target_U[tested], utterances.speaker_U[tested]
   hits_RxM = one.logits_RxUxC[:, tested].argmax(-1) == target_M
   row = summaries.over_speakers(row, hits_RxM, target_M, speaker_M)
+  if one.representation_QxUxH is None:
+    return row
   speakers, dialogues = utterances.speaker_U, utterances.dialogue_U
   probes = [
     speaker_probe(representation_UxH, speakers, dialogues, config.seed)

@@ -411,7 +411,7 @@ def make_training(
 def _trained(
   config, corpus, cohorts, training, states, history
 ) -> Iterator[reports.Trained]:
-  """What every system of every setting has become, SVMs last."""
+  """What every system of every setting has become, baselines last."""
   num_probed = min(config.probe_replicates, config.num_replicates)
   for cohort in cohorts:
     probed = {s: cohort.positions(s)[:num_probed] for s in cohort.recipes}
@@ -430,22 +430,27 @@ def _trained(
         logits_RxUxC[cohort.positions(system)],
         np.split(representation_QxUxH, len(probed))[number],
       )
-  if "svm" in config.baselines:
-    for name, split in corpus.splits.items():
-      for method in methods(config):
-        yield _support_vector_machine(corpus, name, split, method)
+  for name, split in corpus.splits.items():
+    for method in methods(config):
+      for baseline in baselines.LABELS:
+        if baseline in config.baselines:
+          yield _baseline(corpus, name, split, method, baseline)
 
 
-def _support_vector_machine(corpus, name, split, method) -> reports.Trained:
+def _baseline(corpus, name, split, method, baseline: str) -> reports.Trained:
+  """An SVM or the like, of the same features."""
   label_U, target_U = conversations.targets(corpus, name, split)
   features = corpus.normalised(method, label_U >= 0)
   features_UxD = np.concatenate(list(features.values()), axis=1)
-  confusion_CxC = baselines.svm_confusion(
-    features_UxD, label_U, target_U, len(corpus.classes)
+  predicted_U = baselines.predict(
+    baseline, features_UxD, label_U, corpus.speaker_U
   )
+  logits_UxC = np.eye(len(corpus.classes))[predicted_U]
+  tested = target_U >= 0
+  confusion_CxC = metrics.confusion_counts(logits_UxC[tested], target_U[tested])
   history = {"confusion_matrix": confusion_CxC[None, None]}
-  system = named("svm", "SVM", method)
-  return reports.Trained(name, system, history, target_U)
+  system = named(baseline, baselines.LABELS[baseline], method)
+  return reports.Trained(name, system, history, target_U, logits_UxC[None])
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -459,7 +464,8 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.not_negative(config, "optimizer.l2")
   checks.fraction(config, "model.dropout")
   checks.choice(config, "lambda_schedule", ("constant", "ganin"))
-  checks.choices(config, "baselines", ("speaker_normalised", "svm"))
+  known = "speaker_normalised", *baselines.LABELS
+  checks.choices(config, "baselines", known)
   checks.choices(config, "rivals", tuple(rivals.LABELS))
   hidden, num_heads = config.model.hidden, config.model.num_heads
   if hidden % num_heads or hidden % 2:

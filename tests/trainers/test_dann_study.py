@@ -66,7 +66,7 @@ def study(tmp_path_factory, make_table) -> Finished:
     folder / "table.npz",
     table,
     num_epochs=4,
-    baselines=("svm",),
+    baselines=("svm", "ridge"),
     **{
       "split.labelled_sessions": ("1234", "23"),
       "stabilised.enabled": True,
@@ -86,6 +86,7 @@ SYSTEMS = {
   "c1_s": "C1-S",
   "dann_s": "DANN-S",
   "svm": "SVM",
+  "ridge": "Ridge regression",
 }
 TRAINED = list(SYSTEMS)[:4]
 SETTINGS = ["TS 1234", "TS 23"]
@@ -138,7 +139,7 @@ def test_the_structure_of_the_summary(study):
   assert names == {(one, other) for one in SETTINGS for other in SYSTEMS}
   assert len(found.rows) == len(names)
   for row in found.rows:
-    is_trained = row.system != "svm"
+    is_trained = row.system in TRAINED
     assert bool(row.oracle) == is_trained
     assert ("speaker_probe" in row.metrics) == is_trained
     for figures in (row.metrics, row.oracle):
@@ -201,7 +202,7 @@ def test_the_support_vector_machine_plans_no_batches(study, monkeypatch):
   config = study.config.copy_and_resolve_references()
   corpus = conversations.read(config)
   found = list(dann._trained(config, corpus, [], None, {}, {}))
-  assert [one.setting for one in found] == SETTINGS
+  assert [one.setting for one in found] == [*np.repeat(SETTINGS, 2)]
 
 
 def test_the_comparisons_are_paired_and_within_a_setting(study):
@@ -471,7 +472,10 @@ def test_text_alone_without_sessions_is_learnt(
     ({"model.dropout": 1.0}, "config.model.dropout"),
     ({"data.normalisation": "global"}, "no global; there are train, speaker"),
     ({"data.normalisation": "train,train"}, "name each once"),
-    ({"baselines": ("svn",)}, "no svn; there are speaker_normalised, svm"),
+    (
+      {"baselines": ("svn",)},
+      "no svn; there are speaker_normalised, svm, ridge",
+    ),
     ({"stabilised.lambdas": (0.0, 1.0)}, "stabilised.lambdas.*above 0"),
     ({"stabilised.learning_rates": ()}, "config.stabilised.learning_rates"),
     ({"stabilised.search_replicates": 0}, "stabilised.search_replicates"),
