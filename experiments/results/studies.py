@@ -22,6 +22,7 @@ def sections() -> list[Section]:
     _fourteen_actors(),
     _streams(),
     _adversary(),
+    _linear(),
     _dann_on_whisper(),
     _table_3(),
     _wrong_labels(),
@@ -208,6 +209,37 @@ def _adversary() -> Section:
         "",
       )
       for system in ("c1_s", "dann_s", "c1_speaker_norm")
+    ],
+  )
+
+
+def _linear() -> Section:
+  found = page.study("adversary/linear")
+  (setting,) = found.settings
+  pairs = [(one.a, one.b) for one in found.comparisons]
+  chosen = "ridge_chosen"
+  return Section(
+    "Without any clip of the test speaker: a linear classifier",
+    "adversary/linear",
+    "RAVDESS in EmoBox's folds, Whisper's layers averaged over a clip; ridge "
+    "regression on each class. In each fold 20 actors are labelled; penalty "
+    "and layers are those with the best mean recall on labelled actors who "
+    "are held out, four at a time. The networks beside it are those of the "
+    "section above, on layer 3. Only DANN-S and the rows with speaker norm "
+    "have clips of the test actors, without labels.",
+    "python -m experiments.adversary.linear OUT --ravdess=RAVDESS \\\n"
+    "  --encoder=openai/whisper-base",
+    [
+      page.systems(found, setting, [_UNWEIGHTED, "weighted_accuracy"]),
+      page.comparisons(found, setting, _UNWEIGHTED, list(dict.fromkeys(pairs))),
+    ],
+    [
+      Headline(
+        "the same folds, Whisper's layers chosen on labelled actors",
+        "ridge regression",
+        page.estimate(found, setting, chosen, _UNWEIGHTED),
+        "",
+      )
     ],
   )
 
