@@ -32,7 +32,7 @@ import numpy as np
 from emojax.data import batches
 from emojax.data.conversations import Task
 from emojax.models.dann import Dann
-from emojax.runtime import sharding
+from emojax.runtime import allocator, sharding
 from emojax.trainers import dann, optimizers
 from experiments.benchmarks import measure
 
@@ -268,6 +268,7 @@ def main():
     "--replicates", type=int, nargs="+", default=[1, 20], help="runs at once"
   )
   flags = parser.parse_args()
+  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
   memory = {runs: peak_memory(runs) for runs in flags.replicates}
 
   import torch

@@ -28,6 +28,7 @@ import optax
 from emojax.encoders import speech
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.speech_model import SpeechEncoder
+from emojax.runtime import allocator
 from experiments.benchmarks import measure
 
 RATE = 16_000
@@ -408,6 +409,7 @@ def main():
   parser.add_argument("--output", required=True, help="JSON file to write")
   parser.add_argument("--turns", type=int, default=7, help="turns measured")
   flags = parser.parse_args()
+  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
   load = loading()
   print(load)
   rows = [compare(case, flags.turns, False) for case in CPU_CASES]

@@ -19,6 +19,7 @@ import numpy as np
 from emojax.data.conversations import Task
 from emojax.models import rivals
 from emojax.models.dann import Dann
+from emojax.runtime import allocator
 from emojax.trainers import dann, optimizers
 from experiments.benchmarks import measure
 from experiments.benchmarks.dann import EMOTIONS, SPEAKERS, WIDTHS, Problem
@@ -73,6 +74,7 @@ def main() -> None:
   parser.add_argument("--turns", type=int, default=12)
   parser.add_argument("--runs", type=int, nargs="+", default=[1, 5])
   arguments = parser.parse_args()
+  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
   problem = Problem(num_epochs=1)
   batches = jax.device_put(problem.plan.epoch(0))
   result = {"shape": problem.plan.shape._asdict(), "runs": {}}

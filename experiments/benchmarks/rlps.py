@@ -31,6 +31,7 @@ from emojax.data.noise import Part
 from emojax.kernels import winograd
 from emojax.models import selector
 from emojax.models.selector import PolicyNetwork
+from emojax.runtime import allocator
 from emojax.systems import classifiers
 from emojax.trainers import fit, rlps
 from emojax.trainers.rlps import Policy
@@ -301,6 +302,7 @@ def main():
     "--images", type=int, help="of an epoch; 1,024, or RAF-DB's on a GPU"
   )
   flags = parser.parse_args()
+  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
 
   import torch
 

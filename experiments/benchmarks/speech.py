@@ -29,7 +29,7 @@ from configs import speech as speech_config
 from emojax.audio.settings import Augmentation
 from emojax.data import clips, encoded, pipeline
 from emojax.data.splits import Split
-from emojax.runtime import sharding
+from emojax.runtime import allocator, sharding
 from emojax.systems import untrained
 from emojax.trainers.speech import Training, run_key
 from experiments.benchmarks import measure
@@ -270,6 +270,7 @@ def main():
   parser.add_argument("--output", required=True)
   parser.add_argument("--turns", type=int, default=5)
   arguments = parser.parse_args()
+  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
 
   import transformers
 
