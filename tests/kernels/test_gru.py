@@ -15,13 +15,10 @@ def rng():
   return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("time", [7, 23])  # Less than an unrolled turn; two.
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_gru_and_its_gradients_agree_with_pytorch(
-  rng, platform, time, monkeypatch
-):
+def test_gru_and_its_gradients_agree_with_pytorch(rng, platform, monkeypatch):
   monkeypatch.setattr(target, "platform", lambda: platform)
-  rows, units = 3, 5
+  time, rows, units = 7, 3, 5
   reference = torch.nn.GRU(4, units)
   x = torch.randn(
     time, rows, 4, generator=torch.Generator().manual_seed(0)
@@ -54,8 +51,8 @@ def test_gru_and_its_gradients_agree_with_pytorch(
     np.testing.assert_allclose(got, tensor.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_ten_positions_of_many_runs_are_one_turn_on_a_gpu(monkeypatch):
-  """Two loops for CUDA, unrolled; all else is in bulk."""
+def test_only_states_are_sequential_on_a_gpu(monkeypatch):
+  """Two loops for CUDA, of many runs as of one; all else is in bulk."""
   monkeypatch.setattr(target, "platform", lambda: "gpu")
   runs, time, directions, rows, units = 2, 30, 2, 4, 8
   operands = [
@@ -69,6 +66,5 @@ def test_ten_positions_of_many_runs_are_one_turn_on_a_gpu(monkeypatch):
     return jax.vmap(gru, in_axes=(0, None, 0, 0))(*operands).sum()
 
   traced = jax.jit(jax.grad(loss, (0, 2, 3))).trace(*operands)
-  assert str(traced.jaxpr).count("unroll=10") == 2
   text = traced.lower(lowering_platforms=("cuda",)).as_text()
   assert text.count("stablehlo.while") == 2
