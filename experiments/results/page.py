@@ -127,8 +127,14 @@ def systems(
   of_setting = [row for row in found.rows if row.setting == setting]
   rows = [row for row in of_setting if not chosen or row.system in chosen]
   best = max(markdown.percent(row.metrics[metrics[0]].mean) for row in rows)
-  over_speakers = any(row.metrics[metrics[0]].ci95_speakers for row in rows)
-  of_what = "over test speakers" if over_speakers else "over initialisations"
+  firsts = [row.metrics[metrics[0]] for row in rows]
+  over_speakers = {bool(one.ci95_speakers) for one in firsts if interval(one)}
+  is_mixed = len(over_speakers) > 1
+  of_what = (
+    "over test speakers" if any(over_speakers) else "over initialisations"
+  )
+  if is_mixed:
+    of_what = "over test speakers, *or initialisations*"
   first, *others = (f"{markdown.title(name)} (%)" for name in metrics)
   body = [["System", first, f"95 % {of_what}", *others]]
   for row in rows:
@@ -136,7 +142,10 @@ def systems(
     texts = [tables.estimate(value) for value in values]
     if markdown.percent(values[0].mean) == best:
       texts[0] = f"**{texts[0]}**"
-    texts.insert(1, markdown.interval(interval(values[0])))
+    of_row = markdown.interval(interval(values[0]))
+    if is_mixed and values[0].ci95 and not values[0].ci95_speakers:
+      of_row = f"*{of_row}*"
+    texts.insert(1, of_row)
     body.append([found.label(row.system), *texts])
   for name, percent in published:
     rest = [""] * len(metrics)
