@@ -151,38 +151,35 @@ def test_dcnn_is_pytorchs():
   np.testing.assert_allclose(logits, expected[0], atol=0.05 * scale)
 
 
-@pytest.fixture
-def narrow():
-  """A VGG19 of a few channels, PyTorch's with its weights, and images."""
-  model = Vgg(3, NARROW)
-  images = np.random.default_rng(0).uniform(-1, 1, (6, 33, 32, 1))
-  images = images.astype(np.float32)
+def beside_pytorchs(model, layers, shape):
+  """Our variables, PyTorch's VGG of these layers with them, and images."""
+  images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), images)
   variables = random_like(shapes)
-  theirs = TorchVgg(NARROW_LAYERS, 1, 3)
+  theirs = TorchVgg(layers, shape[-1], 3)
   copy_to_torch(variables, theirs)
   return model, variables, theirs, images
 
 
-def test_vgg19_is_pytorchs(narrow):
-  model, variables, theirs, images = narrow
+@pytest.fixture
+def narrow():
+  """A VGG19 of a few channels."""
+  return beside_pytorchs(Vgg(3, NARROW), NARROW_LAYERS, (6, 33, 32, 1))
+
+
+def assert_is_pytorchs(model, variables, theirs, images):
   theirs.eval()
   ours = jax.jit(model.apply)(variables, images)
   assert_same(ours, run_torch(theirs, images))
 
 
+def test_vgg19_is_pytorchs(narrow):
+  assert_is_pytorchs(*narrow)
+
+
 def test_the_small_cnn_is_pytorchs():
   model = faces.cnn(3, dropout=0.5)
-  images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 17, 1))
-  images = images.astype(np.float32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), images)
-  variables = random_like(shapes)
-  theirs = TorchVgg(CNN, 1, 3)
-  copy_to_torch(variables, theirs)
-  theirs.eval()
-  assert_same(
-    jax.jit(model.apply)(variables, images), run_torch(theirs, images)
-  )
+  assert_is_pytorchs(*beside_pytorchs(model, CNN, (2, 16, 17, 1)))
 
 
 def test_pooled_maps_are_dropped_in_training():
