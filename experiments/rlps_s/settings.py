@@ -134,7 +134,8 @@ def _speech(path: str, read: Read, seed: int) -> Data:
   rows = {p: np.flatnonzero(np.isin(actor_N, of)) for p, of in _ACTORS.items()}
   rest = np.isin(actor_N, [one for of in _ACTORS.values() for one in of])
   rows["train"] = np.flatnonzero(~rest)
-  values = found.audio[:, 512 * _LAYER : 512 * (_LAYER + 1)]
+  first = 512 * _LAYER
+  values = found.features["audio"][:, first : first + 512]
   mean, scale = (f(values[rows["train"]], 0) for f in (np.mean, np.std))
   values = ((values - mean) / np.maximum(scale, 1e-6)).astype(np.float32)
   of_parts = {part: class_N[of] for part, of in rows.items()}
@@ -166,6 +167,6 @@ SETTINGS = {
     "10 % class-dependent label noise", _labels_changed("class_dependent", 0.1)
   ),
   SPEECH: Setting(
-    "speech: RAVDESS, Whisper base, 30 % symmetric label noise", _speech, 30
+    "speech: RAVDESS, Whisper base, 30 % symmetric label noise", _speech, 15
   ),
 }

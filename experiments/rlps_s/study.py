@@ -1,6 +1,6 @@
 """RLPS-S and its rivals: who finds wrong labels, and what it is worth.
 
-python -m experiments.rlps_s.study FERPLUS --output=FOLDER \
+python -m experiments.rlps_s.study [FERPLUS] --output=FOLDER \
     [--classifier=cnn] [--table=WHISPER.npz] [--settings=symmetric_30,…] \
     [--seeds=6]
 
@@ -231,18 +231,22 @@ def _figures(data: Data, system: str, log_TxK, stays_N, score_N) -> dict:
 def main() -> None:
   """Runs what is asked for and not there yet, and sums up."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("data", help="the folder of FERPlus")
+  parser.add_argument("data", nargs="?", help="the folder of FERPlus")
   parser.add_argument("--classifier", default="dense", choices=CLASSIFIERS)
   parser.add_argument("--table", help="Whisper's states of RAVDESS")
   parser.add_argument("--output", type=pathlib.Path, required=True)
-  parser.add_argument("--settings", default=",".join(SETTINGS))
+  parser.add_argument("--settings", help="all that can be done")
   parser.add_argument("--seeds", type=int, default=6)
   arguments = parser.parse_args()
   classifier = CLASSIFIERS[arguments.classifier]
-  for name in arguments.settings.split(","):
+  for name in (arguments.settings or ",".join(SETTINGS)).split(","):
     setting = SETTINGS[name]
     source = arguments.table if name == SPEECH else arguments.data
     if source is None or (name == SPEECH and classifier is not dense):
+      if arguments.settings:
+        needed = "--table and the dense classifier"
+        needed = needed if name == SPEECH else "the folder of FERPlus"
+        parser.error(f"{name} needs {needed}")
       continue
     runs = summing_up.Runs(arguments.output, arguments.classifier, name)
     for seed in range(arguments.seeds):

@@ -9,7 +9,7 @@ from emojax import markdown
 from emojax import summary as summaries
 from emojax.runtime import environment, files
 from emojax.summary import Estimate, Row, Summary, System
-from experiments.rlps_s.settings import SETTINGS
+from experiments.rlps_s.settings import SETTINGS, SPEECH
 
 LABELS = {
   "none": "the classifier alone",
@@ -35,7 +35,8 @@ class Runs:
     """Reads what is there of the setting called so, in `folder/runs`."""
     self._path = folder / "runs" / f"{classifier}_{name}.json"
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    self._setting = f"{SETTINGS[name].label}; {CLASSIFIERS[classifier]}"
+    reads = "dense" if name == SPEECH else CLASSIFIERS[classifier]
+    self._setting = f"{SETTINGS[name].label}; {reads}"
     self._runs = _read(self._path) if self._path.exists() else []
 
   @property
