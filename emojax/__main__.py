@@ -248,8 +248,9 @@ def _clean(argv: list[str]) -> None:
 
   emojax clean RUN DATA [--output=kept.csv] [--corpus=NAME]
 
-  RUN: of configs/rlps.py, with a policy. DATA: of faces a folder of LABEL/IMAGE
-  or PART/LABEL/IMAGE, or a CSV file (path,label,part); of clips a manifest
+  RUN: of configs/rlps.py, with a policy, or with rlps_s, whose DATA is that on
+  which it was trained. DATA: of faces a folder of LABEL/IMAGE or
+  PART/LABEL/IMAGE, or a CSV file (path,label,part); of clips a manifest
   (path,label,speaker); or with --corpus what that corpus is read from.
   kept.csv has the rows that stay, for config.data.corpus=manifest; beside it
   are kept-removed.csv, with why, and pictures of the best, the worst and the

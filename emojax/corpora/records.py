@@ -39,6 +39,13 @@ class Utterance:
   start: float = 0.0  # In the file, in seconds.
   end: float | None = None  # None is the end of the file.
 
+  @property
+  def name(self) -> str:
+    """Unique within the corpus: the path, and from when to when in the file."""
+    if not self.start and self.end is None:
+      return self.path
+    return f"{self.path} {self.start:g}-{'' if self.end is None else self.end}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Face:

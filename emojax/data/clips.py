@@ -64,6 +64,7 @@ class Clips:
   corpus_U: np.ndarray
   session_U: np.ndarray  # '' where the corpus has none.
   path_U: np.ndarray
+  name_U: np.ndarray  # Of the path, and what is heard of the file.
   digest_U: np.ndarray  # SHA-256 of the file.
   splits: dict[str, Split]  # By setting: parts train, validation and test.
 
@@ -161,6 +162,7 @@ def read(
     corpus_U=np.array(names),
     session_U=np.array([one.session for one in utterances]),
     path_U=np.array([one.path for one in utterances]),
+    name_U=np.array([one.name for one in utterances]),
     digest_U=np.array(digest_U),
     splits={},
   )

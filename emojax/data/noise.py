@@ -123,7 +123,7 @@ def read_clips(
         part: Part(source, rows, label_U[rows].astype(np.int32))
         for part, rows in split.parts.items()
       },
-      found.path_U[split.parts["train"]],
+      found.name_U[split.parts["train"]],
       found.demo,
       split=name if len(found.splits) > 1 else "",
     )

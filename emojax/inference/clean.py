@@ -1,8 +1,9 @@
 """A trained selector applied to a training set: who stays, and who goes.
 
 As the study's final selection: one pass in the random order of its key, which
-retains those of probability 0.5 and more. N examples that are judged, K
-classes.
+retains those of probability 0.5 and more. RLPS-S judges its own training set
+alone, by classifiers that each lack a part of it: what it found is read. N
+examples that are judged, K classes.
 """
 
 import collections
@@ -18,6 +19,7 @@ import jax
 import numpy as np
 
 from emojax import calibration
+from emojax import summary as summaries
 from emojax.corpora import labels, recordings
 from emojax.errors import Unreadable, UserError
 from emojax.inference import batched, training_sets
@@ -26,7 +28,9 @@ from emojax.reports import selection_figures
 from emojax.runtime import files, memory
 from emojax.runtime.progress import progress
 from emojax.systems import selectors, stored
+from emojax.systems.faces import FaceSystem
 from emojax.systems.selectors import Selector
+from emojax.systems.speech import SpeechSystem
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +81,8 @@ def clean(
   """Writes which rows of a training set stay, and pictures of its ends.
 
   Args:
-    run: the folder of a finished run with a selector, or a hub id.
+    run: the folder of a finished run with a selector, or a hub id; without
+      one a run of RLPS-S.
     data: see `training_sets.read`.
     corpus: as `data`.
     output: `kept.csv`; beside it come `kept-removed.csv` and three figures.
@@ -91,11 +96,20 @@ def clean(
   target = pathlib.Path(output)
   if target.exists() and data and target.samefile(data):
     raise UserError(f"--output={output}: that is the training set itself")
-  selector, weights = _load(run)
-  found = training_sets.read(selector.classifier, data, corpus)
-  verdict = judge(selector, weights, found, data or corpus)
-  write(target, selector.classes, found, verdict)
-  return _counts(output, selector.classes, verdict)
+  folder = pathlib.Path(run).expanduser()
+  has_selector = (folder / stored.FOLDER / selectors.FILES[0]).is_file()
+  if not has_selector and (folder / selectors.JUDGED).is_file():
+    system, _ = stored.load(run, FaceSystem, SpeechSystem)
+    found = training_sets.read(system, data, corpus)
+    verdict = recall(folder / selectors.JUDGED, found, data or corpus)
+    classes = system.classes
+  else:
+    selector, weights = _load(run)
+    found = training_sets.read(selector.classifier, data, corpus)
+    verdict = judge(selector, weights, found, data or corpus)
+    classes = selector.classes
+  write(target, classes, found, verdict)
+  return _counts(output, classes, verdict)
 
 
 def judge(
@@ -151,6 +165,50 @@ def judge(
   )
 
 
+def recall(path: pathlib.Path, found: TrainingSet, where: str) -> Verdict:
+  """What RLPS-S made of its training set; all other rows are left alone.
+
+  Args:
+    path: of `selectors.JUDGED`.
+    found: the training set, or one that has rows of it.
+    where: its name.
+
+  Raises:
+    UserError: a damaged file; no row was judged.
+  """
+  try:
+    known = summaries.read_arrays(path)
+    _, index = labels.parse_classes(str(known["labels"]))
+    keys = zip(known["name"].tolist(), known["label"].tolist(), strict=True)
+    place_of = {key: place for place, key in enumerate(keys)}
+    results = [known[k] for k in ("retained", "probability", "log_probability")]
+    if {len(one) for one in results} != {len(place_of)}:
+      raise ValueError("of each example there has to be one")
+  except (OSError, ValueError, KeyError, UserError) as error:
+    raise UserError(f"{path}: damaged ({error}); train it again") from error
+  class_U = labels.class_index([one.label for one in found.records], index)
+  pairs = [
+    (row, place_of[record.name, label])
+    for row, (record, label) in enumerate(
+      zip(found.records, class_U.tolist(), strict=True)
+    )
+    if found.part(record) == "train" and (record.name, label) in place_of
+  ]
+  if len(pairs) < len(place_of):
+    message = (
+      f"{where}: {len(place_of) - len(pairs)} of {len(place_of)} examples that "
+      "the run was trained on are not there, or have another label; RLPS-S "
+      "judges no others: give what its config.data.path is, written alike"
+    )
+    if not pairs:
+      raise UserError(message)
+    _LOG.warning("%s", message)
+  row_n, place_n = np.array(pairs).T
+  retained_n, probability_n, log_nxK = (one[place_n] for one in results)
+  label_n = known["label"][place_n]
+  return Verdict(row_n, retained_n, probability_n, np.exp(log_nxK), label_n, {})
+
+
 def write(
   target: pathlib.Path,
   classes: Sequence[str],
@@ -184,7 +242,9 @@ def _load(run: str | os.PathLike) -> tuple[Selector, Any]:
   if has_system and not description.is_file():
     raise UserError(
       f"{run}: has no selector ({description} is not there); only a study of "
-      "configs/rlps.py with a system such as rlps (config.systems) leaves one"
+      "configs/rlps.py with a system such as rlps (config.systems) leaves one, "
+      "and one of rlps_s what it made of its training set, if no noise was "
+      "added (config.data.noise)"
     )
   return stored.load(run, Selector, names=selectors.FILES)
 

@@ -20,6 +20,11 @@ from emojax.systems.faces import FaceSystem
 from emojax.systems.speech import SpeechSystem
 
 FILES = "selector.json", "selector.safetensors"  # Of `stored`.
+# In a run's folder: what RLPS-S, which judges nothing but its own training set,
+# made of it. `name` [N], as the reader's records have it; `label` [N], its
+# class; `retained`, `probability` [N]; `log_probability` [N, K], of classifiers
+# that were not trained on the example; `labels`, as a `Selector` has them.
+JUDGED = "judged.npz"
 
 _MOST = 1 << 16  # Examples of a batch.
 _CLASSIFIERS = {one.kind: one for one in (FaceSystem, SpeechSystem)}

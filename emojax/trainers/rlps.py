@@ -78,7 +78,7 @@ class State:
 
   Attributes:
     learner: the classifier.
-    policy: a `Policy`; a `Selection` that stands from the beginning; or an
+    policy: a `Policy`; a `rlps_s.Chosen` that stands from the beginning; or an
       empty tree where there is no selector.
     features_NxD: of the training part, by the classifier as it is. Like the
       two that follow a lone zero where nobody looks at it.
@@ -233,7 +233,7 @@ class SelectorTraining:
     key: jax.Array,
     variables: Any,
     outputs: Callable[[], Sequence[np.ndarray]],
-    chosen: Callable[[], Selection],
+    chosen: Callable[[], rlps_s.Chosen],
     counts: Sequence[int],
     bounds: Mapping[str, float],
   ) -> loop.Study:
@@ -243,7 +243,7 @@ class SelectorTraining:
       key: of the run.
       variables: of the pretrained classifier.
       outputs: what it makes of the training part.
-      chosen: the selection of RLPS-S.
+      chosen: what RLPS-S chooses.
       counts: how many a rival retains in each epoch, and then in the end.
       bounds: see `trained.Kept.bounds`.
     """
@@ -357,7 +357,7 @@ class SelectorTraining:
         *(pass_key, is_final),
       )
     elif self._system.strategy == FOLDS:
-      found = state.policy
+      found = state.policy.selection
     else:
       # The same random order in every epoch: what is removed is never seen.
       order_key = jax.random.fold_in(key, Use.RANDOM_REMOVAL)
@@ -417,6 +417,8 @@ class SelectorTraining:
     if self._system.strategy != ALL:
       probability_N = np.asarray(selection.probability_N)
       outputs |= {"retained": retained_N, "probability": probability_N}
+    if self._system.strategy == FOLDS:
+      outputs["log_probability"] = np.asarray(state.policy.log_NxK)
     score = float(state.best.score)
     figures = {
       "best_epoch": int(state.best.when),
@@ -483,10 +485,13 @@ def _study(
   }
   learned = [name for name in systems if name in policies]
   summary = reports.summarize(config, data_sets, by_row, systems)
-  summary = dataclasses.replace(summary, model=kept.note(summary), audit=audits)
+  judged = trained.judged(config, data_sets, by_row)
+  note = kept.note(summary) + (trained.JUDGED_NOTE if judged else "")
+  summary = dataclasses.replace(summary, model=note, audit=audits)
   return summary, {
     **reports.files(config, data_sets, by_row, summary, learned),
     **kept.files(config, described, data_sets[0].train),
+    **judged,
     "history.npz": lambda path: np.savez_compressed(path, **history),
   }
 
@@ -541,7 +546,7 @@ def _by_folds(
   examples: fit.Examples,
   seed: int,
   key: jax.Array,
-) -> Selection:
+) -> rlps_s.Chosen:
   """Who stays by RLPS-S: trains a classifier without each fold for it."""
   num_folds = config.label_policy.folds
   variables = []
@@ -558,7 +563,8 @@ def _by_folds(
     for part in ("train", "validation")
   ]
   policy_key = jax.random.fold_in(key, Use.LABEL_POLICY)
-  return rlps_s.select(config.label_policy, *seen, policy_key).selection
+  learned = rlps_s.select(config.label_policy, *seen, policy_key)
+  return rlps_s.Chosen(learned.selection, seen[0].log_nxK)
 
 
 def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:

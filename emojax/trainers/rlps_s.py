@@ -85,6 +85,13 @@ class Learned(NamedTuple):
   separation: float
 
 
+class Chosen(NamedTuple):
+  """Who stays, and what the classifiers of the folds made of the examples."""
+
+  selection: Selection
+  log_NxK: np.ndarray
+
+
 def folds(count: int, num_folds: int, seed: int) -> np.ndarray:
   """The fold of each example, int [count]: of equal sizes, at random."""
   rng = np.random.default_rng((seed, num_folds))

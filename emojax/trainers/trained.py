@@ -15,7 +15,7 @@ import numpy as np
 
 from emojax import calibration, runs
 from emojax.data import clips
-from emojax.data.noise import Part
+from emojax.data.noise import NoisyDataset, Part
 from emojax.metrics import confusion_counts
 from emojax.reports import rlps as reports
 from emojax.runs import Outcome, Run
@@ -26,7 +26,13 @@ from emojax.systems.selectors import Selector
 from emojax.systems.speech import SpeechSystem
 from emojax.trainers import fit
 
-_PREFERRED = "rlps"
+JUDGED_NOTE = (
+  f" `{selectors.JUDGED}` holds what RLPS-S made of the training set as it was "
+  "read, of the initialisation that is the best on the validation part: "
+  "`emojax clean` writes it as a list."
+)
+
+_PREFERRED, _BY_FOLDS = "rlps", "rlps_s"
 
 
 class Kept:
@@ -116,6 +122,32 @@ class Kept:
       batch_size=config.batch_size,
     )
     return found | stored.writers(selector, weights, selectors.FILES)
+
+
+def judged(
+  config: ml_collections.ConfigDict,
+  data_sets: Sequence[NoisyDataset],
+  outcomes: Mapping[tuple[str, str], Sequence[Outcome]],
+) -> runs.Files:
+  """Writer of `selectors.JUDGED`, of the first data set as it was read.
+
+  `outcomes` are by setting and system. With noise that a study has added it
+  would speak of other images and labels than the user's: then there is none.
+  """
+  as_it_is = [one for one in data_sets if one.added == NoisyDataset.added]
+  if not as_it_is or _BY_FOLDS not in config.systems:
+    return {}
+  data = as_it_is[0]
+  group = outcomes[data.setting, _BY_FOLDS]
+  best = max(group, key=lambda one: one.figures[reports.CURVE])
+  names = ("retained", "probability", "log_probability")
+  arrays = {
+    "name": data.name_N.astype(str),
+    "label": data.train.label_N,
+    "labels": np.array(config.data.labels),
+    **{name: best.outputs[name] for name in names},
+  }
+  return {selectors.JUDGED: lambda path: np.savez_compressed(path, **arrays)}
 
 
 def judge(

@@ -76,6 +76,7 @@ def make_clips(count, seconds):
     corpus_U=np.full(count, "synthetic"),
     session_U=np.full(count, ""),
     path_U=names,
+    name_U=names,
     digest_U=names,
     splits={},
   )

@@ -308,6 +308,55 @@ def test_a_run_without_a_selector(run, pictures, tmp_path):
     clean(tmp_path / "nothing", pictures)
 
 
+def write_judged(run, **changes):
+  """Leaves a run what RLPS-S made of four clips, instead of a selector."""
+  for name in selectors.FILES:
+    (run / "model" / name).unlink()
+  predicted = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+  known = {
+    "name": ["0.wav", "1.wav", "5.wav", "5.wav 0.1-0.35"],
+    "label": [0, 1, 1, 1],
+    "labels": "happy,sad",
+    "retained": [True, False, True, False],
+    "probability": [0.8, 0.1, 0.7, 0.2],
+    "log_probability": np.log(predicted),
+    **changes,
+  }
+  np.savez(run / selectors.JUDGED, **known)
+  return run
+
+
+def test_what_rlps_s_made_of_its_training_set(tmp_path, clips):
+  """Whole files and segments are told apart; other rows stay unjudged."""
+  run = write_judged(make_run(tmp_path / "run", SPEECH))
+  clean(run, clips)
+  kept, removed = read("kept.csv"), read("kept-removed.csv")
+  assert [(row["path"], row["start"], row["rank"]) for row in kept] == [
+    *[("0.wav", "", "1"), ("2.wav", "", ""), ("3.wav", "", "")],
+    *[("4.wav", "", ""), ("5.wav", "", "2")],
+  ]
+  assert [(row["path"], row["start"], row["rank"]) for row in removed] == [
+    *[("1.wav", "", "4"), ("5.wav", "0.1", "3")]
+  ]
+  assert removed[0]["predicted"] == "happy"
+  assert removed[0]["label_probability"] == "0.200000"
+  assert removed[0]["reason"] == "stays with 10.0 %, below 50 %"
+  assert os.path.exists("kept-worst.png")
+
+
+def test_rlps_s_judges_no_other_training_set(tmp_path, clips, caplog):
+  run = write_judged(make_run(tmp_path / "run", SPEECH), label=[0, 0, 1, 1])
+  clean(run, clips)
+  assert "1 of 4 examples that the run was trained on are not" in caplog.text
+  assert len(read("kept-removed.csv")) == 1
+  np.savez(run / selectors.JUDGED, name=["0.wav"])
+  with pytest.raises(UserError, match=r"judged.npz: damaged .* train it again"):
+    clean(run, clips)
+  other = write_judged(make_run(tmp_path / "other", SPEECH), name=list("abcd"))
+  with pytest.raises(UserError, match=r"4 of 4 .* RLPS-S judges no others"):
+    clean(other, clips)
+
+
 @pytest.mark.parametrize(
   "changes",
   [

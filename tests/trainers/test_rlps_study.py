@@ -16,6 +16,7 @@ import emojax
 from configs import rlps as rlps_config
 from emojax import summary as summaries
 from emojax.corpora.faces import demo
+from emojax.errors import UserError
 from emojax.inference import clean
 from emojax.reports import rlps as reports
 from emojax.runtime import tensors
@@ -526,9 +527,10 @@ def test_settings(corpus):
 
 
 def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
-  """The same examples stay in every epoch, and the choice is resumed."""
+  """The same examples stay in every epoch, and a list of them is left."""
   settings = {
     "systems": ("none", "rlps_s"),
+    "data.noise": ("none",),
     "label_policy.folds": 2,
     "label_policy.epochs": 2,
     "label_policy.floor": 0.5,
@@ -541,3 +543,35 @@ def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
   ]
   history = np.load(tmp_path / "history.npz")[f"{setting}/rlps_s/retained"]
   assert (history == retained.sum()).all() and retained.sum() >= NUM_TRAIN // 2
+  # `emojax clean` writes what the study found.
+  assert "`emojax clean` writes it as a list" in summary.model
+  output = tmp_path / "kept.csv"
+  clean.clean(tmp_path, str(corpus), None, str(output))
+  kept, removed = (
+    list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    for path in (output, tmp_path / "kept-removed.csv")
+  )
+  names = np.load(tmp_path / "selections.npz")[f"{setting}/name"]
+  judged = {
+    f"{row['part']}/{row['label']}/{row['path'].rpartition('/')[2]}"
+    for row in kept
+    if row["probability"]
+  }
+  assert judged == set(names[retained].tolist())
+  assert len(kept) == len(judged) + 80  # And the validation and test parts.
+  assert len(removed) == NUM_TRAIN - len(judged)
+  for row in removed:
+    assert float(row["probability"]) < 0.5 and row["predicted"]
+
+
+def test_rlps_s_leaves_no_list_of_what_the_study_made_noisy(corpus, tmp_path):
+  settings = {
+    "systems": ("rlps_s",),
+    "data.noise": ("symmetric",),
+    "label_policy.folds": 2,
+    "label_policy.epochs": 1,
+    "num_epochs": 1,
+  }
+  train(make_config(corpus, **settings), tmp_path)
+  with pytest.raises(UserError, match=r"if no noise was added"):
+    clean.clean(tmp_path, str(corpus), None, str(tmp_path / "kept.csv"))
