@@ -485,7 +485,8 @@ def _study(
   }
   learned = [name for name in systems if name in policies]
   summary = reports.summarize(config, data_sets, by_row, systems)
-  judged = trained.judged(config, data_sets, by_row)
+  # A run with a selector is cleaned by that.
+  judged = {} if learned else trained.judged(config, data_sets, by_row)
   note = kept.note(summary) + (trained.JUDGED_NOTE if judged else "")
   summary = dataclasses.replace(summary, model=note, audit=audits)
   return summary, {

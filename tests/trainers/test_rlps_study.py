@@ -564,14 +564,22 @@ def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
     assert float(row["probability"]) < 0.5 and row["predicted"]
 
 
-def test_rlps_s_leaves_no_list_of_what_the_study_made_noisy(corpus, tmp_path):
+@pytest.mark.parametrize(
+  ("systems", "noise"),
+  [(("rlps_s",), "symmetric"), (("rlps", "rlps_s"), "none")],
+  ids=("noise of the study", "a selector beside it"),
+)
+def test_rlps_s_leaves_no_list(corpus, tmp_path, systems, noise):
   settings = {
-    "systems": ("rlps_s",),
-    "data.noise": ("symmetric",),
+    "systems": systems,
+    "data.noise": (noise,),
     "label_policy.folds": 2,
     "label_policy.epochs": 1,
     "num_epochs": 1,
   }
-  train(make_config(corpus, **settings), tmp_path)
-  with pytest.raises(UserError, match=r"if no noise was added"):
-    clean.clean(tmp_path, str(corpus), None, str(tmp_path / "kept.csv"))
+  summary = train(make_config(corpus, **settings), tmp_path)
+  assert "emojax clean" not in summary.model
+  assert not (tmp_path / "judged.npz").exists()
+  if "rlps" not in systems:
+    with pytest.raises(UserError, match=r"if no noise was added"):
+      clean.clean(tmp_path, str(corpus), None, str(tmp_path / "kept.csv"))
