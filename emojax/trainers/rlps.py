@@ -559,10 +559,7 @@ def _by_folds(
     run = Run(data.setting, f"fold {fold}", seed)
     outcome = grid.train(run, study, config.pretraining_epochs)
     variables.append(examples.place(outcome.weights))
-  seen = [
-    rlps_s.seen(examples, variables, data, part, seed)
-    for part in ("train", "validation")
-  ]
+  seen = rlps_s.seen(examples, variables, data, seed)
   policy_key = jax.random.fold_in(key, Use.LABEL_POLICY)
   learned = rlps_s.select(config.label_policy, *seen, policy_key)
   return rlps_s.Chosen(learned.selection, seen[0].log_nxK)

@@ -30,12 +30,13 @@ import ml_collections
 import numpy as np
 import optax
 
+from emojax.data import gradients
 from emojax.data.noise import NoisyDataset
 from emojax.models import label_selector
 from emojax.models.selector import PolicyNetwork, Selection, with_floor
 from emojax.trainers import fit
 
-_SIDE = 4  # Pixels of the images that the policy sees.
+_FEATURES = 16  # Principal components of images that the policy sees.
 
 
 class Seen(NamedTuple):
@@ -102,33 +103,35 @@ def seen(
   examples: fit.Examples,
   variables: Sequence[Any],
   data: NoisyDataset,
-  part: str,
   seed: int,
-) -> Seen:
-  """What a part looks like to classifiers that each lack a fold of it.
+) -> tuple[Seen, Seen]:
+  """What data look like to classifiers that each lack a fold of them.
 
   One of them says it of an example of the validation part, too, lest they be
-  surer there together. Features are images made small: they know no label.
+  surer there together. Features are of images alone: they know no label.
 
   Args:
     examples: the data on the devices.
     variables: of the classifier without each fold, of `folds` with `seed`.
     data: the same data.
-    part: "train" or "validation".
     seed: of the folds.
+
+  Returns:
+    The training part, and the validation part.
   """
-  of = data.parts[part]
-  fold_n = folds(len(of), len(variables), seed)
-  logits = np.stack([examples.predict(one, part)[0] for one in variables])
-  log_nxK = np.asarray(jax.nn.log_softmax(logits[fold_n, np.arange(len(of))]))
-  small = np.zeros((len(of), 0), np.float32)
+  parts = {part: data.parts[part] for part in ("train", "validation")}
+  features = {n: np.zeros((len(of), 0), np.float32) for n, of in parts.items()}
   if data.has_pictures:
-    small = jax.image.resize(
-      np.float32(of.inputs()),
-      (len(of), _SIDE, _SIDE, of.source.shape[-1]),
-      "linear",
-    )
-  return Seen(log_nxK, of.label_N, np.asarray(small).reshape(len(of), -1))
+    described = {n: gradients.describe(of.inputs()) for n, of in parts.items()}
+    features = gradients.components(described, _FEATURES)
+  found = []
+  for part, of in parts.items():
+    fold_n = folds(len(of), len(variables), seed)
+    logits = np.stack([examples.predict(one, part)[0] for one in variables])
+    logits_nxK = logits[fold_n, np.arange(len(of))]
+    log_nxK = np.asarray(jax.nn.log_softmax(logits_nxK))
+    found.append(Seen(log_nxK, of.label_N, features[part]))
+  return tuple(found)
 
 
 def select(

@@ -9,9 +9,8 @@ import numpy as np
 
 from configs import rlps as configs
 from emojax.corpora import labels
-from emojax.data import faces, noise, table
+from emojax.data import faces, gradients, noise, table
 from emojax.runtime.files import cache_folder
-from experiments.rlps_s import descriptors
 
 PARTS = ("train", "validation", "test")
 _CONTESTED = 0.8  # As `emojax.data.faces` has it.
@@ -80,10 +79,9 @@ def _read_faces(path: str, strict: bool, read: Read):
 def _features(images: Mapping[str, np.ndarray]):
   """What the policy may see of images: components of oriented gradients."""
   values = {
-    part: descriptors.describe(images[part][..., 0])
-    for part in ("train", "validation")
+    part: gradients.describe(images[part]) for part in ("train", "validation")
   }
-  return descriptors.components(values, _FEATURES)
+  return gradients.components(values, _FEATURES)
 
 
 def _labels_changed(kind: str, rate: float) -> Callable[..., Data]:
@@ -142,7 +140,7 @@ def _speech(path: str, read: Read, seed: int) -> Data:
   true_N = of_parts["train"]
   of_parts["train"] = noise.symmetric(true_N, 0.3, len(classes), seed)
   inputs = {part: values[of] for part, of in rows.items()}
-  features = descriptors.components(
+  features = gradients.components(
     {part: inputs[part] for part in ("train", "validation")}, _FEATURES
   )
   inputs = {part: of[None] for part, of in inputs.items()}
