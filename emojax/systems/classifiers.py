@@ -4,6 +4,7 @@ Letters in names: B examples, K classes, D features.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,8 +72,9 @@ def describe(
   )
 
 
+@functools.cache
 def of(system: SpeechSystem | FaceSystem) -> Classifier:
-  """The classifier that a system describes."""
+  """The classifier that a system describes: one, so that it compiles once."""
   if isinstance(system, SpeechSystem):
     return of_speech(_NAMES[SPEECH], system)
   return of_images(_NAMES[system.classifier], system.model(), system.crop)

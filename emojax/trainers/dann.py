@@ -249,10 +249,18 @@ def make_program(
   else:
     num_speakers = len(np.unique(corpus.speaker_U))
     model = Dann(num_emotions, num_speakers, **config.model)
-  tx = optimizers.adam_l2(config.optimizer.l2)
   widths = {name: x.shape[1] for name, x in corpus.table.features.items()}
+  return _program(model, tuple(widths.items()), config.optimizer.l2, averages)
+
+
+@functools.cache
+def _program(
+  model: nn.Module, widths: tuple[tuple[str, int], ...], l2, averages: bool
+) -> Program:
+  """The same one for equal arguments, so that it is compiled once."""
+  tx = optimizers.adam_l2(l2)
   return Program(
-    draw=functools.partial(draw_weights, model, widths),
+    draw=functools.partial(draw_weights, model, dict(widths)),
     start=functools.partial(start_runs, tx, averages),
     step=functools.partial(train_step, model, tx),
     evaluate=functools.partial(evaluate_batch, model),

@@ -7,7 +7,7 @@ Letters in names: B examples of a batch, C classes.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -180,6 +180,43 @@ def mixup(key: jax.Array, alpha: float, inputs, lengths_B, targets):
   return blend(inputs), lengths_B, jax.tree.map(blend, targets)
 
 
+class _Programs(NamedTuple):
+  """What a classifier does with examples."""
+
+  draw: Callable
+  start: Callable
+  step: Callable
+  # Apart from the outputs, which are then one program for parts of any size.
+  take: Callable
+  outputs: Callable
+
+
+@functools.cache
+def _compile(
+  classifier: Classifier,
+  tx: optax.GradientTransformation,
+  mesh: jax.sharding.Mesh,
+) -> _Programs:
+  """Once: what is traced for one data set serves the others of its size."""
+  step = functools.partial(
+    train_step, functools.partial(classifier_loss, classifier), tx
+  )
+  return _Programs(
+    draw=jax.jit(classifier.init, compiler_options=sharding.RUNS_ONCE),
+    start=jax.jit(functools.partial(init_learner, tx)),
+    step=sharding.compiled(
+      functools.partial(_numbered_step, step),
+      mesh,
+      sharding.REPLICATED,
+      donate_argnums=(0,),
+    ),
+    take=sharding.compiled(_take_numbered, mesh, sharding.DATA),
+    outputs=sharding.compiled(
+      functools.partial(_outputs, classifier), mesh, sharding.DATA
+    ),
+  )
+
+
 class Examples:
   """A classifier and the examples of a data set, on all devices.
 
@@ -202,21 +239,7 @@ class Examples:
       name: self.place(part.inputs()) for name, part in parts.items()
     }
     self.label_N = self.place(parts["train"].label_N)
-    self._draw = jax.jit(classifier.init, compiler_options=sharding.RUNS_ONCE)
-    self._init_learner = jax.jit(functools.partial(init_learner, tx))
-    loss_fn = functools.partial(classifier_loss, classifier)
-    step = functools.partial(train_step, loss_fn, tx)
-    self._step = sharding.compiled(
-      functools.partial(_numbered_step, step),
-      self._mesh,
-      sharding.REPLICATED,
-      donate_argnums=(0,),
-    )
-    # Apart from the outputs, which are then one program for parts of any size.
-    self._take = sharding.compiled(_take_numbered, self._mesh, sharding.DATA)
-    self._outputs = sharding.compiled(
-      functools.partial(_outputs, classifier), self._mesh, sharding.DATA
-    )
+    self._programs = _compile(classifier, tx, self._mesh)
 
   def draw(self, key: jax.Array) -> Any:
     """The classifier's first variables, drawn on one device.
@@ -224,11 +247,11 @@ class Examples:
     Where several draw, what an initialiser calls of LAPACK may block them all.
     """
     example = jax.tree.map(lambda x: np.asarray(x[:1]), self._inputs["train"])
-    return self._draw(key, example)
+    return self._programs.draw(key, example)
 
   def learner(self, variables: Any) -> Learner:
     """A classifier before its training; its memory is its own."""
-    return self._init_learner(self.place(variables))
+    return self._programs.start(self.place(variables))
 
   def epoch(
     self, learner: Learner, rows_n: np.ndarray, key: jax.Array
@@ -245,7 +268,7 @@ class Examples:
     batches = self._cut([np.pad(x, spare) for x in (index_CxB, weight_CxB)])
     key, total = self.place(key), self.place(np.float32(0))
     for number in range(count):
-      learner, metrics = self._step(
+      learner, metrics = self._programs.step(
         *(learner, key, self._inputs["train"], self.label_N),
         *(batches, number),
       )
@@ -257,13 +280,12 @@ class Examples:
     inputs, count = self._inputs[part], len(self._parts[part])
     index_CxB, _ = filled_batches(np.arange(count), self._batch_size)
     placed_CxB = self._cut(index_CxB)
-    outputs = predict_all(
-      lambda number: self._outputs(
-        variables, self._take(inputs, placed_CxB, number)
-      ),
+    take, outputs = self._programs.take, self._programs.outputs
+    found = predict_all(
+      lambda number: outputs(variables, take(inputs, placed_CxB, number)),
       range(len(index_CxB)),
     )
-    return [values[:count] for values in outputs]
+    return [values[:count] for values in found]
 
   def confusion(self, variables: Any, part: str) -> np.ndarray:
     """Counts [C, C]: true classes in rows, predicted ones in columns."""

@@ -86,6 +86,7 @@ def adam(
   return optax.MultiSteps(optimizer, config.accumulate)
 
 
+@functools.cache
 @functools.partial(
   optax.inject_hyperparams,
   static_args=("momentum", "weight_decay", "clip_value"),

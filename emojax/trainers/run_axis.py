@@ -87,11 +87,51 @@ class Cohort:
 
 
 class _Compiled(NamedTuple):
-  """A program, mapped over the devices."""
+  """A program, mapped over the devices; its weights are drawn on one."""
 
+  draw: Callable
+  start: Callable
   step: Callable
   evaluate: Callable
   outputs: Callable
+
+
+@functools.cache
+def _compile(program: Program, mesh: jax.sharding.Mesh) -> _Compiled:
+  """Once: what JAX has traced for one training serves the others.
+
+  The rungs of a search and the study itself are trainings of one program.
+  """
+  specs = program.specs
+  mapped = functools.partial(sharding.mapped, mesh=mesh)
+  of_state = (specs, REPLICATED, REPLICATED)
+  return _Compiled(
+    draw=jax.jit(program.draw, compiler_options=sharding.RUNS_ONCE),
+    start=mapped(
+      program.start,
+      in_specs=(REPLICATED, REPLICA),
+      out_specs=specs,
+      compiler_options=sharding.RUNS_ONCE,
+    ),
+    step=mapped(
+      program.step,
+      in_specs=(specs, REPLICA, REPLICA, *(REPLICATED,) * 3),
+      out_specs=(specs, REPLICA),
+      donate_argnums=(0,),
+    ),
+    evaluate=mapped(program.evaluate, in_specs=of_state, out_specs=REPLICA),
+    outputs=mapped(program.outputs, in_specs=of_state, out_specs=REPLICA),
+  )
+
+
+@functools.cache
+def _cut(mesh: jax.sharding.Mesh) -> Callable:
+  """(tree [P, ...], R) -> [R, ...]: without the runs that fill up the mesh."""
+  return jax.jit(
+    lambda tree, num_runs: jax.tree.map(lambda x: x[:num_runs], tree),
+    static_argnums=1,
+    out_shardings=jax.sharding.NamedSharding(mesh, REPLICATED),
+  )
 
 
 class Training:
@@ -110,7 +150,7 @@ class Training:
     `programs` are by what cohorts call theirs. Cohorts `aside` are trained as
     well; nothing of them is recorded.
     """
-    self._programs, self._cohorts, self._aside = programs, cohorts, aside
+    self._cohorts, self._aside = cohorts, aside
     cohorts = (*cohorts, *aside)
     self._seed, self._first_epoch = seed, first_epoch
     self._mesh = sharding.make_mesh()
@@ -125,48 +165,22 @@ class Training:
       for cohort in cohorts
     }
     self._compiled = {
-      name: self._compile(program) for name, program in programs.items()
+      name: _compile(program, self._mesh) for name, program in programs.items()
     }
     # Records are small, and of every run but those that fill the mesh up.
-    self._cut = jax.jit(
-      lambda tree, num_runs: jax.tree.map(lambda x: x[:num_runs], tree),
-      static_argnums=1,
-      out_shardings=jax.sharding.NamedSharding(self._mesh, REPLICATED),
-    )
-
-  def _compile(self, program: Program) -> _Compiled:
-    specs = program.specs
-    of_state = (specs, REPLICATED, REPLICATED)
-    return _Compiled(
-      self._mapped(
-        program.step,
-        (specs, REPLICA, REPLICA, *(REPLICATED,) * 3),
-        (specs, REPLICA),
-        donate_argnums=(0,),
-      ),
-      self._mapped(program.evaluate, of_state, REPLICA),
-      self._mapped(program.outputs, of_state, REPLICA),
-    )
+    self._cut = _cut(self._mesh)
 
   def init(self) -> States:
     """The states before training: the same weights for the same seed."""
     cohorts = (*self._cohorts, *self._aside)
     seeds_S = np.arange(max(cohort.num_seeds for cohort in cohorts))
     states = {}
-    for name, program in self._programs.items():
-      # On one device: all have the same weights.
-      draw = jax.jit(program.draw, compiler_options=sharding.RUNS_ONCE)
-      weights = self._share(draw(seeds_S, jax.random.key(self._seed)))
-      start = self._mapped(
-        program.start,
-        (REPLICATED, REPLICA),
-        program.specs,
-        compiler_options=sharding.RUNS_ONCE,
-      )
+    for name, program in self._compiled.items():
+      weights = self._share(program.draw(seeds_S, jax.random.key(self._seed)))
       for cohort in cohorts:
         if cohort.program == name:
           seeds_R, _ = self._axes[cohort.name]
-          states[cohort.name] = start(weights, seeds_R)
+          states[cohort.name] = program.start(weights, seeds_R)
     return states
 
   def carry_over(self, cohorts: Sequence[Cohort], states: States) -> States:
@@ -277,9 +291,6 @@ class Training:
       logits_RxUxC[:, rows] = logits[:num_runs, :count]
       kept_QxUxH[:, rows] = representation[np.array(kept, int), :count]
     return logits_RxUxC, kept_QxUxH
-
-  def _mapped(self, function, in_specs, out_specs, **options):
-    return sharding.mapped(function, self._mesh, in_specs, out_specs, **options)
 
   def _share(self, tree):
     return sharding.place(tree, self._mesh, REPLICATED)
