@@ -102,13 +102,13 @@ def welch(
 
 
 def cluster_bootstrap(
-  statistic: Callable[..., float],
+  statistic: Callable[..., ArrayLike],
   clusters: ArrayLike,
   *data: ArrayLike,
   num_resamples: int = 2000,
   seed: int = 0,
 ) -> Interval:
-  """95 % percentile interval of a statistic with whole clusters resampled.
+  """95 % percentile interval of a ratio of sums, whole clusters resampled.
 
   Utterances of one speaker are alike, so that an interval over utterances
   would be too narrow for a speaker who was not there. Here as many speakers
@@ -117,7 +117,8 @@ def cluster_bootstrap(
   It is known to be too narrow with few clusters (below about ten).
 
   Args:
-    statistic: of the resampled arrays of `data`.
+    statistic: of the sums `[B, ...]` of all `data` over the items of each of B
+      resamples, its values `[B]`; an accuracy is a sum of hits by one of items.
     clusters: `[N]`, the cluster of each item (its speaker).
     *data: arrays `[N, ...]`, resampled together.
 
@@ -131,12 +132,18 @@ def cluster_bootstrap(
   names, index_N = np.unique(clusters_N, return_inverse=True)
   if len(names) < 2:
     raise ValueError("a cluster bootstrap needs two clusters or more")
-  members = [np.flatnonzero(index_N == index) for index in range(len(names))]
   rng = np.random.default_rng(seed)
-  statistics = []
-  for row in rng.integers(len(names), size=(num_resamples, len(names))):
-    items = np.concatenate([members[index] for index in row])
-    statistics.append(statistic(*(array[items] for array in arrays)))
+  size = num_resamples, len(names)
+  drawn_BxS = rng.integers(len(names), size=size)
+  drawn_BxS += len(names) * np.arange(num_resamples)[:, None]
+  times_BxS = np.bincount(drawn_BxS.ravel(), minlength=drawn_BxS.size)
+  times_BxS = times_BxS.reshape(size)
+  sums = []
+  for array in arrays:
+    sums_SxD = np.zeros((len(names), *array.shape[1:]))
+    np.add.at(sums_SxD, index_N, array)
+    sums.append(np.tensordot(times_BxS, sums_SxD, 1))
+  statistics = statistic(*sums)
   tail = (1 - 0.95) / 2
   low, high = np.quantile(statistics, [tail, 1 - tail])
   return float(low), float(high)

@@ -214,27 +214,31 @@ def over_speakers(
   if len(names) < 2:
     return found
   estimates = dict(found.metrics)
+  of_class_UxC = labels_U[:, None] == np.unique(labels_U)
+  hits_RxUxC = hits_RxU[..., None] * of_class_UxC
   for name, statistic in (
-    ("weighted_accuracy", lambda hits_U, labels_U: hits_U.mean()),
+    ("weighted_accuracy", lambda hits, counts: hits.sum(1) / counts.sum(1)),
     ("unweighted_accuracy", _mean_recall),
   ):
     interval = statistics.cluster_bootstrap(
-      statistic, speakers_U, hits_RxU.mean(0), labels_U
+      statistic, speakers_U, hits_RxUxC.mean(0), of_class_UxC
     )
     estimates[name] = replace(estimates[name], ci95_speakers=interval)
   by_speaker = {}
   for name in names.tolist():
     of_one = speakers_U == name
+    hits_RxC = hits_RxUxC[:, of_one].sum(1)
     by_speaker[str(name)] = Estimate.of(
-      [_mean_recall(hits_U[of_one], labels_U[of_one]) for hits_U in hits_RxU]
+      _mean_recall(hits_RxC, of_class_UxC[of_one].sum(0))
     )
   groups = {**found.groups, SPEAKERS: by_speaker}
   return replace(found, metrics=estimates, groups=groups)
 
 
-def _mean_recall(hits_U: np.ndarray, labels_U: np.ndarray) -> float:
-  classes = np.unique(labels_U)
-  return np.mean([hits_U[labels_U == c].mean() for c in classes])
+def _mean_recall(hits_BxC: np.ndarray, counts_BxC: np.ndarray) -> np.ndarray:
+  """Over the classes that there are, [B]; counts may be of all, [C]."""
+  with np.errstate(invalid="ignore"):  # 0 / 0, of a class that is not there.
+    return np.nanmean(hits_BxC / counts_BxC, axis=1)
 
 
 def oracle(confusion_ExRxCxC: np.ndarray) -> dict[str, Estimate]:

@@ -1,6 +1,5 @@
 """Tests in noise, rooms and channels: what is heard, of whom, and bad input."""
 
-import functools
 import json
 import shutil
 
@@ -14,7 +13,6 @@ from sklearn.metrics import balanced_accuracy_score
 
 from configs import speech as speech_config
 from emojax import __main__ as entry
-from emojax import statistics
 from emojax import summary as summaries
 from emojax.data import clips
 from emojax.encoders.log_mel import LogMel
@@ -102,10 +100,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(home):
-  few = functools.partial(statistics.cluster_bootstrap, num_resamples=20)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(statistics, "cluster_bootstrap", few)
-    return robustness.measure(home / "run", None, None)
+  return robustness.measure(home / "run", None, None)
 
 
 @pytest.fixture
@@ -125,8 +120,6 @@ def heard(home, monkeypatch):
 
     with monkeypatch.context() as patch:
       patch.setattr(recordings, "classify", classify)
-      # The bootstrap, which takes seconds.
-      patch.setattr(summaries, "over_speakers", lambda row, *_: row)
       rows = robustness.measure(home / "run", None, noise).rows
     every = 2 * len(TESTED)
     return {
