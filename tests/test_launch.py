@@ -120,7 +120,9 @@ def test_a_run_that_was_killed_ends_as_any_other(killed, uninterrupted, name):
 
 
 def test_its_history_and_report_are_the_same(killed, uninterrupted):
-  one, other = (np.load(f / "history.npz") for f in (killed, uninterrupted))
+  one, other = (
+    summary.read_arrays(f / "history.npz") for f in (killed, uninterrupted)
+  )
   assert set(one) == set(other)
   for name in one:
     np.testing.assert_array_equal(one[name], other[name])
@@ -165,8 +167,8 @@ def test_eight_devices_agree_with_one(
   flags += " --xla_force_host_platform_device_count=8"
   done = finish(command, environment | {"XLA_FLAGS": flags})
   assert done.returncode == 0, done.stderr
-  expected = np.load(uninterrupted / "history.npz")
-  found = np.load(tmp_path / "run" / "history.npz")
+  expected = summary.read_arrays(uninterrupted / "history.npz")
+  found = summary.read_arrays(tmp_path / "run" / "history.npz")
   assert {name.split("/")[1] for name in found} == {"c1", "dann"}
   for name in found:
     np.testing.assert_allclose(

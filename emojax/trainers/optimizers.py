@@ -42,8 +42,9 @@ SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
 }
 
 
+@functools.cache
 def adam(
-  config: ml_collections.ConfigDict, num_steps: int
+  config: ml_collections.FrozenConfigDict, num_steps: int
 ) -> optax.GradientTransformation:
   """AdamW, with learning rates of their own for `encoder` and `pool`.
 

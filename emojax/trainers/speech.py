@@ -1,10 +1,10 @@
 """Emotion of single clips: a pretrained encoder, attention pooling, a head.
 
 After the public repository ukpaudel/emotion_classifier, see
-`configs/speech.py`. From top to bottom: state, loss and step; the training of
-one classifier on one split; the study.
+`configs/speech.py`. From top to bottom: the training of one classifier on one
+split; the study. Its step is in `speech_step`.
 
-Letters in names: B clips of a batch, U clips of a part, C emotions, R runs.
+Letters in names: U clips of a part, C emotions, R runs.
 """
 
 import dataclasses
@@ -13,24 +13,21 @@ import math
 import os
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 from clu import values as clu_values
 
 from emojax import calibration, checks, encoders, loop, runs
 from emojax import summary as summaries
-from emojax.audio import augment
 from emojax.audio.settings import Augmentation, Settings
 from emojax.data import clips, encoded, pipeline, splits
 from emojax.data.clips import Clips, Part
 from emojax.data.splits import Split
 from emojax.errors import UserError
-from emojax.metrics import ClassificationMetrics, confusion_counts
-from emojax.models.speech_classifier import POOLINGS, SpeechClassifier
+from emojax.metrics import confusion_counts
+from emojax.models.speech_classifier import POOLINGS
 from emojax.reports import speech as reports
 from emojax.reports import tables
 from emojax.runs import Outcome, Run
@@ -38,139 +35,12 @@ from emojax.runtime import hosts, memory, sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.summary import Summary, System
 from emojax.systems import speech, stored, untrained
-from emojax.systems.speech import SpeechSystem
 from emojax.systems.untrained import Untrained
-from emojax.trainers import fit, optimizers
-from emojax.trainers.fit import Best, Learner
+from emojax.trainers import fit, optimizers, speech_step
+from emojax.trainers.fit import Best
+from emojax.trainers.speech_step import Programs, Recipe, State
 
 AUDITED = splits.AUDITED
-
-
-# State, loss and step.
-
-
-@flax.struct.dataclass
-class State:
-  """What a training changes: the learner, and what it was at its best."""
-
-  learner: Learner
-  best: Best
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-  """What is trained and how; see `configs/speech.py` for most of it."""
-
-  system: SpeechSystem
-  model: SpeechClassifier
-  augmentation: Settings | None = None
-  train_encoder: bool = True  # Whether its dropout and masking are active.
-  label_smoothing: float = 0.0
-  mixup: float = 0.0
-  reversal: float = 0.0  # Lambda of the adversary,
-  ramp: bool = False  # which rises to it.
-  num_steps: int = 1  # Batches of the whole training.
-  shards_parameters: bool = False  # Over all devices.
-
-
-def init_state(tx: optax.GradientTransformation, trained: Any) -> State:
-  """The state before training."""
-  learner = fit.init_learner(tx, {"params": trained})
-  return State(learner, fit.init_best(learner))
-
-
-def loss_fn(recipe: Recipe, params, model_state, key, frozen, batch, extra):
-  """Weighted cross-entropy, and the adversary's; see `fit.train_step`.
-
-  Args:
-    recipe: how the classifier is trained.
-    params: the parameters that are trained; `frozen` are all others.
-    model_state: empty.
-    key: randomness of this step.
-    frozen: see above.
-    batch: see `pipeline.Reader`; with a `domain` where there is an adversary.
-    extra: `class_weight` [C]; `responses` of rooms, [N, R] or None; and
-      `reversal`, lambda at this step.
-  """
-  model = recipe.model
-  augment_key, mix_key, model_key = jax.random.split(key, 3)
-  inputs, lengths_B = batch["inputs"], batch["length"]
-  if inputs.ndim == 2 and recipe.augmentation is not None:
-    noise_BxS = batch.get("noise")
-    inputs, lengths_B = augment.augment(
-      augment_key,
-      speech.to_float(inputs),
-      lengths_B,
-      noise_BxS if noise_BxS is None else speech.to_float(noise_BxS),
-      extra["responses"],
-      recipe.augmentation,
-    )
-  emotion_BxC = jax.nn.one_hot(batch["label"], model.num_classes)
-  targets = {
-    "emotion": optax.smooth_labels(emotion_BxC, recipe.label_smoothing)
-  }
-  if model.num_domains:
-    targets["domain"] = jax.nn.one_hot(batch["domain"], model.num_domains)
-  if recipe.mixup:
-    inputs, lengths_B, targets = fit.mixup(
-      mix_key, recipe.mixup, speech.to_float(inputs), lengths_B, targets
-    )
-  logits_BxC, out = recipe.system.apply(
-    model,
-    untrained.merge(frozen, params),
-    inputs,
-    lengths_B,
-    train=True,
-    reversal=extra["reversal"],
-    train_encoder=recipe.train_encoder,
-    rngs={"dropout": model_key},
-  )
-  weight_B = batch["weight"] * (targets["emotion"] @ extra["class_weight"])
-  losses = {
-    "emotion_loss": fit.weighted_cross_entropy(
-      logits_BxC, targets["emotion"], weight_B
-    )
-  }
-  if model.num_domains:
-    losses["domain_loss"] = fit.weighted_cross_entropy(
-      out["domain_logits"], targets["domain"], batch["weight"]
-    )
-  return sum(losses.values()), (losses, model_state)
-
-
-def train_step(recipe: Recipe, tx, learner: Learner, key, frozen, batch, extra):
-  """One step on a batch.
-
-  Args are those of `loss_fn` and `fit.train_step`; `extra` is without
-  `reversal`. Returns the learner after it, and the losses.
-  """
-  reversal = jnp.float32(recipe.reversal)
-  if recipe.ramp:
-    # Ganin et al. 2016, "Domain-adversarial training of neural networks",
-    # 5.2.2.
-    share = learner.step / recipe.num_steps
-    reversal *= 2 / (1 + jnp.exp(-10 * share)) - 1
-  extra = {**extra, "reversal": reversal}
-  loss = functools.partial(loss_fn, recipe)
-  if recipe.shards_parameters:
-    loss = sharding.gathering(loss)
-  return fit.train_step(loss, tx, learner, key, frozen, batch, extra)
-
-
-def validate(
-  labels_U: np.ndarray, state: State, logits_UxC: jax.Array
-) -> tuple[State, dict[str, jax.Array]]:
-  """Keeps the best parameters, and gives the figures of the validation."""
-  figures = ClassificationMetrics.single_from_model_output(
-    logits=logits_UxC, labels=labels_U
-  ).compute()
-  target_UxC = jax.nn.one_hot(labels_U, logits_UxC.shape[1])
-  figures["loss"] = optax.softmax_cross_entropy(logits_UxC, target_UxC).mean()
-  score, step = figures["unweighted_accuracy"], state.learner.step
-  best = fit.keep_best(state.best, state.learner, score, step)
-  return State(state.learner, best), {
-    f"validation_{name}": value for name, value in figures.items()
-  }
 
 
 # The training of one classifier on one split.
@@ -220,7 +90,8 @@ class Training:
     if augmentation is not None:
       extra["responses"] = augmentation.responses
     self._extra = self._place(extra)
-    self._compile(augmentation and augmentation.settings)
+    self._programs = self._compile(augmentation and augmentation.settings)
+    self._validated_U = self._place(self._labels("validation"))
 
   def study(self, seed: int) -> loop.Study:
     """One initialisation, for `runs.Grid.train`."""
@@ -229,6 +100,7 @@ class Training:
     frozen = {} if self.is_cached else self._place_params(frozen)
     key = self._place(run_key(self._config, seed))
     batches = pipeline.InOrder(functools.partial(self._batches, seed))
+    programs = self._programs
 
     def round_(state: State, number: int):
       learner, totals = state.learner, None
@@ -236,15 +108,19 @@ class Training:
       stop = min(start + self._steps_per_round, len(self._plan))
       for step in range(start, stop):
         batch = batches[step]
-        learner, losses = self._step(learner, key, frozen, batch, self._extra)
+        learner, losses = programs.step(
+          learner, key, frozen, batch, self._extra
+        )
         totals = losses if totals is None else _add(totals, losses)
       logits_UxC = self.logits(learner.params, frozen, "validation")
-      state, record = self._validate(State(learner, state.best), logits_UxC)
+      state, record = programs.validate(
+        self._validated_U, State(learner, state.best), logits_UxC
+      )
       means = jax.tree.map(lambda total: total / (stop - start), totals)
       return state, means | record
 
     return loop.Study(
-      init=lambda: self._init(trained),
+      init=lambda: programs.init(trained),
       round=round_,
       evaluate=lambda state: {},
       summarize=lambda state, history: self._result(state.best, frozen),
@@ -256,7 +132,11 @@ class Training:
     part = self.parts[name]
     plan = part.plan(self._config.batch_size)
     outputs = fit.predict_all(
-      lambda b: (self._forward(trained, frozen, b), b["weight"], b["clip"]),
+      lambda b: (
+        self._programs.forward(trained, frozen, b),
+        b["weight"],
+        b["clip"],
+      ),
       pipeline.batches(plan, part.reader, self._by_clip),
     )
     return part.means(*outputs)
@@ -281,7 +161,7 @@ class Training:
       data, split, fields, sizes, features, system.num_frames
     )
 
-  def _compile(self, augmentation: Settings | None) -> None:
+  def _compile(self, augmentation: Settings | None) -> Programs:
     config, system = self._config, self.classifier.system
     recipe = Recipe(
       system=system,
@@ -295,33 +175,17 @@ class Training:
       num_steps=len(self._plan),
       shards_parameters=config.shard_parameters,
     )
-    tx = optimizers.adam(config.optimizer, recipe.num_steps)
-    init = functools.partial(init_state, tx)
+    tx = optimizers.adam(
+      ml_collections.FrozenConfigDict(config.optimizer), recipe.num_steps
+    )
     specs = State(REPLICATED, REPLICATED)
     if config.shard_parameters:
+      init = functools.partial(speech_step.init_state, tx)
       state = jax.eval_shape(init, self.first_weights(0)[0])
       specs = sharding.spread_out(state, self._mesh)
-    self._init = sharding.compiled(init, self._mesh, specs)
-    self._step = sharding.compiled(
-      functools.partial(train_step, recipe, tx),
-      self._mesh,
-      (specs.learner, REPLICATED),
-      donate_argnums=(0,),
-    )
-
-    def logits(trained, frozen, batch):
-      params = untrained.merge(frozen, trained)
-      inputs, lengths_B = batch["inputs"], batch["length"]
-      return system.apply(recipe.model, params, inputs, lengths_B)[0]
-
-    if recipe.shards_parameters:
-      logits = sharding.gathering(logits)
-    self._forward = sharding.compiled(logits, self._mesh, DATA)
-    self._validate = sharding.compiled(
-      functools.partial(validate, self._labels("validation")),
-      self._mesh,
-      (specs, REPLICATED),
-      donate_argnums=(0,),
+    leaves, structure = jax.tree.flatten(specs)
+    return speech_step.compile_programs(
+      recipe, tx, self._mesh, tuple(leaves), structure
     )
 
   def _result(self, best: Best, frozen: Any) -> runs.Result:

@@ -9,6 +9,7 @@ import soundfile
 
 from emojax import encoders
 from emojax.inference import predict
+from emojax.summary import read_arrays
 from emojax.systems import stored
 from emojax.trainers import speech
 
@@ -49,7 +50,7 @@ def test_it_is_trained_for_two_epochs_and_predicts(config, tmp_path):
   (row,) = summary.rows
   assert (row.setting, row.system) == ("unseen speakers", "tiny")
   assert summary.label("tiny") == "tiny encoder"
-  history = np.load(run / "history.npz")
+  history = read_arrays(run / "history.npz")
   assert history[f"unseen speakers/tiny/{summary.curve}"].shape == (1, 2)
   system, params = stored.load(run)
   assert system.encoder.kind == "tiny"

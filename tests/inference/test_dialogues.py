@@ -19,6 +19,7 @@ from emojax.errors import UserError
 from emojax.inference import listener
 from emojax.reports import dann as reports
 from emojax.runtime import tensors
+from emojax.summary import read_arrays
 from emojax.systems import stored
 from emojax.systems.conversations import ConversationSystem
 from emojax.trainers import dann, held_out
@@ -85,7 +86,7 @@ def run(request, corpus, tmp_path_factory):
 def test_equals_the_study(run, corpus):
   predictor = emojax.load(run)
   found = predictor.predict(corpus)
-  outputs = np.load(run / "outputs.npz")
+  outputs = read_arrays(run / "outputs.npz")
   rows = outputs["utterance"]
   assert [found.names["speaker"][row] for row in rows] == ["eva"] * 6
   wanted = special.log_softmax(

@@ -15,7 +15,7 @@ from emojax.data import batches, conversations
 from emojax.data import table as tables
 from emojax.errors import UserError
 from emojax.reports import dann as reports
-from emojax.summary import Summary
+from emojax.summary import Summary, read_arrays
 from emojax.trainers import dann, held_out
 
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
@@ -153,7 +153,7 @@ def test_the_structure_of_the_summary(study):
 
 def test_the_figures_are_those_of_the_confusion_matrices(study):
   """By hand, from the history that the run leaves."""
-  history = np.load(study.workdir / "history.npz")
+  history = read_arrays(study.workdir / "history.npz")
   tested = np.count_nonzero(study.table.session == "5")
   for setting in SETTINGS:
     for system in TRAINED:
@@ -403,7 +403,7 @@ def test_an_odd_table(tmp_path, make_table):
   assert all(math.isfinite(x) for x in numbers(dataclasses.asdict(found)))
   assert [row.system for row in found.rows] == ["c1", "c1_speaker_norm"]
   assert {(c.a, c.b) for c in found.comparisons} == {("c1_speaker_norm", "c1")}
-  history = np.load(tmp_path / "run" / "history.npz")
+  history = read_arrays(tmp_path / "run" / "history.npz")
   tested = (table.session == "5") & (table.label != "")
   for row in found.rows:
     name = summary.history_name(row.setting, row.system, "confusion_matrix")

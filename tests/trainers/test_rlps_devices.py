@@ -8,6 +8,7 @@ import numpy as np
 from configs import rlps as rlps_config
 from emojax.data.noise import NoisyDataset, Part
 from emojax.models.image_classifiers import Dcnn
+from emojax.summary import read_arrays
 from emojax.systems import classifiers
 from emojax.trainers import fit, rlps
 from tests import processes
@@ -67,7 +68,7 @@ def test_four_devices(tmp_path):
   environment = os.environ | {"XLA_FLAGS": flags}
   done = processes.run(write, [str(path)], environment)
   assert done.returncode == 0, done.stderr
-  four = np.load(path)
+  four = read_arrays(path)
   one = two_epochs()
   assert set(four.files) == set(one)
   assert 0 < one["retained 0"] < 22

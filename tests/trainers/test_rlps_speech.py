@@ -10,6 +10,7 @@ import emojax
 from configs import rlps as rlps_config
 from emojax import encoders
 from emojax.reports import rlps as reports
+from emojax.summary import read_arrays
 from emojax.systems import classifiers
 from emojax.systems.speech import SpeechSystem
 from emojax.trainers import fit, rlps
@@ -180,7 +181,7 @@ def test_folds_are_trained_one_by_one(corpus, cache, tmp_path, monkeypatch):
   paths = [str(folder / f"{row:02d}.wav") for row in rows]
   short = [len(corpus[1][path]) <= 0.3 * RATE for path in paths]
   (outputs,) = (tmp_path / "run" / "runs").glob("fold-1*/rlps/*/outputs.npz")
-  logits = np.load(outputs)["test_logits"] / predictor.system.temperature
+  logits = read_arrays(outputs)["test_logits"] / predictor.system.temperature
   np.testing.assert_allclose(
     predictor.predict(paths).probabilities_UxC[short],
     special.softmax(logits, axis=1)[short],

@@ -20,6 +20,7 @@ from emojax.errors import UserError
 from emojax.inference import clean
 from emojax.reports import rlps as reports
 from emojax.runtime import tensors
+from emojax.summary import read_arrays
 from emojax.synthetic import schematic
 from emojax.systems import classifiers
 from emojax.trainers import fit, rlps
@@ -98,7 +99,7 @@ def whole(everything, tmp_path_factory):
 
 
 def read(workdir, name):
-  return dict(np.load(workdir / f"{name}.npz"))
+  return read_arrays(workdir / f"{name}.npz")
 
 
 def rows_of(summary):
@@ -165,7 +166,7 @@ def test_test_figures_are_scikit_learns(whole):
   workdir, summary = whole
   for system, row in rows_of(summary).items():
     (path,) = (workdir / "runs").glob(f"*/{system}/seed-0/outputs.npz")
-    confusion = np.load(path)["confusion"]
+    confusion = read_arrays(path)["confusion"]
     # 20 faces of each of two emotions.
     np.testing.assert_array_equal(confusion.sum(1), [20, 20])
     true, predicted = (
@@ -186,7 +187,7 @@ def of_runs(workdir):
     system = path.parts[-3]
     if system != "pretraining":
       figures = json.loads(path.read_text(encoding="utf-8"))
-      found[system] = figures, dict(np.load(path.with_name("outputs.npz")))
+      found[system] = figures, read_arrays(path.with_name("outputs.npz"))
   return found
 
 
@@ -323,7 +324,7 @@ def test_without_a_selector_it_is_plain_training(everything, whole):
       )
   recall = [(one.diagonal() / one.sum(1)).mean() for one in scores]
   run = run / "none" / "seed-0"
-  ours = np.load(run / "outputs.npz")["confusion"]
+  ours = read_arrays(run / "outputs.npz")["confusion"]
   np.testing.assert_array_equal(ours, confusions[int(np.argmax(recall))])
   one = json.loads((run / "figures.json").read_text(encoding="utf-8"))
   assert one["best_epoch"] == 1 + np.argmax(recall)
@@ -538,10 +539,10 @@ def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
   summary = train(make_config(corpus, **settings), tmp_path)
   setting = summary.settings[0]
   assert summary.label("rlps_s") == "DCNN+RLPS-S"
-  retained = np.load(tmp_path / "selections.npz")[
+  retained = read_arrays(tmp_path / "selections.npz")[
     f"{setting}/rlps_s/0/retained"
   ]
-  history = np.load(tmp_path / "history.npz")[f"{setting}/rlps_s/retained"]
+  history = read_arrays(tmp_path / "history.npz")[f"{setting}/rlps_s/retained"]
   assert (history == retained.sum()).all() and retained.sum() >= NUM_TRAIN // 2
   # `emojax clean` writes what the study found.
   assert "`emojax clean` writes it as a list" in summary.model

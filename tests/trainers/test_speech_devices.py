@@ -14,7 +14,7 @@ from emojax.encoders.log_mel import LogMel
 from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.systems.speech import SpeechSystem
-from emojax.trainers import fit, speech
+from emojax.trainers import fit, speech_step
 from tests import processes
 
 SYSTEM = SpeechSystem(
@@ -56,7 +56,7 @@ def drawn():
 def one_step(num_data, mixup=0.4, shards=False):
   devices = np.array(jax.devices()[:num_data])[None]
   mesh = jax.sharding.Mesh(devices, ("replica", "data"))
-  recipe = speech.Recipe(
+  recipe = speech_step.Recipe(
     SYSTEM,
     SYSTEM.model(),
     SETTINGS,
@@ -69,7 +69,7 @@ def one_step(num_data, mixup=0.4, shards=False):
   )
   learner = fit.init_learner(TX, {"params": drawn()})
   specs = sharding.spread_out(learner, mesh) if shards else REPLICATED
-  step = functools.partial(speech.train_step, recipe, TX)
+  step = functools.partial(speech_step.train_step, recipe, TX)
   run = sharding.compiled(step, mesh, (specs, REPLICATED))
   learner = sharding.place(learner, mesh, specs)
   more = sharding.place((jax.random.key(1), {}), mesh, REPLICATED)

@@ -6,6 +6,7 @@ import chex
 import flax
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -18,8 +19,8 @@ from emojax.encoders.speech_config import SpeechConfig
 from emojax.systems import untrained
 from emojax.systems.speech import SpeechSystem
 from emojax.systems.untrained import Untrained
-from emojax.trainers import fit, optimizers, speech
-from emojax.trainers.speech import Recipe
+from emojax.trainers import fit, optimizers, speech_step
+from emojax.trainers.speech_step import Recipe
 
 TINY = SpeechConfig(
   hidden_size=8,
@@ -74,7 +75,7 @@ def one_step(classifier, recipe, tx, batch=None, weights=(1, 1, 1)):
   """Parameters before and after a step, flat; and the losses."""
   trained, frozen = classifier.init(jax.random.key(0))
   run = jax.jit(
-    lambda learner, frozen, batch, more: speech.train_step(
+    lambda learner, frozen, batch, more: speech_step.train_step(
       recipe, tx, learner, jax.random.key(1), frozen, batch, more
     )
   )
@@ -111,7 +112,9 @@ def test_the_adversarys_gradient_at_the_encoder():
   def loss(params, batch, reversal):
     more = {**extra(), "reversal": reversal}
     key = jax.random.key(0)
-    _, (parts, _) = speech.loss_fn(recipe, params, {}, key, frozen, batch, more)
+    _, (parts, _) = speech_step.loss_fn(
+      recipe, params, {}, key, frozen, batch, more
+    )
     return parts["domain_loss"]
 
   gradient = jax.jit(jax.grad(loss))
@@ -216,7 +219,7 @@ def test_schedules_are_pytorchs(total):
 def config_of(**changes):
   config = speech_config.get_config("demo").optimizer
   config.update({"schedule": "constant", "learning_rate": 0.1} | changes)
-  return config
+  return ml_collections.FrozenConfigDict(config)
 
 
 def test_encoder_and_pooling_have_learning_rates_of_their_own():

@@ -17,6 +17,7 @@ from emojax.encoders.speech_config import SpeechConfig
 from emojax.errors import UserError
 from emojax.inference import predict
 from emojax.reports import speech as reports
+from emojax.summary import read_arrays
 from emojax.systems import stored, untrained
 from emojax.trainers.speech import Training, audit, clips, train
 
@@ -130,7 +131,7 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
     "speech",
     "validation_unweighted_accuracy",
   )
-  history = np.load(workdir / "history.npz")
+  history = read_arrays(workdir / "history.npz")
   curves_RxE = history[f"unseen speakers/log_mel/{summary.curve}"]
   assert curves_RxE.shape == (2, 6)
   # Every initialisation's best weights are those of its best validation.
@@ -182,7 +183,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert stopped.value.code == 128 + signal.SIGTERM
   assert train(config, tmp_path / "parts") == whole
   one, other = (
-    np.load(tmp_path / name / "history.npz") for name in ("whole", "parts")
+    read_arrays(tmp_path / name / "history.npz") for name in ("whole", "parts")
   )
   for name in one:
     np.testing.assert_array_equal(one[name], other[name])

@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pytest
 
 from configs import dann as dann_config
@@ -12,6 +11,7 @@ from emojax.data import table as feature_tables
 from emojax.errors import UserError
 from emojax.reports import dann as reports
 from emojax.reports import tables
+from emojax.summary import read_arrays
 from emojax.trainers import dann, held_out
 
 RIVALS = {"bc_lstm": "bc-LSTM", "cmn": "CMN", "dialogue_rnn": "DialogueRNN"}
@@ -50,7 +50,7 @@ def test_the_study_of_table_3(config, tmp_path, monkeypatch):
     assert len(row.metrics["weighted_accuracy"].runs) == 2
     assert len(row.metrics["speaker_probe"].runs) == 1
     assert row.oracle
-  history = np.load(tmp_path / "run" / "history.npz")
+  history = read_arrays(tmp_path / "run" / "history.npz")
   for rival in RIVALS:
     loss_RxE = history[summary.history_name("TS 1234", rival, "emotion_loss")]
     assert (loss_RxE[:, 1] < loss_RxE[:, 0]).all()
