@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import shutil
+import sys
 
 # Programs of a few steps: XLA takes longer to optimise them than they run, and
 # longer to compile with its new emitters of kernels than with the old ones, or
@@ -21,6 +22,10 @@ os.environ["XLA_FLAGS"] = (
 # arrays this small a second thread waits more than it works.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# A hundred processes import the same modules: they are compiled once, whatever
+# the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Of each operation JAX would write down all lines of Python that led to it.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # What one test has compiled serves the others, the other workers, the processes
