@@ -1,6 +1,8 @@
 """Runs as an axis: what is recorded, compiled, and carried over."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -18,7 +20,8 @@ SYSTEMS = [System(name, name.upper()) for name in ("a", "b", "c")]
 
 @dataclasses.dataclass
 class Case:
-  program: object
+  config: object
+  corpus: conversations.Conversations
   setting: conversations.Setting
 
   def cohort(self, *systems) -> Cohort:
@@ -28,7 +31,8 @@ class Case:
 
   def training(self, *systems) -> tuple[Cohort, Training]:
     cohort = self.cohort(*systems)
-    return cohort, Training({"": self.program}, [cohort], seed=0)
+    program = dann.make_program(self.config, self.corpus, averages=False)
+    return cohort, Training({"": program}, [cohort], seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,20 @@ def case(tmp_path_factory, make_table) -> Case:
   corpus = conversations.read(config)
   ((name, split),) = corpus.splits.items()
   setting = conversations.prepare(config, corpus, name, split, "train")
-  return Case(dann.make_program(config, corpus, averages=False), setting)
+  return Case(config, corpus, setting)
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+  """What JAX traces, lowers or compiles meanwhile."""
+  found = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: found.append(name) if "compile" in name else None
+  )
+  try:
+    yield found
+  finally:
+    jax.monitoring.clear_event_listeners()
 
 
 class Repeated:
@@ -81,17 +98,26 @@ def test_compilation_does_not_grow_with_the_epoch(case):
 
   for _ in range(2):  # Once for a new state, once for its heirs.
     states, _ = train(states, times=2)
-  compiled = []
-  jax.monitoring.register_event_duration_secs_listener(
-    lambda name, *_, **__: compiled.append(name) if "compile" in name else None
-  )
-  try:
+  with compilations() as compiled:
     _, record = train(states, times=5)
-  finally:
-    jax.monitoring.clear_event_listeners()
   assert not compiled
   confusion = record[f"{cohort.name}/confusion_matrix"]
   assert (confusion.sum((1, 2)) == 5 * 12).all()
+
+
+def test_what_one_training_has_compiled_serves_the_next(case):
+  """The rungs of a search, and the study, are trainings of one program."""
+
+  def train():
+    _, training = case.training()
+    states, _ = training.round(training.init(), 0)
+    return training.evaluate(states)
+
+  expected = train()
+  with compilations() as compiled:
+    found = train()
+  assert not compiled
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_what_is_recorded_are_means_over_steps(case):
