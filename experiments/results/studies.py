@@ -189,11 +189,10 @@ def _adversary() -> Section:
     "adversary",
     "RAVDESS in EmoBox's folds (Whisper's layer 3), or actors 01-10 labelled "
     "and 11-24 tested (ComParE, eGeMAPS); MELD's transcripts in its official "
-    "parts, each of three of the main cast unlabelled in turn (six epochs: a "
-    "part of `configs/dann.py:meld`). Whether lambda is 0, and what it is "
-    "else, is chosen on labelled speakers who are held out; five "
-    "initialisations, last epoch. Test speakers are in the domain loss, with "
-    "their unlabelled utterances.",
+    "parts, each of the six of the main cast unlabelled in turn. Whether "
+    "lambda is 0, and what it is else, is chosen on labelled speakers who are "
+    "held out; five initialisations (MELD: two), last epoch. Test speakers are "
+    "in the domain loss, with their unlabelled utterances.",
     "python -m experiments.adversary.study OUT --ravdess=RAVDESS \\\n"
     "  --encoder=openai/whisper-base --meld=MELD \\\n"
     "  --text=sentence-transformers/all-MiniLM-L6-v2",
