@@ -55,13 +55,14 @@ def write(folder: pathlib.Path, labels: Mapping[str, str]) -> None:
     else:
       rows += [row for row in before.rows if row.setting == label]
   # The search comes first: it may have ended where the study has not.
-  seen = {
-    label: json.loads(path.read_text(encoding="utf-8"))["adversary"]
+  searches = {
+    label: json.loads(path.read_text(encoding="utf-8"))
     for label, study in studies.items()
     if (path := study / "search" / "choice.json").is_file()
   }
   now = {
-    "adversary": seen,
+    "adversary": {k: one["adversary"] for k, one in searches.items()},
+    "trials": {k: _trials(one["trials"]) for k, one in searches.items()},
     "chosen": {label: one.details["chosen"] for label, one in found.items()},
     "folds": {label: _folds(one) for label, one in found.items()},
     "dates": {label: one.date for label, one in found.items()},
@@ -70,7 +71,7 @@ def write(folder: pathlib.Path, labels: Mapping[str, str]) -> None:
   details = {
     name: {
       label: both[label]
-      for both in [before.details[name] | of_label]
+      for both in [before.details.get(name, {}) | of_label]
       for label in studies
       if label in both
     }
@@ -119,6 +120,17 @@ def _pooled(label: str, summary: Summary) -> list[Row]:
       Row(label, system.id, metrics, groups={summaries.SPEAKERS: groups})
     )
   return pooled
+
+
+def _trials(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+  """Weighted accuracy on held-out speakers, by what was tried."""
+  return {
+    "{}, {}, lambda {:g}, epoch {}".format(
+      *(one["setting"], one["normalisation"]),
+      *(one["recipe"]["reversal"], one["epoch"]),
+    ): one["weighted_accuracy"]
+    for one in trials
+  }
 
 
 def _folds(summary: Summary) -> dict[str, dict[str, tuple[float, ...]]]:
