@@ -1,4 +1,7 @@
-"""Products of rows with a kernel, in the form that is fastest on a CPU."""
+"""Products of rows with a kernel, in the form that is fastest on a CPU.
+
+N rows of D values, K features, R runs.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +19,54 @@ def product(x, kernel, dimension_numbers, precision, **_):
   a product. With few rows, such as those of one clip of 4 s, it is the slower
   one: 45 to 60 against 65 to 85 GFLOP/s on one core of an AMD EPYC.
   """
-  if target.platform() != "cpu" or x.dtype != jnp.float32:
+  if not _is_cpus(x):
     return jax.lax.dot_general(
       x, kernel, dimension_numbers, precision=precision
     )
   rows = x.reshape(-1, x.shape[-1])
   return _rows_by_kernel(rows, kernel).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def feature_major(kernel_KxD, x_NxD):
+  """W X^T, [K, N], for kernels of many runs on the same rows.
+
+  On a CPU as a convolution of width one, there and back, where the kernels of
+  all runs have many rows together: with 20 runs of 100 features on 6,373 +
+  1,024 values a training step of DANN takes 0.93 of the time. Of one run alone
+  it is the slower form, as X has to be laid out the other way.
+  """
+  return _rows_of_runs(kernel_KxD, x_NxD.T)
+
+
+def _feature_major_backward(saved, gradient_KxN):
+  kernel_KxD, x_NxD = saved
+  of_kernel = _rows_of_runs(gradient_KxN, x_NxD)
+  return of_kernel, (kernel_KxD.T @ gradient_KxN).T
+
+
+feature_major.defvjp(
+  lambda *operands: (feature_major(*operands), operands),
+  _feature_major_backward,
+)
+
+
+@jax.custom_batching.custom_vmap
+def _rows_of_runs(rows_KxA, matrix_AxB):
+  return jnp.matmul(rows_KxA, matrix_AxB)
+
+
+@_rows_of_runs.def_vmap
+def _rows_of_all_runs(axis_size, in_batched, rows, matrix):
+  if in_batched != [True, False] or not _is_cpus(rows):
+    axes = [0 if batched else None for batched in in_batched]
+    return jax.vmap(jnp.matmul, axes)(rows, matrix), True
+  product = _rows_by_kernel(rows.reshape(-1, rows.shape[-1]), matrix)
+  return product.reshape(axis_size, -1, matrix.shape[-1]), True
+
+
+def _is_cpus(x) -> bool:
+  return target.platform() == "cpu" and x.dtype == jnp.float32
 
 
 @jax.custom_vjp

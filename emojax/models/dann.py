@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax import ops
+from emojax.kernels import products
 from emojax.models import sa_gru
 
 
@@ -139,7 +140,7 @@ class Projection(nn.Module):
     x_NxD, kernel_KxD, bias_K = nn.dtypes.promote_dtype(
       x_NxD, kernel_KxD, bias_K, dtype=self.dtype
     )
-    return jnp.einsum("kd,nd->kn", kernel_KxD, x_NxD) + bias_K[:, None]
+    return products.feature_major(kernel_KxD, x_NxD) + bias_K[:, None]
 
 
 class _Score(nn.Module):

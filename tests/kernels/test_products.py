@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emojax.encoders.layers import dense
+from emojax.kernels import products
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 3, 4, 6), (2, 600, 6)])
@@ -29,3 +30,31 @@ def test_dense_and_its_gradients(shape):
   np.testing.assert_allclose(
     of_x, np.asarray(weights) @ np.asarray(kernel).T, atol=1e-4
   )
+
+
+@pytest.mark.parametrize("num_runs", [1, 3, 300])  # The last ones together.
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_feature_major_of_runs_and_its_gradients(num_runs, is_shared):
+  rng = np.random.default_rng(0)
+  kernel_RxKxD = rng.normal(size=(num_runs, 5, 6)).astype(np.float32)
+  x_RxNxD = rng.normal(size=(num_runs, 7, 6)).astype(np.float32)
+  weights_RxKxN = rng.normal(size=(num_runs, 5, 7)).astype(np.float32)
+  if is_shared:
+    x_RxNxD[:] = x_RxNxD[0]
+
+  def loss(kernel, x, weights):
+    y_KxN = products.feature_major(kernel, x)
+    return (y_KxN * weights).sum(), y_KxN
+
+  gradients = jax.grad(loss, (0, 1), has_aux=True)
+  axes = 0, None if is_shared else 0, 0
+  x = x_RxNxD[0] if is_shared else x_RxNxD
+  (of_kernel, of_x), y_RxKxN = jax.jit(jax.vmap(gradients, axes))(
+    kernel_RxKxD, x, weights_RxKxN
+  )
+  np.testing.assert_allclose(
+    y_RxKxN, kernel_RxKxD @ x_RxNxD.swapaxes(1, 2), atol=1e-4
+  )
+  np.testing.assert_allclose(of_kernel, weights_RxKxN @ x_RxNxD, atol=1e-4)
+  expected = weights_RxKxN.swapaxes(1, 2) @ kernel_RxKxD
+  np.testing.assert_allclose(of_x, expected, atol=1e-4)
