@@ -50,31 +50,33 @@ def first_step(config: str, began: float, output: str) -> None:
       else None
     )
   )
-  original = sharding.mapped
 
-  def mapped(function, *args, donate_argnums=(), **kwargs):
-    compiled = original(
-      function, *args, donate_argnums=donate_argnums, **kwargs
-    )
+  def ending(make):
+    def made(function, *args, donate_argnums=(), **kwargs):
+      compiled = make(function, *args, donate_argnums=donate_argnums, **kwargs)
 
-    def step(*inputs):
-      jax.block_until_ready(compiled(*inputs))
-      found = {
-        "seconds": time.time() - began,
-        "cpu_seconds": time.process_time(),
-        "programs": programs,
-      }
-      pathlib.Path(output).write_text(json.dumps(found), encoding="utf-8")
-      os._exit(0)
+      def step(*inputs):
+        jax.block_until_ready(compiled(*inputs))
+        found = {
+          "seconds": time.time() - began,
+          "cpu_seconds": time.process_time(),
+          "programs": programs,
+        }
+        pathlib.Path(output).write_text(json.dumps(found), encoding="utf-8")
+        os._exit(0)
 
-    # Nothing but the step takes its state's memory.
-    return step if donate_argnums else compiled
+      # Nothing but the step takes the memory of its first argument, a state.
+      return step if tuple(donate_argnums) == (0,) else compiled
 
-  sharding.mapped = mapped
+    return made
+
+  sharding.mapped = ending(sharding.mapped)
+  sharding.compiled = ending(sharding.compiled)
   folder = tempfile.mkdtemp()
   training.main(
     ["launch.py", f"--config={config}", f"--workdir={folder}/run"], ""
   )
+  raise RuntimeError(f"{config}: it was trained without a step that was seen")
 
 
 def python(checkout: str, cache: str, *arguments: str) -> str:
