@@ -10,6 +10,7 @@ kept. Installs nothing; where PyTorch is missing, only emojax is measured.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -35,6 +36,7 @@ LIMITS = {
 }
 USUAL = tuple(LIMITS)[:5]
 _LAST_LINES = 12
+_ENDING = signal.SIGINT, signal.SIGTERM
 
 
 def run(
@@ -75,23 +77,30 @@ def run_part(command: Sequence[str], limit: float) -> dict:
   start = time.monotonic()
   with tempfile.TemporaryDirectory() as folder:
     found, log = pathlib.Path(folder, "found.json"), pathlib.Path(folder, "log")
-    with log.open("wb") as file:
-      process = subprocess.Popen(
-        [*command, str(found)],
-        stdout=file,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-      )
-    outcome = "finished"
+    outcome, process = "finished", None
+    # Who asks us to end while the part starts is heard when we know its number.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    hear = functools.partial(signal.pthread_sigmask, signal.SIG_SETMASK, before)
     try:
+      with log.open("wb") as file:
+        process = subprocess.Popen(
+          [*command, str(found)],
+          stdout=file,
+          stderr=subprocess.STDOUT,
+          start_new_session=True,
+          preexec_fn=hear,
+        )
+      hear()
       if code := process.wait(limit):
         outcome = f"exit code {code}" if code > 0 else f"signal {-code}"
     except subprocess.TimeoutExpired:
       outcome = f"stopped after {limit:.0f} s"
     finally:
-      with contextlib.suppress(ProcessLookupError):  # With what it started.
-        os.killpg(process.pid, signal.SIGKILL)
-      process.wait()
+      if process is not None:
+        with contextlib.suppress(ProcessLookupError):  # With what it started.
+          os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+      hear()
     part = {
       "outcome": outcome,
       "seconds": round(time.monotonic() - start, 1),

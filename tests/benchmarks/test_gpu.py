@@ -94,6 +94,29 @@ def test_a_kill_of_the_script_loses_nothing(tmp_path, number):
     hanging.kill()
 
 
+def test_a_kill_while_a_part_starts_leaves_nothing_behind():
+  """When the part is there, and nobody has been told its number yet."""
+  code = f"""
+import os, pathlib, signal, subprocess, sys
+from experiments.benchmarks import gpu
+
+class Popen(subprocess.Popen):
+  def _execute_child(self, *args):
+    super()._execute_child(*args)
+    print(self.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Popen
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+gpu.run_part({python(HANGS)!r}, 99)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 143, done.stderr
+  assert not psutil.pid_exists(int(done.stdout))
+
+
 def test_the_script_on_a_cpu(tmp_path):
   """Its smallest part, really; the others take a minute."""
   command = ["bash", str(ROOT / "experiments/benchmarks/gpu.sh"), "found.json"]

@@ -70,7 +70,7 @@ def test_four_devices(tmp_path):
   assert done.returncode == 0, done.stderr
   four = read_arrays(path)
   one = two_epochs()
-  assert set(four.files) == set(one)
+  assert set(four) == set(one)
   assert 0 < one["retained 0"] < 22
   for name, value in one.items():
     np.testing.assert_allclose(
