@@ -79,6 +79,7 @@ def run_part(command: Sequence[str], limit: float) -> dict:
     found, log = pathlib.Path(folder, "found.json"), pathlib.Path(folder, "log")
     outcome, process = "finished", None
     # Who asks us to end while the part starts is heard when we know its number.
+    # The part itself stays deaf: it is ended by SIGKILL alone.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     hear = functools.partial(signal.pthread_sigmask, signal.SIG_SETMASK, before)
     try:
@@ -88,7 +89,6 @@ def run_part(command: Sequence[str], limit: float) -> dict:
           stdout=file,
           stderr=subprocess.STDOUT,
           start_new_session=True,
-          preexec_fn=hear,
         )
       hear()
       if code := process.wait(limit):
