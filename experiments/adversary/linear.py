@@ -7,7 +7,6 @@ layers and which penalty is chosen in each fold on labelled speakers who are
 held out. Beside it the networks of `study`, of the summary in this folder.
 """
 
-import argparse
 import pathlib
 
 import numpy as np
@@ -16,12 +15,10 @@ from emojax import metrics
 from emojax import summary as summaries
 from emojax.data import conversations
 from emojax.reports import baselines
-from emojax.runtime import environment, files
-from emojax.summary import Row, Summary, System
-from experiments.adversary import study
+from emojax.summary import Row, System
+from experiments.adversary import on_layers
+from experiments.adversary.on_layers import SETTING
 
-_SETTING = study.CORPORA["whisper"].label
-_METRICS = ("weighted_accuracy", "unweighted_accuracy")
 _LAYERS = {
   "layer_3": (3,),
   "layers_2_4": (2, 3, 4),
@@ -99,7 +96,7 @@ def _rows(
     logits_UxC = np.eye(len(corpus.classes))[predicted_U]
     counts = metrics.confusion_counts(logits_UxC, corpus.class_U)
     hits_1xU = (predicted_U == corpus.class_U)[None]
-    row = summaries.row(_SETTING, system, counts[None])
+    row = summaries.row(SETTING, system, counts[None])
     speakers = corpus.class_U, corpus.table.speaker
     rows.append(summaries.over_speakers(row, hits_1xU, *speakers))
   return rows, scores
@@ -107,38 +104,18 @@ def _rows(
 
 def main() -> None:
   """Fits all, and writes `summary.json` into the folder."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("output", type=pathlib.Path)
-  parser.add_argument("--ravdess", help="the folder of RAVDESS", required=True)
-  parser.add_argument("--encoder", default="openai/whisper-base")
-  parser.set_defaults(meld="", text="", seeds=1)
-  arguments = parser.parse_args()
-  config = study.config_of("whisper", arguments)
-  config.data.audio_layers = ()
+  output, config = on_layers.begin(__doc__, seeds=1)
   rows, scores = _rows(conversations.read(config))
   before = summaries.read(pathlib.Path(__file__).parent)
-  rows += [before.row(_SETTING, name) for name in _NETWORKS]
+  rows += [before.row(SETTING, name) for name in _NETWORKS]
   known = {one.id: one for one in before.systems}
   systems = [*_systems(), *(known[name] for name in _NETWORKS)]
   chosen = f"ridge_{_CHOSEN}"
   pairs = [(chosen, name) for name in _NETWORKS]
   pairs += [("ridge_layer_3", "c1_s"), (chosen, f"{chosen}_speaker_norm")]
-  summary = Summary(
-    study="dann",
-    title="A linear classifier without a clip of the test speaker",
-    demo=False,
-    classes=(),
-    selection=summaries.LAST_EPOCH,
-    metrics=_METRICS,
-    systems=tuple(systems),
-    rows=tuple(rows),
-    comparisons=summaries.compare(rows, pairs, ()),  # Over speakers.
-    details={"held_out": scores},
-    **environment.describe(),
-  )
-  arguments.output.mkdir(parents=True, exist_ok=True)
-  with files.whole(arguments.output / summaries.FILE) as path:
-    summaries.write(path, summary)
+  title = "A linear classifier without a clip of the test speaker"
+  details = {"held_out": scores}
+  summary = on_layers.write(output, title, systems, rows, pairs, details)
   for row in rows:
     accuracy = 100 * row.metrics["unweighted_accuracy"].mean
     print(f"{summary.label(row.system):60} {accuracy:.1f}")

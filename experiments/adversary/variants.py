@@ -8,8 +8,6 @@ clips, three initialisations. Whoever is held out is validation, not test: a
 variant is worth being built in if it gains on the better of the DANN-S here.
 """
 
-import argparse
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,15 +21,14 @@ from emojax import summary as summaries
 from emojax.corpora import labels
 from emojax.data import conversations
 from emojax.data.table import FeatureTable
-from emojax.runtime import environment, files
+from emojax.runtime import files
 from emojax.summary import Row, Summary, System
-from experiments.adversary import networks, study
+from experiments.adversary import networks, on_layers
 from experiments.adversary.networks import Loss, Weights
 
 _SETTING = "RAVDESS, actors 01-10 in pairs"
 _ACTORS = [f"{number:02d}" for number in range(1, 11)]
 _HELD_OUT, _BATCH = 2, 60
-_METRICS = ("weighted_accuracy", "unweighted_accuracy")
 _NUM_LAYERS = 7  # Of whisper-base, with what enters the first.
 _FIVE = (1, 2, 3, 4, 5)
 
@@ -236,14 +233,8 @@ def _table(summary: Summary) -> str:
 
 def main() -> None:
   """Trains all, and writes `summary.json` and `table.md` into the folder."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("output", type=pathlib.Path)
-  parser.add_argument("--ravdess", help="the folder of RAVDESS", required=True)
-  parser.add_argument("--encoder", default="openai/whisper-base")
-  parser.set_defaults(meld="", text="", seeds=3)
-  arguments = parser.parse_args()
-  config = study.config_of("whisper", arguments)
-  config.data.audio_layers, config.batch_size = (), _BATCH
+  output, config = on_layers.begin(__doc__, seeds=3)
+  config.batch_size = _BATCH
   table = conversations.load(config.data)
   table = table.take(np.isin(table.speaker, _ACTORS))
   classes, index = labels.parse_classes(config.data.labels)
@@ -272,22 +263,10 @@ def main() -> None:
   pairs = [
     (name, base) for base in (_BASE, _BEST) for name in VARIANTS if name != base
   ]
-  summary = Summary(
-    study="dann",
-    title="What was tried on top of DANN-S",
-    demo=False,
-    classes=(),
-    selection=summaries.LAST_EPOCH,
-    metrics=_METRICS,
-    systems=tuple(System(n, one.label) for n, one in VARIANTS.items()),
-    rows=tuple(rows),
-    comparisons=summaries.compare(rows, pairs, ()),  # Over speakers.
-    **environment.describe(),
-  )
-  arguments.output.mkdir(parents=True, exist_ok=True)
-  with files.whole(arguments.output / summaries.FILE) as path:
-    summaries.write(path, summary)
-  with files.whole(arguments.output / "table.md") as path:
+  systems = [System(name, one.label) for name, one in VARIANTS.items()]
+  title = "What was tried on top of DANN-S"
+  summary = on_layers.write(output, title, systems, rows, pairs)
+  with files.whole(output / "table.md") as path:
     path.write_text(_table(summary), encoding="utf-8")
 
 
