@@ -44,7 +44,7 @@ class Utterance:
     """Unique within the corpus: the path, and from when to when in the file."""
     if not self.start and self.end is None:
       return self.path
-    return f"{self.path} {self.start:g}-{'' if self.end is None else self.end}"
+    return f"{self.path} {self.start}-{'' if self.end is None else self.end}"
 
 
 @dataclasses.dataclass(frozen=True)
