@@ -255,7 +255,10 @@ def make_program(
 
 @functools.cache
 def _program(
-  model: nn.Module, widths: tuple[tuple[str, int], ...], l2, averages: bool
+  model: nn.Module,
+  widths: tuple[tuple[str, int], ...],
+  l2: float,
+  averages: bool,
 ) -> Program:
   """The same one for equal arguments, so that it is compiled once."""
   tx = optimizers.adam_l2(l2)

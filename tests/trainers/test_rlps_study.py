@@ -552,7 +552,7 @@ def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
     list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     for path in (output, tmp_path / "kept-removed.csv")
   )
-  names = np.load(tmp_path / "selections.npz")[f"{setting}/name"]
+  names = read_arrays(tmp_path / "selections.npz")[f"{setting}/name"]
   judged = {
     f"{row['part']}/{row['label']}/{row['path'].rpartition('/')[2]}"
     for row in kept
