@@ -112,12 +112,12 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
 def _model():
   """The classifier."""
   model = ml_collections.ConfigDict()
-  # dcnn: Fig. 3. vgg19: as for FER2013. cnn: small, for a few thousand
-  # images; use it with a crop. log_mel: of speech clips.
+  # dcnn: Fig. 3. vgg19: as for FER2013. cnn: half as deep as vgg19, for a few
+  # thousand images; use it with a crop. log_mel: of speech clips.
   model.classifier = "dcnn"
   model.widths = (64, 128, 256, 256, 512, 512)  # Of DCNN.
   model.hidden = 128  # Units of the first dense layer; of dcnn and log_mel.
-  model.dropout = 0.5  # Of vgg19 and cnn.
+  model.dropout = 0.5  # Not of dcnn; at cnn's poolings half of it.
   # Trains on random squares of this size, half of them mirrored, and tests on
   # ten of them (the public VGG19: 44); 0: no augmentation, as in the paper.
   model.crop = 0

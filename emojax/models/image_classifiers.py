@@ -1,4 +1,4 @@
-"""Classifiers of face images: DCNN, VGG19 as for FER2013, and a small CNN.
+"""Classifiers of face images: DCNN, VGG19 as for FER2013, and a smaller one.
 
 Letters in names: B images, H and W pixels, C channels, K classes, D features.
 """
@@ -15,6 +15,7 @@ DCNN_WIDTHS = (64, 128, 256, 256, 512, 512)
 _DCNN_POOLS = (0, 1, 3, 5)  # After these convolutions.
 # Width and depth of blocks.
 VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+CNN = ((32, 2), (64, 2), (128, 2), (256, 2))
 
 
 class Dcnn(nn.Module):
@@ -62,20 +63,23 @@ class Dcnn(nn.Module):
 class Vgg(nn.Module):
   """Blocks of convolutions with batch normalisation, and one dense layer.
 
-  As in the public repository WuJie1010/Facial-Expression-Recognition.Pytorch,
-  which the paper takes for FER2013. Its only dense layer gives the logits, so
-  the features are what that layer reads, before dropout.
+  With `VGG19`: as in the public repository
+  WuJie1010/Facial-Expression-Recognition.Pytorch, which the paper takes for
+  FER2013. Its only dense layer gives the logits, so the features are what that
+  layer reads, before dropout. With `CNN`: half as deep and half as wide.
 
   Parameters and statistics are float32.
 
   Attributes:
     blocks: width and depth of each; the maps are pooled after it.
     dropout: of the features.
+    map_dropout: of what each pooling gives.
   """
 
   num_classes: int
   blocks: tuple[tuple[int, int], ...] = VGG19
   dropout: float = 0.5
+  map_dropout: float = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -91,54 +95,15 @@ class Vgg(nn.Module):
     for block, (width, depth) in enumerate(self.blocks):
       for layer in range(depth):
         x = _convolution(width, self.dtype, name=f"conv_{block}_{layer}")(x)
-        x = _batch_norm(train, self.dtype, name=f"norm_{block}_{layer}")(x)
+        x = nn.BatchNorm(
+          use_running_average=not train,
+          momentum=0.9,
+          dtype=self.dtype,
+          name=f"norm_{block}_{layer}",
+        )(x)
         x = nn.relu(x)
       x = max_pool(x)
-    features_BxD = x.reshape(x.shape[0], -1).astype(jnp.float32)
-    x_BxD = nn.Dropout(self.dropout, deterministic=not train)(features_BxD)
-    logits_BxK = nn.Dense(self.num_classes, name="output")(x_BxD)
-    return logits_BxK, {"features": features_BxD}
-
-
-class Cnn(nn.Module):
-  """Three convolutions with batch normalisation and pooling, a dense layer.
-
-  The first, of 5 x 5 pixels, goes in steps of two. A few thousand images do for
-  it, and a CPU: `experiments/rlps_s`.
-
-  Parameters and statistics are float32.
-
-  Attributes:
-    dropout: of the features, which are what the dense layer reads.
-  """
-
-  num_classes: int
-  dropout: float = 0.5
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(
-    self, images_BxHxWxC: jax.Array, train: bool = False
-  ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """As `Vgg`, of images that are at least 15 pixels high and wide."""
-    x = images_BxHxWxC.astype(self.dtype)
-    convolutions = (
-      nn.Conv(
-        features=32,
-        kernel_size=(5, 5),
-        strides=2,
-        padding=2,
-        dtype=self.dtype,
-        kernel_init=nn.initializers.he_normal(),
-        name="conv_0",
-      ),
-      _convolution(64, self.dtype, name="conv_1"),
-      _convolution(192, self.dtype, name="conv_2"),
-    )
-    for layer, convolution in enumerate(convolutions):
-      x = convolution(x)
-      x = _batch_norm(train, self.dtype, name=f"norm_{layer}")(x)
-      x = max_pool(nn.relu(x))
+      x = nn.Dropout(self.map_dropout, deterministic=not train)(x)
     features_BxD = x.reshape(x.shape[0], -1).astype(jnp.float32)
     x_BxD = nn.Dropout(self.dropout, deterministic=not train)(features_BxD)
     logits_BxK = nn.Dense(self.num_classes, name="output")(x_BxD)
@@ -200,10 +165,4 @@ def _convolution(width: int, dtype: Any, name: str) -> nn.Conv:
     kernel_init=nn.initializers.he_normal(),
     conv_general_dilated=winograd.conv_general_dilated,
     name=name,
-  )
-
-
-def _batch_norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-  return nn.BatchNorm(
-    use_running_average=not train, momentum=0.9, dtype=dtype, name=name
   )

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from emojax.models import image_classifiers
-from emojax.models.image_classifiers import Cnn, Dcnn, Vgg
+from emojax.models.image_classifiers import CNN, Dcnn, Vgg
 from emojax.systems import speech
 
 # The smallest image that the poolings of each classifier leave a pixel of.
-SMALLEST = {"dcnn": 16, "vgg19": 32, "cnn": 15}
+SMALLEST = {"dcnn": 16, "vgg19": 32, "cnn": 16}
 
 _LARGEST = 4096  # Pixels a side: a description is not to fill the memory.
 
@@ -48,7 +48,7 @@ class FaceSystem:
     if self.classifier == "vgg19":
       return Vgg(num_classes, dropout=self.dropout, dtype=dtype)
     if self.classifier == "cnn":
-      return Cnn(num_classes, self.dropout, dtype)
+      return cnn(num_classes, self.dropout, dtype)
     return Dcnn(num_classes, self.widths, self.hidden, dtype)
 
   def init(self, key: jax.Array) -> Any:
@@ -98,6 +98,11 @@ class FaceSystem:
 
   def to_json(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
+
+
+def cnn(num_classes: int, dropout: float, dtype: Any = jnp.float32) -> Vgg:
+  """A CNN that a few thousand images do for: regularised at every pooling."""
+  return Vgg(num_classes, CNN, dropout, dropout / 2, dtype)
 
 
 def evaluate(

@@ -18,17 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from emojax.models.image_classifiers import Cnn
 from emojax.runtime import sharding
-from emojax.systems import classifiers
+from emojax.systems import classifiers, faces
 from experiments.rlps_s import losses
 
-EPOCHS = 12
-BATCH = 32
+EPOCHS = 32
+BATCH = 128
 CROP = 44  # Pixels of 48.
 RATE, DECAY = 2e-3, 1e-3
-_DROPOUT = 0.25
-_AT_ONCE = 20  # Examples of which ten views are looked at.
+_DROPOUT = 0.5
+_AT_ONCE = 500  # Examples of which ten views are looked at.
 
 
 class Trained(NamedTuple):
@@ -100,7 +99,7 @@ def _predict(variables, images_NxHxWx1):
 
 
 def _classifier(classes: int) -> classifiers.Classifier:
-  return classifiers.of_images("CNN", Cnn(classes, _DROPOUT), CROP)
+  return classifiers.of_images("CNN", faces.cnn(classes, _DROPOUT), CROP)
 
 
 def _train(images, label_RxN, row_n, key, classes, epochs, loss) -> Trained:

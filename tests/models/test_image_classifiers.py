@@ -11,23 +11,22 @@ import torch
 from flax import linen as nn
 
 from emojax.models import image_classifiers
-from emojax.models.image_classifiers import Cnn, Dcnn, Vgg
+from emojax.models.image_classifiers import Dcnn, Vgg
+from emojax.systems import faces
 
 # As published, with "M" for a pooling.
 VGG19 = [64] * 2 + ["M"] + [128] * 2 + ["M"] + [256] * 4 + ["M"]
 VGG19 += ([512] * 4 + ["M"]) * 2
+CNN = [32] * 2 + ["M"] + [64] * 2 + ["M"] + [128] * 2 + ["M", 256, 256, "M"]
 NARROW = ((4, 2), (5, 2), (6, 4), (7, 4), (8, 4))
 NARROW_LAYERS = [4, 4, "M", 5, 5, "M", *[6] * 4, "M", *[7] * 4, "M", *[8] * 4]
 NARROW_LAYERS += ["M"]
 
 
 class TorchVgg(torch.nn.Module):
-  """The public repository's, but for the number of features and dropout.
+  """The public repository's, but for the number of features and dropout."""
 
-  `layers` are widths, and "M" for a pooling.
-  """
-
-  def __init__(self, layers, channels, num_classes, pixels=1):
+  def __init__(self, layers, channels, num_classes):
     super().__init__()
     modules = []
     for width in layers:
@@ -35,30 +34,17 @@ class TorchVgg(torch.nn.Module):
         modules.append(torch.nn.MaxPool2d(2, 2))
         continue
       modules += [
-        self.convolution(len(modules), channels, width),
+        torch.nn.Conv2d(channels, width, 3, padding=1),
         torch.nn.BatchNorm2d(width),
         torch.nn.ReLU(),
       ]
       channels = width
     self.features = torch.nn.Sequential(*modules)
-    self.classifier = torch.nn.Linear(channels * pixels, num_classes)
-
-  def convolution(self, index, channels, width):
-    return torch.nn.Conv2d(channels, width, 3, padding=1)
+    self.classifier = torch.nn.Linear(channels, num_classes)
 
   def forward(self, x):
-    # Ours flattens height, width, channels in this order.
-    features = self.features(x).permute(0, 2, 3, 1).flatten(1)
+    features = self.features(x).flatten(1)
     return self.classifier(features), features
-
-
-class TorchCnn(TorchVgg):
-  """Its first convolution is of 5 x 5 pixels, in steps of two."""
-
-  def convolution(self, index, channels, width):
-    if index:
-      return super().convolution(index, channels, width)
-    return torch.nn.Conv2d(channels, width, 5, stride=2, padding=2)
 
 
 class TorchDcnn(torch.nn.Module):
@@ -165,63 +151,77 @@ def test_dcnn_is_pytorchs():
   np.testing.assert_allclose(logits, expected[0], atol=0.05 * scale)
 
 
-def beside_pytorchs(model, theirs, shape):
-  """Our variables, PyTorch's module with them, and images."""
+def beside_pytorchs(model, layers, shape):
+  """Our variables, PyTorch's VGG of these layers with them, and images."""
   images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), images)
   variables = random_like(shapes)
+  theirs = TorchVgg(layers, shape[-1], 3)
   copy_to_torch(variables, theirs)
   return model, variables, theirs, images
 
 
-def narrow_vgg19():
-  """Of a few channels."""
-  theirs = TorchVgg(NARROW_LAYERS, 1, 3)
-  return beside_pytorchs(Vgg(3, NARROW), theirs, (6, 33, 32, 1))
+@pytest.fixture
+def narrow():
+  """A VGG19 of a few channels."""
+  return beside_pytorchs(Vgg(3, NARROW), NARROW_LAYERS, (6, 33, 32, 1))
 
 
-def small_cnn(height, width, pixels):
-  """With a grid of so many pixels at its end."""
-  theirs = TorchCnn([32, "M", 64, "M", 192, "M"], 2, 3, pixels)
-  return beside_pytorchs(Cnn(3), theirs, (2, height, width, 2))
-
-
-@pytest.mark.parametrize(
-  ("make", "shape"),
-  [
-    (narrow_vgg19, ()),
-    (small_cnn, (15, 16, 1)),
-    (small_cnn, (44, 44, 4)),
-    (small_cnn, (48, 33, 6)),
-  ],
-)
-def test_batch_normalised_cnns_are_pytorchs(make, shape):
-  model, variables, theirs, images = make(*shape)
+def assert_is_pytorchs(model, variables, theirs, images):
   theirs.eval()
   ours = jax.jit(model.apply)(variables, images)
   assert_same(ours, run_torch(theirs, images))
 
 
-def whose_logits_are_the_features(model, variables):
-  """The same module and variables, but for the dense layer."""
-  width = len(variables["params"]["output"]["kernel"])
-  output = {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}
-  params = {**variables["params"], "output": output}
-  return model.clone(num_classes=width), {**variables, "params": params}
+def test_vgg19_is_pytorchs(narrow):
+  assert_is_pytorchs(*narrow)
 
 
-@pytest.mark.parametrize(
-  ("make", "shape"), [(narrow_vgg19, ()), (small_cnn, (20, 33, 2))]
-)
-def test_they_learn_the_statistics_that_pytorchs_do(make, shape):
-  model, variables, theirs, images = make(*shape)
-  norms = [m for m in theirs.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-  counts = []  # Of what each averages over.
-  for norm in norms:
-    norm.register_forward_hook(lambda _, x, y: counts.append(y[:, 0].numel()))
+def test_the_small_cnn_is_pytorchs():
+  model = faces.cnn(3, dropout=0.5)
+  assert_is_pytorchs(*beside_pytorchs(model, CNN, (2, 16, 17, 1)))
+
+
+def test_pooled_maps_are_dropped_in_training():
+  """A half of the last block's, and the others count twice."""
+  images = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 1))
+  images = images.astype(np.float32)
+
+  def features(map_dropout):
+    model = Vgg(3, ((4, 1),), map_dropout=map_dropout)
+    variables = model.init(jax.random.key(0), images)
+    (_, out), _ = model.apply(
+      variables,
+      images,
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": jax.random.key(1)},
+    )
+    return np.asarray(out["features"])
+
+  whole, found = features(0.0), features(0.5)
+  kept = found != 0
+  np.testing.assert_allclose(found[kept], 2 * whole[kept], rtol=1e-6)
+  assert 0.4 < kept[whole > 0].mean() < 0.6
+
+
+def assert_some_features_dropped(params, features, logits):
+  """A half of them, and the others count twice."""
+  kernel, bias = (np.asarray(params["output"][k]) for k in ("kernel", "bias"))
+  factors = np.array(list(itertools.product((0, 2), repeat=len(kernel))))
+  kept = []
+  for features_D, logits_K in zip(features, np.asarray(logits), strict=True):
+    errors = np.abs((factors * features_D) @ kernel + bias - logits_K).max(1)
+    assert errors.min() < 1e-3
+    # A feature that is zero may as well have been dropped.
+    kept.append(factors[errors.argmin(), features_D > 0.1] > 0)
+  assert 0.2 < np.concatenate(kept).mean() < 0.8
+
+
+def test_vgg19_learns_the_statistics_that_pytorchs_does(narrow):
+  model, variables, theirs, images = narrow
   theirs.train()
-  model, variables = whose_logits_are_the_features(model, variables)
-  (dropped, out), changed = jax.jit(
+  run = jax.jit(
     lambda variables, images: model.apply(
       variables,
       images,
@@ -229,19 +229,20 @@ def test_they_learn_the_statistics_that_pytorchs_do(make, shape):
       mutable=["batch_stats"],
       rngs={"dropout": jax.random.key(0)},
     )
-  )(variables, images)
+  )
+  (logits, out), changed = run(variables, images)
   _, features = run_torch(theirs, images)
   np.testing.assert_allclose(out["features"], features, atol=2e-4)
-  # A half of them is dropped, and the others count twice.
-  stays = dropped != 0
-  np.testing.assert_allclose(dropped[stays], 2 * out["features"][stays])
-  assert 0.2 < stays[features > 0.1].mean() < 0.8
+  assert_some_features_dropped(variables["params"], features, logits)
   before, after = variables["batch_stats"], changed["batch_stats"]
-  for name, norm, count in zip(sorted(after), norms, counts, strict=True):
+  norms = [m for m in theirs.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+  for name, norm in zip(sorted(after), norms, strict=True):
     np.testing.assert_allclose(
       after[name]["mean"], norm.running_mean.numpy(), rtol=1e-3, atol=1e-4
     )
     # PyTorch divides the variance it keeps by one less.
+    side = 32 // 2 ** int(name.split("_")[1])
+    count = len(images) * side * (side + (side == 32))
     kept = 0.9 * np.asarray(before[name]["var"])
     change = norm.running_var.numpy() - kept
     expected = kept + change * (count - 1) / count
