@@ -1,4 +1,4 @@
-"""The CNN of the study: `model.classifier = "cnn"`, on the images themselves.
+"""The CNNs of the study, on the images themselves.
 
 Random squares of the image, half of them mirrored; Adam with one cycle. Runs
 are trained one after the other on batches of what they keep, each with as many
@@ -8,6 +8,7 @@ updates as one that keeps everything. Steps are dispatched from Python: see
 N examples, B of a batch, D features, K classes, R runs.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,17 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
 from emojax.runtime import sharding
 from emojax.systems import classifiers, faces
 from experiments.rlps_s import losses
+from experiments.rlps_s.small_cnn import SmallCnn
 
-EPOCHS = 32
-BATCH = 128
 CROP = 44  # Pixels of 48.
 RATE, DECAY = 2e-3, 1e-3
-_DROPOUT = 0.5
-_AT_ONCE = 500  # Examples of which ten views are looked at.
 
 
 class Trained(NamedTuple):
@@ -48,72 +47,90 @@ class _Learner:
   label_RxN: jax.Array
 
 
-def read(
-  images: Mapping[str, np.ndarray],
-) -> Mapping[str, np.ndarray]:
-  """What the classifier takes, by part: uint8 [N, H, W, 1] as they are."""
-  return images
+@dataclasses.dataclass(frozen=True)
+class Cnn:
+  """What trains a network, which is made from the number of classes."""
 
+  network: Callable[[int], nn.Module]
+  epochs: int
+  batch: int
+  at_once: int  # Examples of which ten views are looked at.
 
-def train(
-  images_NxHxWx1: jax.Array,
-  label_RxN: np.ndarray,
-  weight_RxN: np.ndarray,
-  key: jax.Array,
-  classes: int,
-  epochs: int,
-  loss: Callable = losses.plain,
-) -> Trained:
-  """As `dense.train`; examples of weight 0 are in no batch."""
-  runs = [[r] for r in range(len(label_RxN))]
-  if loss not in (losses.plain, losses.scn):
-    runs = [list(range(len(label_RxN)))]  # They teach each other.
-  found = [
-    _train(
-      *(images_NxHxWx1, label_RxN[of], np.flatnonzero(weight_RxN[of[0]])),
-      *(key, classes, epochs, loss),
+  def read(self, images: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """What it takes, by part: uint8 [N, H, W, 1] as they are."""
+    return images
+
+  def train(
+    self,
+    images_NxHxWx1: jax.Array,
+    label_RxN: np.ndarray,
+    weight_RxN: np.ndarray,
+    key: jax.Array,
+    classes: int,
+    epochs: int,
+    loss: Callable = losses.plain,
+  ) -> Trained:
+    """As `dense.train`; examples of weight 0 are in no batch."""
+    runs = [[r] for r in range(len(label_RxN))]
+    if loss not in (losses.plain, losses.scn):
+      runs = [list(range(len(label_RxN)))]  # They teach each other.
+    model = self.network(classes)
+    found = [
+      _train(
+        *(model, self.batch, images_NxHxWx1, label_RxN[of]),
+        *(np.flatnonzero(weight_RxN[of[0]]), key, epochs, loss),
+      )
+      for of in runs
+    ]
+    variables = [one for trained in found for one in trained.variables]
+    return Trained(
+      tuple(variables), np.concatenate([one.label_RxN for one in found])
     )
-    for of in runs
-  ]
-  variables = [one for trained in found for one in trained.variables]
-  return Trained(
-    tuple(variables), np.concatenate([one.label_RxN for one in found])
-  )
+
+  def predict(
+    self, trained: Trained, images_NxHxWx1: jax.Array
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities [R, N, K] of ten views' mean; importance [R, N]."""
+    found = [self._predict(one, images_NxHxWx1) for one in trained.variables]
+    return tuple(np.stack(of) for of in zip(*found, strict=True))
+
+  def _predict(self, variables, images_NxHxWx1):
+    """As `predict`, of one run; what is on the device is fetched at the end."""
+    model = self.network(len(variables["params"]["output"]["bias"]))
+    starts = range(0, len(images_NxHxWx1), self.at_once)
+    outputs = [
+      _outputs(model, variables, images_NxHxWx1[i : i + self.at_once])
+      for i in starts
+    ]
+    return [
+      np.concatenate(of) for of in zip(*jax.device_get(outputs), strict=True)
+    ]
 
 
-def predict(trained: Trained, images_NxHxWx1: jax.Array):
-  """Log-probabilities [R, N, K] of ten views' mean; importance [R, N]."""
-  found = [_predict(one, images_NxHxWx1) for one in trained.variables]
-  return tuple(np.stack(of) for of in zip(*found, strict=True))
+# `model.classifier = "cnn"`.
+CNN = Cnn(functools.partial(faces.cnn, dropout=0.5), 32, 128, 500)
+# On a CPU the caches hold what so few examples need.
+SMALL_CNN = Cnn(SmallCnn, 12, 32, 20)
 
 
-def _predict(variables, images_NxHxWx1):
-  """As `predict`, of one run; what is on the device is fetched at the end."""
-  starts = range(0, len(images_NxHxWx1), _AT_ONCE)
-  outputs = [
-    _outputs(variables, images_NxHxWx1[i : i + _AT_ONCE]) for i in starts
-  ]
-  return [
-    np.concatenate(of) for of in zip(*jax.device_get(outputs), strict=True)
-  ]
+def _classifier(model: nn.Module) -> classifiers.Classifier:
+  return classifiers.of_images("CNN", model, CROP)
 
 
-def _classifier(classes: int) -> classifiers.Classifier:
-  return classifiers.of_images("CNN", faces.cnn(classes, _DROPOUT), CROP)
-
-
-def _train(images, label_RxN, row_n, key, classes, epochs, loss) -> Trained:
-  steps = images.shape[0] // BATCH * epochs
+def _train(
+  model, batch, images, label_RxN, row_n, key, epochs, loss
+) -> Trained:
+  steps = images.shape[0] // batch * epochs
   start_key, order_key, step_key = jax.random.split(key, 3)
-  start = _start(start_key, images[:1], jnp.asarray(label_RxN), classes, steps)
+  start = _start(model, start_key, images[:1], jnp.asarray(label_RxN), steps)
   # Shuffled anew as often as the updates take.
   rng = np.random.default_rng(jax.random.bits(order_key, (4,)).tolist())
-  rounds = -(-steps * BATCH // len(row_n))
+  rounds = -(-steps * batch // len(row_n))
   order = np.concatenate([rng.permutation(row_n) for _ in range(rounds)])
-  batches = jnp.asarray(order[: steps * BATCH].reshape(steps, BATCH), jnp.int32)
+  batches = jnp.asarray(order[: steps * batch].reshape(steps, batch), jnp.int32)
   learner = start
   for _ in range(steps):
-    learner = _step(learner, images, batches, step_key, classes, loss)
+    learner = _step(model, learner, images, batches, step_key, loss)
   variables = tuple(
     {"params": params, **stats}
     for params, stats in zip(learner.params, learner.stats, strict=True)
@@ -127,13 +144,13 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
 
 
 @functools.partial(
-  jax.jit, static_argnums=(3, 4), compiler_options=sharding.RUNS_ONCE
+  jax.jit, static_argnums=(0, 4), compiler_options=sharding.RUNS_ONCE
 )
-def _start(key, image_1, label_RxN, classes: int, steps: int) -> _Learner:
+def _start(model, key, image_1, label_RxN, steps: int) -> _Learner:
   params, stats = [], []
   for run in range(len(label_RxN)):
     variables = dict(
-      _classifier(classes).init(jax.random.fold_in(key, run), image_1)
+      _classifier(model).init(jax.random.fold_in(key, run), image_1)
     )
     of_run = variables.pop("params")
     width = of_run["output"]["kernel"].shape[0]
@@ -144,9 +161,9 @@ def _start(key, image_1, label_RxN, classes: int, steps: int) -> _Learner:
   return _Learner(jnp.int32(0), params, stats, optimizer, label_RxN)
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5), donate_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=(0, 5), donate_argnums=(1,))
 def _step(
-  learner: _Learner, images, batches, key, classes: int, loss: Callable
+  model: nn.Module, learner: _Learner, images, batches, key, loss: Callable
 ) -> _Learner:
   steps = len(batches)
   index_B = batches[learner.step]
@@ -157,7 +174,7 @@ def _step(
     logits, look, changed = [], [], []
     for of_run, stats in zip(params, learner.stats, strict=True):
       of_run, look_of = _parted(of_run)
-      logits_BxK, features_BxD, new = _classifier(classes).apply(
+      logits_BxK, features_BxD, new = _classifier(model).apply(
         {"params": of_run, **stats}, images[index_B], True, key
       )
       logits.append(logits_BxK)
@@ -179,12 +196,11 @@ def _step(
   return _Learner(learner.step + 1, params, stats, optimizer, label_RxN)
 
 
-@jax.jit
-def _outputs(variables, images_BxHxWx1):
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(model, variables, images_BxHxWx1):
   """Log-probabilities [B, K] and importance [B]."""
   params, look_of = _parted(variables["params"])
-  classes = params["output"]["bias"].shape[0]
-  logits_BxK, features_BxD, _ = _classifier(classes).apply(
+  logits_BxK, features_BxD, _ = _classifier(model).apply(
     {**variables, "params": params}, images_BxHxWx1, False, jax.random.key(0)
   )
   return jax.nn.log_softmax(logits_BxK), _importance(look_of, features_BxD)

@@ -18,7 +18,7 @@ import optax
 
 from experiments.rlps_s import descriptors, losses
 
-EPOCHS = 24
+EPOCHS = 24  # Of faces.
 HIDDEN, BATCH = 256, 128
 RATE, DECAY = 2e-3, 1e-3
 _DROP_INPUT, _DROP_HIDDEN = 0.3, 0.5

@@ -50,7 +50,8 @@ def main() -> None:
   source = parser.add_mutually_exclusive_group(required=True)
   source.add_argument("data", nargs="?", help="the folder of FERPlus")
   source.add_argument("--table", help="Whisper's states of RAVDESS")
-  parser.add_argument("--classifier", default="dense")
+  classifiers = study.CLASSIFIERS
+  parser.add_argument("--classifier", default="dense", choices=classifiers)
   parser.add_argument("--epochs", default="8,16,32")
   parser.add_argument("--no-policy", action="store_true")
   parser.add_argument("--output", type=pathlib.Path, required=True)
@@ -69,7 +70,7 @@ def main() -> None:
       print(name, epochs, of_epochs[epochs], flush=True)
     found[name] = {"accuracy_by_epochs": of_epochs}
     if not arguments.no_policy:
-      trainer = study.Trainer(classifier, data, classifier.EPOCHS, SEED)
+      trainer = study.Trainer(classifier, data, classifier.epochs, SEED)
       found[name] |= _of_policy(trainer, right_V)
     with files.whole(arguments.output) as path:
       path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

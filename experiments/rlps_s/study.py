@@ -1,7 +1,7 @@
 """RLPS-S and its rivals: who finds wrong labels, and what it is worth.
 
 python -m experiments.rlps_s.study [FERPLUS] --output=FOLDER \
-    [--classifier=cnn] [--table=WHISPER.npz] [--settings=symmetric_30,…] \
+    [--classifier=small_cnn] [--table=WHISPER.npz] [--settings=symmetric_30,…] \
     [--seeds=6]
 
 Of each initialisation: labels (or images) are made noisy; five classifiers,
@@ -15,7 +15,7 @@ from it; `FOLDER/summary.json` and `report.md` are of all files there.
 
 import argparse
 import pathlib
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -30,16 +30,33 @@ from emojax.trainers import rlps_s
 from experiments.rlps_s import cnn, dense, losses, summing_up
 from experiments.rlps_s.settings import SETTINGS, SPEECH, Data
 
-CLASSIFIERS: dict[str, ModuleType] = {"dense": dense, "cnn": cnn}
 FOLDS = 5
 POLICY = configs.get_config().label_policy
+
+
+class Classifier(NamedTuple):
+  """See `dense`, whose functions they are, and `cnn.Cnn`."""
+
+  read: Callable
+  train: Callable
+  predict: Callable
+  epochs: int
+
+
+CLASSIFIERS = {
+  "dense": Classifier(dense.read, dense.train, dense.predict, dense.EPOCHS),
+  **{
+    name: Classifier(one.read, one.train, one.predict, one.epochs)
+    for name, one in (("cnn", cnn.CNN), ("small_cnn", cnn.SMALL_CNN))
+  },
+}
 
 
 class Trainer:
   """A classifier and one draw of a setting, with one initialisation."""
 
   def __init__(
-    self, classifier: ModuleType, data: Data, epochs: int, seed: int
+    self, classifier: Classifier, data: Data, epochs: int, seed: int
   ):
     """Puts the inputs on the device."""
     self._classifier, self._data, self._epochs = classifier, data, epochs
@@ -99,7 +116,7 @@ class Teachers(NamedTuple):
 
 
 def run(
-  classifier: ModuleType, data: Data, epochs: int, seed: int
+  classifier: Classifier, data: Data, epochs: int, seed: int
 ) -> list[dict]:
   """Figures of all systems with one initialisation."""
   trainer = Trainer(classifier, data, epochs, seed)
@@ -242,7 +259,7 @@ def main() -> None:
   for name in (arguments.settings or ",".join(SETTINGS)).split(","):
     setting = SETTINGS[name]
     source = arguments.table if name == SPEECH else arguments.data
-    if source is None or (name == SPEECH and classifier is not dense):
+    if source is None or (name == SPEECH and arguments.classifier != "dense"):
       if arguments.settings:
         needed = "--table and the dense classifier"
         needed = needed if name == SPEECH else "the folder of FERPlus"
@@ -253,7 +270,7 @@ def main() -> None:
       if seed in runs.seeds:
         continue
       data = setting.draw(source, classifier.read, seed)
-      epochs = setting.epochs or classifier.EPOCHS
+      epochs = setting.epochs or classifier.epochs
       runs.add(seed, run(classifier, data, epochs, seed))
       print(arguments.classifier, setting.label, seed, flush=True)
   summing_up.write(arguments.output)

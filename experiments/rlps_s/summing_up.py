@@ -22,7 +22,11 @@ LABELS = {
   "scn": "SCN",
   "random": "random",
 }
-CLASSIFIERS = {"cnn": "CNN", "dense": "dense on oriented gradients"}
+CLASSIFIERS = {
+  "cnn": "CNN",
+  "small_cnn": "small CNN",
+  "dense": "dense on oriented gradients",
+}
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "auc")
 _KEPT = ("retained_right", "retained_wrong")
 _FACES = tuple(f"retained_{kind} face" for kind in ("full", "half", "none"))
