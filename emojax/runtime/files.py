@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import re
+import secrets
 from collections.abc import Iterator
 
 import platformdirs
@@ -92,7 +93,9 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   what it held before. Raises what `explained` does.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+  # Processes of several containers have one number.
+  token = secrets.token_hex(4)
+  temporary = path.with_name(f".{path.name}.{token}{path.suffix}")
   with explained(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     with process.undone(lambda: temporary.unlink(missing_ok=True)):
@@ -103,8 +106,8 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 def sweep(folder: str | os.PathLike) -> None:
   """Removes what killed processes left of `whole`; no other may write here."""
   for path in pathlib.Path(folder).rglob(".*"):
-    if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name):
-      path.unlink(missing_ok=True)
+    if re.fullmatch(r"\..+\.[0-9a-f]{8}(\.\w+)?", path.name) and path.is_file():
+      path.unlink()
 
 
 @contextlib.contextmanager

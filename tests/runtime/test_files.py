@@ -37,14 +37,27 @@ def test_a_file_in_a_new_folder(tmp_path):
 
 
 def test_what_killed_processes_left_is_swept(tmp_path):
-  kept = [".lock", ".hidden", "c.1", "d/.e.txt", ".1"]
-  for name in (*kept, ".c.txt.123.txt", "d/.e.99"):
+  kept = [".lock", ".hidden", "c.1", "d/.e.txt", ".1", ".a.12345678/b"]
+  for name in (*kept, ".c.txt.0123abcd.txt", "d/.e.99999999"):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("half")
   files.sweep(tmp_path)
   left = {p for p in tmp_path.rglob("*") if p.is_file()}
   assert left == {tmp_path / name for name in kept}
+
+
+def test_two_writers_of_one_number_do_not_meet(tmp_path):
+  """Each container's job is process 1, and they share a cache."""
+  path = tmp_path / "c.txt"
+  with files.whole(path) as one:
+    one.write_text("first")
+    with files.whole(path) as other:
+      other.write_text("half")
+      assert one != other
+    assert path.read_text() == "half"
+  assert path.read_text() == "first"
+  assert os.listdir(tmp_path) == ["c.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
