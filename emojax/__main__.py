@@ -163,7 +163,7 @@ def _audit(argv: list[str]) -> None:
     _audit_folds(argv)
     return
   config = _config(argv)
-  trainer = cli.trainer(config)
+  trainer = cli.trainer(config, "audit")
   cli.require_devices()
   for setting, parts in trainer.audit(config).items():
     print(f"{setting}\n{parts}\n")

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import pathlib
+import re
 import runpy
 import sys
 import types
@@ -15,11 +16,17 @@ import ml_collections
 from absl import flags
 
 from emojax.errors import UserError, one_line
-from emojax.runtime import process
+from emojax.runtime import memory, process
 
 _PACKAGE = pathlib.Path(__file__).parent
 # The folder `configs/` lies in the wheel, or beside the package in a checkout.
 _HOMES = (_PACKAGE / "shipped", _PACKAGE.parent)
+_HOME = re.compile(r"(?<==)~(?=/|$)")
+# Where it is not known what asked for too much memory.
+_WHATEVER = (
+  "what is worked on at once (config.batch_size, config.num_replicates), or "
+  "the load that other programs put on it"
+)
 
 
 class LineFormatter(logging.Formatter):
@@ -42,9 +49,13 @@ def run(main: Callable[[list[str]], None], argv: list[str]) -> int:
   # where it keeps its list of fonts.
   for name in ("absl", "asyncio", "matplotlib"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
+  # `--workdir=~/run` is no path to the shell. In place: ml_collections reads
+  # `sys.argv`.
+  argv[:] = [_HOME.sub(lambda _: os.path.expanduser("~"), one) for one in argv]
   code = 0
   try:
-    main(argv)
+    with memory.explained(_WHATEVER):
+      main(argv)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     code = 2
@@ -143,14 +154,17 @@ def options(
   return arguments, types.SimpleNamespace(**given)
 
 
-def trainer(config: ml_collections.ConfigDict) -> types.ModuleType:
+def trainer(
+  config: ml_collections.ConfigDict, needed: str = "train"
+) -> types.ModuleType:
   """The module that `config.trainer` names.
 
-  It has `train(config, workdir)`, `audit(config)` and `AUDITED`. A plain name
-  is one of `emojax.trainers`; a dotted one, or a file, is from outside.
+  It has `train(config, workdir)`; those of this package also `audit(config)`
+  and `AUDITED`. A plain name is one of `emojax.trainers`; a dotted one, or a
+  file, is from outside.
 
   Raises:
-    UserError: there is no such trainer.
+    UserError: there is no such trainer, or none with the function `needed`.
   """
   name = config.trainer
   if name.endswith(".py"):
@@ -165,11 +179,11 @@ def trainer(config: ml_collections.ConfigDict) -> types.ModuleType:
   except (ImportError, ValueError):  # A package of the dotted name is missing.
     found = None
   module = importlib.import_module(name) if found else None
-  if not hasattr(module, "train"):
+  if not hasattr(module, needed):
     raise UserError(
       f"config.trainer = {config.trainer!r}: no such trainer; there are dann, "
       "rlps, speech, or name a module (my.trainer) or a file (my/trainer.py) "
-      "with a function train"
+      f"with a function {needed}"
     )
   return module
 

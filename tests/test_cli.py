@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tomllib
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -139,6 +141,16 @@ def test_a_trainer_that_is_none(parse, name):
   assert "\n" not in str(caught.value)
 
 
+def test_a_trainer_of_ones_own_need_not_audit(parse, tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "path", sys.path[:])
+  path = tmp_path / "my_own_trainer.py"
+  path.write_text("def train(config, workdir): pass")
+  config = parse(TABLE_2, f"--config.trainer={path}")
+  assert cli.trainer(config).__name__ == "my_own_trainer"
+  with pytest.raises(UserError, match="with a function audit"):
+    cli.trainer(config, "audit")
+
+
 @pytest.mark.parametrize("help_", ["-h", "--help"])
 def test_help(parse, help_, capsys):
   with pytest.raises(SystemExit) as caught:
@@ -171,6 +183,27 @@ def test_exit_codes(run, capsys):
   assert capsys.readouterr() == ("", "")
   assert run(wrong, ["x"]) == 2
   assert capsys.readouterr() == ("", "error: x is wrong: mend it\n")
+
+
+def test_the_home_folder_as_the_shell_leaves_it(run, monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  argv = ["x", "--workdir=~/run", "--config.data.path=~", "--a=b=~x", "a~/b"]
+  run(lambda argv: None, argv)
+  assert argv == [
+    *("x", "--workdir=/home/me/run", "--config.data.path=/home/me"),
+    *("--a=b=~x", "a~/b"),
+  ]
+
+
+def test_too_little_memory_is_one_line_wherever(run, capsys):
+  def large(argv):
+    jax.jit(lambda: jnp.zeros((2**20, 2**25)))()
+
+  assert run(large, ["x"]) == 2
+  said = capsys.readouterr().err
+  assert said.count("\n") == 1
+  assert "the device has too little memory" in said
+  assert "lower what is worked on at once (config.batch_size" in said
 
 
 def test_a_defect_of_ours_keeps_its_traceback(run):

@@ -113,9 +113,10 @@ class Levels:
     """The first channel with sound, if the mean of the channels has none."""
     ranges = self._high - self._low
     mono = self._mono_high - self._mono_low
-    if len(ranges) < 2 or mono >= _CANCELLED * ranges.max():
+    loud = ranges >= 2 * _SILENCE
+    if len(ranges) < 2 or mono >= _CANCELLED * ranges.max() or not loud.any():
       return None
-    return int(np.flatnonzero(ranges >= 2 * _SILENCE)[0])
+    return int(loud.argmax())
 
   def odd(self) -> list[str]:
     """What a recording that is used is warned of."""

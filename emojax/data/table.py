@@ -162,7 +162,7 @@ def load(path: str | os.PathLike, needs_label: bool = True) -> FeatureTable:
     UserError: no such file, no feature table, one that breaks the contract, or
       identical features with audio that have two labels.
   """
-  arrays = _read_arrays(path)
+  arrays = _read_arrays(os.path.expanduser(path))
   if not needs_label and "speaker" in arrays:
     arrays.setdefault("label", np.full(np.shape(arrays["speaker"]), ""))
   missing = ", ".join(name for name in _REQUIRED if name not in arrays)

@@ -94,7 +94,8 @@ def clean(
     UserError: no selector; whatever is wrong with the data; `output` is it.
   """
   target = pathlib.Path(output)
-  if target.exists() and data and target.samefile(data):
+  source = pathlib.Path(data).expanduser() if data else None
+  if source and source.exists() and target.exists() and target.samefile(source):
     raise UserError(f"--output={output}: that is the training set itself")
   folder = pathlib.Path(run).expanduser()
   has_selector = (folder / stored.FOLDER / selectors.FILES[0]).is_file()

@@ -5,7 +5,6 @@ S samples.
 
 import contextlib
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +61,7 @@ def listen(
     with microphone.listening(device) as (backlog, rate):
       _follow(listener, session, show, backlog, rate)
     return
-  blocks = _pcm(sys.stdin.fileno()) if source == "-" else _file(source)
+  blocks = _pcm(0) if source == "-" else _file(source)
   if fast:
     _hear_all(listener, session, show, blocks, rate)
     return
@@ -125,11 +124,21 @@ def _pcm(descriptor: int) -> Iterator[np.ndarray]:
   Of a descriptor: Python can not end while a thread waits in `sys.stdin`.
   """
   rest = b""
-  while data := os.read(descriptor, 2 * _BLOCK):
+  while data := _read(descriptor):
     data = rest + data
     rest = data[len(data) // 2 * 2 :]
     samples_S = np.frombuffer(data[: len(data) - len(rest)], "<i2")
     yield samples_S.astype(np.float32) / io.FULL_SCALE
+
+
+def _read(descriptor: int) -> bytes:
+  try:
+    return os.read(descriptor, 2 * _BLOCK)
+  except OSError as error:  # It is closed, or a folder.
+    raise UserError(
+      f"standard input can not be read ({error.strerror}): send samples, or "
+      "give another --input"
+    ) from error
 
 
 def _file(path: str | os.PathLike) -> Iterator[np.ndarray]:

@@ -3,8 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-import jax
-
 from emojax.errors import UserError
 
 
@@ -13,7 +11,7 @@ def explained(fields: str) -> Iterator[None]:
   """Raises a `UserError`, to lower `fields`, where XLA lacks memory."""
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
+  except RuntimeError as error:  # JAX's is one, and need not be imported.
     reason = str(error)
     if "RESOURCE_EXHAUSTED" not in reason and "Out of memory" not in reason:
       raise

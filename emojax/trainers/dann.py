@@ -33,7 +33,7 @@ from emojax.models.dann import Dann
 from emojax.models.recurrent import Packing
 from emojax.reports import baselines, tables
 from emojax.reports import dann as reports
-from emojax.runtime import hosts, sharding
+from emojax.runtime import hosts, memory, sharding
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from emojax.summary import System
 from emojax.systems import stored
@@ -369,6 +369,10 @@ def train(
   return result
 
 
+@memory.explained(
+  "config.num_replicates, config.lambdas (all runs are trained at once) or "
+  "config.batch_size"
+)
 def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   with hosts.first_alone():
     corpus = conversations.read(config)

@@ -303,6 +303,18 @@ def test_channels_that_cancel_out(tmp_path, caplog):
     assert "channels cancel out (opposite phase): channel 1 is read" in said
 
 
+def test_channels_cancel_out_after_a_quiet_beginning(tmp_path, caplog):
+  """Piece by piece nothing is heard for a while."""
+  path = tmp_path / "a.wav"
+  tone = _tone(16_000)
+  left = np.concatenate([np.full(70_000, 1 / 32768), tone])
+  left[1:70_000:2] = 0
+  soundfile.write(path, np.stack([left, -left], 1), 16_000)
+  found = np.concatenate(list(io.blocks(path)))
+  assert "channels cancel out" in caplog.text
+  np.testing.assert_allclose(found[-len(tone) :], tone, atol=1e-4)
+
+
 def test_what_is_odd_is_said(tmp_path, caplog):
   path = tmp_path / "a.wav"
   for samples, why in (

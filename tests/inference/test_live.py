@@ -239,6 +239,15 @@ def test_an_error_while_listening_is_not_the_microphones(
     raise ValueError("something else")
 
 
+def test_standard_input_that_is_a_folder(tmp_path):
+  folder = os.open(tmp_path, os.O_RDONLY)
+  with pytest.raises(UserError, match=r"can not be read \(Is a directory\)"):
+    list(live._pcm(folder))
+  os.close(folder)
+  with pytest.raises(UserError, match=r"can not be read \(Bad file"):
+    list(live._pcm(folder))
+
+
 def test_ctrl_c_ends_a_pipe_that_waits(listening_run, talk, tmp_path):
   output = tmp_path / "session"
   command = [sys.executable, "-m", "emojax", "live", str(listening_run)]
