@@ -18,6 +18,7 @@ from scipy import special
 
 from emojax.audio import io
 from emojax.exporting import export
+from emojax.runtime import walk
 from emojax.systems import stored
 from experiments.benchmarks import measure
 
@@ -27,7 +28,7 @@ NAMES = ("model", "weigh")  # How the large files begin.
 
 def batches(folder: str, count: int, window: int) -> list[tuple]:
   """float32 [B, S] and lengths [B] of clips spread over a corpus."""
-  paths = sorted(pathlib.Path(folder).rglob("*.*g"))
+  paths = walk.find(folder, io.SUFFIXES).paths
   paths = paths[:: max(1, len(paths) // count)][:count]
   read = [io.read(path, 16_000)[:window] for path in paths]
   found = []

@@ -39,6 +39,7 @@ from emojax.inference import following, listener
 from emojax.inference.backlog import Backlog
 from emojax.inference.listener import Listener
 from emojax.inference.stream import Stream, Window
+from emojax.runtime import walk
 from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
 from experiments.benchmarks import measure
@@ -49,7 +50,7 @@ BLOCK = RATE // 10
 
 def signal(folder: str, seconds: float) -> np.ndarray:
   """Clips one after the other, float32 at 16 kHz."""
-  paths = sorted(path for path in pathlib.Path(folder).rglob("*.*g"))
+  paths = walk.find(folder, io.SUFFIXES).paths
   clips = (io.read(path, RATE) for path in itertools.cycle(paths[::97]))
   parts, size = [], 0
   while size < seconds * RATE:

@@ -27,6 +27,8 @@ import time
 
 import numpy as np
 
+from emojax.audio import io
+from emojax.runtime import walk
 from experiments.benchmarks import measure
 
 RATE = 16_000
@@ -373,11 +375,9 @@ def clips(folder, batch, seconds):
   if not folder:
     noise = np.random.default_rng(0).normal(size=size).astype(np.float32) / 10
     return noise.reshape(batch, -1)
-  import soundfile
-
   parts = []
-  for path in sorted(pathlib.Path(folder).rglob("*.ogg")):
-    parts.append(soundfile.read(path, dtype="float32")[0])
+  for path in walk.find(folder, io.SUFFIXES).paths:
+    parts.append(io.read(path, RATE))
     if sum(map(len, parts)) >= size:
       break
   return np.concatenate(parts)[:size].reshape(batch, -1)

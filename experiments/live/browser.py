@@ -30,6 +30,7 @@ import playwright.sync_api
 import soundfile
 
 from emojax.audio import io
+from emojax.runtime import walk
 from experiments.benchmarks import measure
 
 RATE = 16_000
@@ -47,7 +48,7 @@ def clips(folder: str, sentence: str, path: pathlib.Path) -> int:
   """Writes a minute of one sentence, of many actors; gives how many clips."""
   found = sorted(
     clip
-    for clip in pathlib.Path(folder).rglob("*.*g")
+    for clip in walk.find(folder, io.SUFFIXES).paths
     if clip.stem.split("-")[4] == sentence and clip.stem.split("-")[5] == "01"
   )
   parts, size = [], 0

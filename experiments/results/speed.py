@@ -20,9 +20,10 @@ def text() -> str:
     [
       "## Speed",
       "Two CPU cores, float32; both sides take turns in one process or in two, "
-      "median and least of the turns, and their results agree: "
+      "median and least of the turns. "
       "[experiments/benchmarks](../experiments/benchmarks) has the commands, "
-      "the seconds, what was aimed at and why it was missed.",
+      "the seconds, how far the results of both sides agree, what was aimed at "
+      "and why it was missed.",
       markdown.table(body, num_names=2),
     ]
   )

@@ -25,8 +25,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from emojax.audio import io as audio_io
 from emojax.encoders import whisper
 from emojax.encoders.whisper_model import WhisperEncoder
+from emojax.runtime import walk
 from experiments.benchmarks import measure
 
 RATE = 16_000
@@ -120,12 +122,12 @@ def compared(names, ours, theirs):
 
 def recordings(folder):
   """Clips by their path, and what is said in them."""
-  paths = sorted(pathlib.Path(folder).rglob("*.ogg"))
+  paths = walk.find(folder, audio_io.SUFFIXES).paths
   return paths, [SENTENCES[path.name.split("-")[4]] for path in paths]
 
 
 def read(path):
-  return soundfile.read(path, dtype="float32")[0]
+  return audio_io.read(path, RATE)
 
 
 def some(paths, number=60):
@@ -179,7 +181,7 @@ def silence(flags, transcriber):
   audio = {"digital silence": 0 * noise}
   for level in (1e-5, 1e-4, 1e-3, 1e-2):
     audio[f"white noise {level}"] = noise * level
-  for path in sorted(pathlib.Path(flags.noise).glob("*.ogg")):
+  for path in walk.find(flags.noise, audio_io.SUFFIXES).paths:
     audio[path.stem] = read(path)
   found = transcriber.transcribe(list(audio.values()), ONCE)
   transformers = Transformers(flags.checkpoint)
