@@ -277,7 +277,7 @@ def _wrong_labels() -> Section:
     ]
     count = len(found.row(setting, "none").metrics[_UNWEIGHTED].runs)
     body += [
-      f"### {setting} ({count} initialisations)",
+      f"### {setting} ({count} initialisation{'s' if count > 1 else ''})",
       page.systems(found, setting, ["weighted_accuracy", _UNWEIGHTED, "auc"]),
       page.comparisons(
         found,
@@ -291,8 +291,9 @@ def _wrong_labels() -> Section:
     "rlps_s",
     "FERPlus: 7,661 training, 1,298 validation and 923 test faces on whose "
     "label most annotators agree (all 8,797 training faces as they are). A CNN "
-    "on the images, or a dense classifier on oriented gradients, is trained on "
-    "what each method keeps; five of them, each without a fold, say how wrong "
+    "on the images, of eight convolutions or (small) of three, or a dense "
+    "classifier on oriented gradients, is trained on what each method keeps; "
+    "five of them, each without a fold, say how wrong "
     "a label looks. RLPS-S and logistic regression learn from the labels of "
     "the validation part, too. AUC: of wrong labels, of images without a face, "
     "or of contested ones. Speech: the dense classifier on Whisper base's "
@@ -302,7 +303,7 @@ def _wrong_labels() -> Section:
     "emojax features dann:ravdess --config.data.path=RAVDESS \\\n"
     "  --config.data.audio_features=openai/whisper-base WHISPER.npz\n"
     "python -m experiments.rlps_s.study FERPLUS --output=OUT \\\n"
-    "  [--classifier=cnn] --table=WHISPER.npz",
+    "  [--classifier=small_cnn|cnn] --table=WHISPER.npz",
     body,
     [
       Headline(

@@ -163,4 +163,7 @@ def _tests(summary: Summary, setting: str) -> str:
 
 
 def _cell(one: Estimate | None) -> str:
-  return f"{100 * one.mean:.1f} ± {100 * one.std:.1f}" if one else "–"
+  if not one:
+    return "–"
+  spread = f" ± {100 * one.std:.1f}" if len(one.runs) > 1 else ""
+  return f"{100 * one.mean:.1f}{spread}"
