@@ -48,6 +48,20 @@ def test_lines(tmp_path):
   assert found[0].confidence == 33.5
 
 
+def test_a_face_that_is_listed_twice_counts_once(tmp_path, caplog):
+  lines = [f"{i}.jpg 0 10 20 60 80 33.5 3" for i in range(17)]
+  lines += lines[:3]
+  found = faces.read("expw", _corpus(tmp_path, lines))
+  assert [face.name for face in found] == [f"{i}.jpg 0" for i in range(17)]
+  assert "label.lst: 3 images are there twice, and count once" in caplog.text
+  with (tmp_path / "data" / "label" / "label.lst").open(
+    "a", encoding="utf-8"
+  ) as file:
+    file.write("0.jpg 0 10 20 60 80 33.5 4\n")
+  with pytest.raises(UserError, match=r"0\.jpg 0 is there twice, as happy"):
+    faces.read("expw", tmp_path)
+
+
 def test_the_box_is_cut_out(tmp_path):
   lines = ["a.png 0 10 20 60 80 33.5 3"]
   (face,) = faces.read("expw", _corpus(tmp_path, lines))

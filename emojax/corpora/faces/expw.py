@@ -35,8 +35,8 @@ def read(path: str) -> Iterator[Face]:
   random for these sizes, always the same.
 
   Raises:
-    UserError: the list or the folder of images is missing, or a line of the
-      list is not one of ExpW.
+    UserError: the list or the folder of images is missing, a line of the list
+      is not one of ExpW, or a face is there twice with two labels.
   """
   table = layout.table(path, (_LIST,))
   if table is None:
@@ -44,6 +44,7 @@ def read(path: str) -> Iterator[Face]:
   _, faces = layout.listed(
     table, path, _IMAGES, _read_line, f"{LAYOUT}; {SOURCE}"
   )
+  faces = layout.each_once(table, faces)  # Before copies are drawn apart.
   drawn = draw(len(faces), _SHARE, _SHARE)
   for part, rows in zip(("validation", "test"), drawn, strict=True):
     for row in rows:
