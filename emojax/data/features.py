@@ -37,7 +37,8 @@ def extract(
   They are kept in `cache_dir` under the content of the recording or the text
   and the extractor's settings, each as soon as it is there: an interrupted
   extraction goes on where it stopped. A recording that cannot be used is named
-  in a warning and skipped; without audio features none is read.
+  in a warning and skipped. Without audio features none is decoded: files are
+  only hashed, which tells them apart in the table.
 
   Args:
     utterances: records, [U].
