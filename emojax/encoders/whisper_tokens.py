@@ -40,7 +40,8 @@ class Vocabulary:
     """Reads the files of a checkpoint.
 
     Raises:
-      UserError: one of them is missing or damaged.
+      UserError: one of them is missing or damaged, or has languages and no
+        task.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -77,14 +78,15 @@ class Vocabulary:
         f"{folder / FILE}: damaged, or of before transformers 4.31 ({error}); "
         "download it again"
       ) from error
+    if languages and TASKS[0] not in tasks:
+      raise UserError(
+        f"{folder / FILE}: lang_to_id without task_to_id for {TASKS[0]}; "
+        "download it again"
+      )
     return cls(tokenizer, rules, start, languages, tasks)
 
   def prompt(self, language: str, task: str, timestamps: bool) -> list[int]:
-    """What the transcript of a window follows.
-
-    Raises:
-      UserError: a language or a task that the checkpoint does not have.
-    """
+    """What the transcript of a window follows, of what `check` takes."""
     tokens = [self.start]
     if self.languages:
       tokens += [self.languages[language], self.tasks[task]]
@@ -107,6 +109,10 @@ class Vocabulary:
       raise UserError(
         f"language {language!r}: the checkpoint has "
         f"{' '.join(sorted(self.languages))}"
+      )
+    if self.languages and task not in self.tasks:
+      raise UserError(
+        f"task {task!r}: the checkpoint has {' '.join(sorted(self.tasks))}"
       )
 
   def decode(self, tokens: Sequence[int]) -> str:

@@ -213,6 +213,7 @@ def test_a_checkpoint_for_english_hears_nothing_else(tmp_path):
   [
     (whisper.Options(language="xx"), "the checkpoint has de en"),
     (whisper.Options(task="sing"), "choose one of transcribe, translate"),
+    (whisper.Options(task="translate"), "the checkpoint has transcribe"),
   ],
 )
 def test_languages_and_tasks_that_are_none(tmp_path, asked, said):
@@ -267,6 +268,19 @@ def test_files_of_the_words_are_wanted(tmp_path, file, said):
   (tmp_path / file).unlink()
   with pytest.raises(UserError, match=said):
     whisper.load(str(tmp_path))
+
+
+def test_languages_without_tasks_are_refused_when_read(tmp_path):
+  tiny(tmp_path)
+  path = tmp_path / "generation_config.json"
+  fields = json.loads(path.read_text(encoding="utf-8"))
+  del fields["task_to_id"]
+  path.write_text(json.dumps(fields), encoding="utf-8")
+  with pytest.raises(
+    UserError, match="lang_to_id without task_to_id"
+  ) as caught:
+    whisper.load(str(tmp_path))
+  assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["shards", "bin"])
