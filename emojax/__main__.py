@@ -6,6 +6,7 @@ usage: emojax COMMAND …, or python -m emojax COMMAND …
 import inspect
 import logging
 import pathlib
+import shlex
 import sys
 import types
 
@@ -76,14 +77,15 @@ def _fetch(argv: list[str]) -> None:
   _, corpus, folder = argv
   fetch = speech.fetch if corpus in speech.names() else downloads.fetch
   with process.resumable():
-    path = fetch(corpus, folder)
+    path = shlex.quote(str(fetch(corpus, folder)))
   fields = f"--config.data.corpus={corpus} --config.data.path={path}"
   if corpus == "musan":
-    fields = f"--config.augment.background_path={path}"
-  print(
-    f"{corpus} is in {path}; to train with it:\n"
-    f"python -m emojax train speech {fields}"
-  )
+    fields = (
+      "--config.augment.background_probability=0.3 "  # Of speech:published.
+      f"--config.augment.background_path={path}"
+    )
+  print(f"{corpus} is in {path}; to train with it:")
+  print(f"python -m emojax train speech {fields}")
 
 
 def _import_table(argv: list[str]) -> None:

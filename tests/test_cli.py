@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 import pathlib
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -314,14 +315,19 @@ def test_a_command_that_is_wrong(tmp_path, monkeypatch, arguments, what):
   ("corpus", "field"),
   [
     ("ravdess", "--config.data.corpus=ravdess --config.data.path="),
-    ("musan", "--config.augment.background_path="),
+    (
+      "musan",
+      "--config.augment.background_probability=0.3 "
+      "--config.augment.background_path=",
+    ),
   ],
 )
-def test_fetch_says_what_is_next(tmp_path, capsys, corpus, field):
-  folder = tmp_path / corpus
-  folder.mkdir()  # Downloaded before.
-  entry.main(["emojax", "fetch", corpus, str(tmp_path)])
-  assert f"{field}{folder}" in capsys.readouterr().out
+@pytest.mark.parametrize("name", ["data", "my data; x"])
+def test_fetch_says_what_is_next(tmp_path, capsys, corpus, field, name):
+  folder = tmp_path / name / corpus
+  folder.mkdir(parents=True)  # Downloaded before.
+  entry.main(["emojax", "fetch", corpus, str(tmp_path / name)])
+  assert f"{field}{shlex.quote(str(folder))}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

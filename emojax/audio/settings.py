@@ -97,10 +97,12 @@ class Augmentation:
   def read(cls, fields: Mapping[str, Any]) -> Self | None:
     """Reads a `config.augment` and its folders; None: nothing is to be done.
 
-    Raises a UserError where a value makes no sense, or a folder has no audio.
+    Raises a UserError where a value makes no sense, a folder has no audio, or
+    nothing would read it.
     """
     names = [field.name for field in dataclasses.fields(Settings)][1:]
     settings = Settings(SAMPLE_RATE, *(fields[name] for name in names))
+    _refuse_unread(fields)
     if not any(fields[name] for name in names if "_probability" in name):
       return None
     noise, responses = None, None
@@ -123,6 +125,20 @@ class Augmentation:
     """How much longer the stretching of time may make a clip, at least 1."""
     stretches = self.settings.stretch_probability
     return max(1.0, 1 / self.settings.stretch_rate[0]) if stretches else 1.0
+
+
+def _refuse_unread(fields):
+  for path, probability in (
+    ("background_path", "background_probability"),
+    ("responses_path", "reverberation_probability"),
+  ):
+    if fields[path] and not fields[probability]:
+      _refuse(
+        path,
+        fields[path],
+        f"nothing reads it while config.augment.{probability} is 0: set that "
+        "above 0, or leave out the path",
+      )
 
 
 def _is_number(value):

@@ -148,6 +148,22 @@ def test_nothing_is_done_that_is_not_asked_for():
       assert Augmentation.read(asked) is not None
 
 
+@pytest.mark.parametrize(
+  ("path", "probability"),
+  [
+    ("background_path", "background_probability"),
+    ("responses_path", "reverberation_probability"),
+  ],
+)
+@pytest.mark.parametrize("gain", [0.0, 0.5])
+def test_a_path_that_nothing_would_read(path, probability, gain):
+  fields = speech.get_config().augment
+  fields.gain_probability, fields[path] = gain, "/nonexistent"
+  why = f"{path} = '/nonexistent': .*{probability} is 0: .* leave out the"
+  with pytest.raises(UserError, match=why):
+    Augmentation.read(fields)
+
+
 def test_settings_are_read_from_a_config():
   fields = speech.get_config().augment
   # What is left out where nothing asks for it is not there; all else is.
