@@ -8,17 +8,14 @@ one after the other (`Grid.train`), or are an axis of one program (`positions`).
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import functools
 import itertools
 import json
-import logging
 import operator
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -26,17 +23,14 @@ import numpy as np
 from emojax import checks, loop
 from emojax import summary as summaries
 from emojax.errors import UserError
-from emojax.runtime import files, hosts, process, tensors, trackers
+from emojax.runtime import files, hosts, locks, process, tensors, trackers
 from emojax.summary import Summary
 
 _CONFIG, _LOCK = "config.json", ".lock"
 _FIGURES, _HISTORY, _OUTPUTS = "figures.json", summaries.HISTORY, "outputs.npz"
 _WEIGHTS = "weights.safetensors"
-# What file systems say that have no locks.
-_LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 # Another machine may have others: no figure changes with them.
 _FREE = {"config.data.num_workers", "config.trackers"}
-_LOG = logging.getLogger(__name__)
 
 Files = Mapping[str, Callable[[pathlib.Path], None]]
 
@@ -309,12 +303,15 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
   made = [p for p in (workdir, *workdir.parents) if not p.exists()]
   with files.explained(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = _lock(workdir)
+    lock = locks.take(workdir / _LOCK)
+  if lock is None:
+    raise UserError(
+      f"{workdir} is in use by another process: wait for it, or choose "
+      "another --workdir"
+    )
 
   def release() -> None:
-    # While it is held: whoever has opened the file will see that it went.
-    (workdir / _LOCK).unlink(missing_ok=True)
-    lock.close()
+    locks.release(lock)
     with contextlib.suppress(OSError):  # Not empty.
       for folder in made:
         folder.rmdir()
@@ -322,29 +319,6 @@ def _locked(workdir: pathlib.Path) -> Iterator[None]:
   with process.undone(release):
     files.sweep(workdir)
     yield
-
-
-def _lock(workdir: pathlib.Path) -> IO[str]:
-  """The file that is locked, open."""
-  path = workdir / _LOCK
-  lock = path.open("a", encoding="utf-8")
-  try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    is_ours = os.path.samestat(os.fstat(lock.fileno()), path.stat())
-  except (BlockingIOError, FileNotFoundError):
-    is_ours = False
-  except OSError as error:
-    if error.errno not in _LOCKLESS:
-      raise
-    _LOG.warning("%s: a disk without locks; use it by one process", workdir)
-    is_ours = True
-  if not is_ours:
-    lock.close()
-    raise UserError(
-      f"{workdir} is in use by another process: wait for it, or choose "
-      "another --workdir"
-    )
-  return lock
 
 
 def _write(folder: pathlib.Path, result: Result, history: loop.History) -> None:

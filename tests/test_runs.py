@@ -24,6 +24,7 @@ from emojax import loop, runs
 from emojax import summary as summaries
 from emojax.errors import UserError
 from emojax.runs import Run
+from emojax.runtime import locks
 from emojax.summary import Row, Summary, System
 from tests import processes
 
@@ -376,9 +377,9 @@ def test_two_threads_on_one_folder(tmp_path):
 
 def test_a_disk_without_locks(tmp_path, monkeypatch, caplog, uninterrupted):
   def flock(*_):
-    raise OSError(runs.errno.ENOLCK, "No locks available")
+    raise OSError(locks.errno.ENOLCK, "No locks available")
 
-  monkeypatch.setattr(runs.fcntl, "flock", flock)
+  monkeypatch.setattr(locks.fcntl, "flock", flock)
   complete(tmp_path)
   assert "without locks" in caplog.text
   assert_same(tmp_path, uninterrupted)

@@ -6,10 +6,12 @@ lie in Git LFS one by one, the list of checksums is that of TensorFlow Datasets
 again after an interruption, and needs TensorFlow to unpack.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import http.client
 import json
+import logging
 import math
 import os
 import pathlib
@@ -22,10 +24,12 @@ from concurrent import futures
 from ssl import SSLError
 
 from emojax.errors import UserError
-from emojax.runtime import archives, files
+from emojax.runtime import archives, files, locks, process
 from emojax.runtime.progress import progress
 
 _MEBIBYTE = 1 << 20
+_LOG = logging.getLogger(__name__)
+_POLL = 0.5  # Seconds between looks at what another process downloads.
 _TIMEOUT = 30.0  # Seconds without a byte.
 _PAUSES = (0.0, 1.0, 4.0)  # Seconds before each new attempt.
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, SSLError)
@@ -98,8 +102,10 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
   corpus_folder, work = folder / corpus, folder / f".{corpus}.part"
   if corpus_folder.exists():
     return corpus_folder
-  with files.explained(work):
-    work.mkdir(parents=True, exist_ok=True)
+  with files.explained(work), _locked(work):
+    if corpus_folder.exists():  # Another process was first.
+      return corpus_folder
+    work.mkdir(exist_ok=True)
     content = work / "content"
     if corpus in _ARCHIVES:
       archives.unpack(_download(_ARCHIVES[corpus], work, True), content)
@@ -111,6 +117,21 @@ def fetch(corpus: str, folder: str | os.PathLike) -> pathlib.Path:
     content.rename(corpus_folder)
     shutil.rmtree(work)
   return corpus_folder
+
+
+@contextlib.contextmanager
+def _locked(work: pathlib.Path) -> Iterator[None]:
+  """Waits until no other process downloads into `work`."""
+  path = work.with_suffix(".lock")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lock = locks.take(path)
+  if lock is None:
+    _LOG.info("%s: another process downloads there; waiting for it", work)
+  while lock is None:
+    time.sleep(_POLL)
+    lock = locks.take(path)
+  with process.undone(lambda: locks.release(lock)):
+    yield
 
 
 def _crema_d(text: str) -> Iterator[Download]:

@@ -9,6 +9,7 @@ import re
 import shutil
 import tarfile
 import threading
+import time
 import zipfile
 
 import pytest
@@ -17,6 +18,7 @@ from emojax.corpora import downloads
 from emojax.corpora import speech as corpora
 from emojax.corpora.downloads import Download
 from emojax.errors import UserError
+from tests import processes
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -36,6 +38,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.send_response(206 if start else 200)
     self.send_header("Content-Length", str(len(body)))
     self.end_headers()
+    server.gate.wait()
     if server.breaks:
       server.breaks -= 1
       body = body[: len(body) // 2]
@@ -55,6 +58,8 @@ def server():
   with _Server(("127.0.0.1", 0), _Handler) as server:
     server.content, server.requests = {}, []
     server.breaks, server.status, server.takes_ranges = 0, 0, True
+    server.gate = threading.Event()
+    server.gate.set()
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -106,6 +111,39 @@ def test_an_archive_is_fetched_once(ravdess, tmp_path):
   assert [path.name for path in folder.parent.iterdir()] == ["ravdess"]
   assert downloads.fetch("ravdess", tmp_path / "data") == folder
   assert ravdess.requests == [("/ravdess.zip", None)]
+
+
+def main(arguments):
+  _, url, checksum, folder = arguments
+  downloads._ARCHIVES["ravdess"] = Download(url, "ravdess.zip", checksum)
+  print(len(corpora.read("ravdess", downloads.fetch("ravdess", folder))))
+
+
+def _wait_for(has_come):
+  end = time.monotonic() + 30
+  while not has_come() and time.monotonic() < end:
+    time.sleep(0.02)
+
+
+def test_two_processes_fetch_once(ravdess, tmp_path):
+  item = downloads._ARCHIVES["ravdess"]
+  given = [item.url, item.checksum, str(tmp_path)]
+  ravdess.gate.clear()
+  try:
+    with processes.Process(main, given) as first:
+      _wait_for(lambda: ravdess.requests)
+      with processes.Process(main, given) as second:
+        _wait_for(lambda: "waiting for it" in second.printed()[1])
+        said = second.printed()[1].splitlines()
+        ravdess.gate.set()
+        for process in first, second:
+          printed = process.communicate(60)
+          assert (process.returncode, printed[0]) == (0, "8\n"), printed
+  finally:
+    ravdess.gate.set()
+  assert len(said) == 1 and "another process downloads there" in said[0]
+  assert ravdess.requests == [("/ravdess.zip", None)]
+  assert [path.name for path in tmp_path.iterdir()] == ["ravdess"]
 
 
 def test_a_broken_connection_goes_on(ravdess, tmp_path):
