@@ -241,7 +241,7 @@ def test_speakers_and_sessions_are_groups_too():
     np.full(8, "c"),
   )
   made = make(names, False, method="leave_one_out", group="speaker")
-  assert list(made) == [f"without {actor}" for actor in ACTORS[:4]]
+  assert list(made) == [f"unseen {actor}" for actor in ACTORS[:4]]
   made = make(names, False, method="leave_one_out", group="session")
   # Who has no session is in no part.
   assert made["without 2"]["labelled"].tolist() == [0, 1, 2, 3]

@@ -121,7 +121,7 @@ def test_clips_and_the_speech_classifier(corpus, cache):
     ),
     (
       {"split.method": "leave_one_out"},
-      [f"without {name}, as it is" for name in SPEAKERS],
+      [f"unseen {name}, as it is" for name in SPEAKERS],
       [{name} for name in SPEAKERS],
     ),
   ],
