@@ -406,16 +406,16 @@ def wait_for(has_come, process, seconds=120) -> None:
     time.sleep(0.01)
 
 
-def half_a_report(workdir, process) -> bool:
-  path = workdir / f".report.md.{process.pid}.md"
-  return path.exists() and path.stat().st_size > 0
+def half_reports(workdir) -> set[str]:
+  """Reports that are being written, or were when somebody was killed."""
+  return {path.name for path in workdir.glob(".report.md.*.md")}
 
 
 def test_processes_on_one_folder(uninterrupted, tmp_path, start):
   """One is refused, one is killed, one is stopped, and one comes to the end."""
   workdir = tmp_path / "run"
   first = start(workdir, seconds=0.05, summary_seconds=60)
-  wait_for(lambda: half_a_report(workdir, first), first)
+  wait_for(lambda: half_reports(workdir), first)
   before = times(workdir)
 
   second = start(workdir)
@@ -429,11 +429,12 @@ def test_processes_on_one_folder(uninterrupted, tmp_path, start):
 
   first.kill()
   first.communicate()
-  assert half_a_report(workdir, first)
+  of_first = half_reports(workdir)
+  assert len(of_first) == 1
 
   third = start(workdir, summary_seconds=60)
-  wait_for(lambda: half_a_report(workdir, third), third)
-  assert not half_a_report(workdir, first)
+  wait_for(lambda: half_reports(workdir) - of_first, third)
+  assert not half_reports(workdir) & of_first
   third.send_signal(signal.SIGTERM)
   _, told = third.communicate()
   assert third.returncode == 143, told
