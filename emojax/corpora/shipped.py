@@ -143,6 +143,11 @@ class Readers:
     )
 
 
+def names_of(data: ml_collections.ConfigDict) -> list[str]:
+  """The corpora that a `config.data` names."""
+  return [name.strip() for name in data.corpus.split(",")]
+
+
 def _unified(found: Iterable, where: str) -> list:
   """The records; of utterances with one spelling of each name."""
   found = list(found)
@@ -152,7 +157,7 @@ def _unified(found: Iterable, where: str) -> list:
 
 def _named(data: ml_collections.ConfigDict) -> tuple[list[str], list[str]]:
   """The corpora, and the path of each; that of one may hold commas."""
-  names = [name.strip() for name in data.corpus.split(",")]
+  names = names_of(data)
   if len(set(names)) < len(names):
     raise UserError(
       f"config.data.corpus = {data.corpus!r}: name each corpus once"

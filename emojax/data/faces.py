@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from emojax.corpora import faces, images, labels, recordings
+from emojax.corpora import faces, images, labels, recordings, shipped
 from emojax.corpora.images import UnreadableImage
 from emojax.corpora.labels import UNLABELLED
 from emojax.corpora.records import PARTS, Face
@@ -67,7 +67,7 @@ def read(data: ml_collections.ConfigDict) -> NoisyDataset:
       for part in PARTS
     },
     table.name[train],
-    demo="demo" in data.corpus.split(","),
+    demo="demo" in shipped.names_of(data),
     has_pictures=True,
   )
   if not table.votes.shape[1]:

@@ -45,6 +45,7 @@ class Utterances(NamedTuple):
   class_U: np.ndarray  # -1 where there is none.
   speaker_U: np.ndarray  # Names.
   dialogue_U: np.ndarray  # Names, unique over the corpus.
+  corpus_U: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ def results(
   summary = Summary(
     study="dann",
     title=config.title,
-    demo=config.data.corpus == "demo",
+    demo=bool((utterances.corpus_U == "demo").any()),
     classes=utterances.classes,
     selection=summaries.LAST_EPOCH,
     metrics=tuple(summaries.METRICS),

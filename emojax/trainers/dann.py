@@ -391,7 +391,11 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   result, written = reports.results(
     config,
     reports.Utterances(
-      corpus.classes, corpus.class_U, corpus.table.speaker, corpus.dialogue_U
+      corpus.classes,
+      corpus.class_U,
+      corpus.table.speaker,
+      corpus.dialogue_U,
+      corpus.table.corpus,
     ),
     _trained(config, corpus, cohorts, training, states, history),
     found,

@@ -283,3 +283,22 @@ def test_two_corpora_are_one(corpus, tmp_path, monkeypatch):
   assert table.name[0] == f"image_folder:{NAMES[0]}"
   assert table.name[16] == f"twin:{NAMES[0]}"
   np.testing.assert_array_equal(table.images[:16], table.images[16:])
+
+
+@pytest.mark.parametrize(
+  ("named", "demo"),
+  [
+    ("demo", True),
+    ("image_folder, demo", True),
+    ("demo ,image_folder", True),
+    ("image_folder", False),
+  ],
+)
+def test_synthetic_faces_are_marked(corpus, tmp_path, monkeypatch, named, demo):
+  """With blanks around the names, too."""
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  one = image_folder.read(str(tmp_path / "mine"))
+  found = [(name.strip(), list(one)) for name in named.split(",")][:1]
+  monkeypatch.setattr(faces.faces, "read_all", lambda data: found)
+  data = _config(tmp_path / "mine", corpus=named, labels="happy,sad")
+  assert faces.read(data).demo is demo

@@ -343,6 +343,26 @@ def test_a_stopped_search_goes_on_and_never_reads_a_test_label(
   assert dann.search(study.config, corpus, grid) == searched(study)
 
 
+@pytest.mark.parametrize(
+  ("corpus", "of"),
+  [("table", ["demo"]), ("demo, ravdess", ["demo", "ravdess"])],
+)
+def test_a_study_of_the_demo_is_marked(
+  make_table, tmp_path, monkeypatch, corpus, of
+):
+  """Whatever the config calls the data that hold synthetic ones."""
+  table = make_table()
+  table = dataclasses.replace(table, corpus=np.resize(of, len(table)))
+  config = make_config(tmp_path / "table.npz", table)
+  loaded = conversations.load(config.data)
+  monkeypatch.setattr(conversations, "load", lambda data, **_: loaded)
+  config.data.corpus = corpus
+  found = dann.train(config, tmp_path / "run")
+  report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+  assert found.demo is True
+  assert report.startswith("**demo corpus (synthetic)**")
+
+
 def test_the_report(study):
   report = (study.workdir / "report.md").read_text(encoding="utf-8")
   assert report.startswith(f"# {study.config.title}\n")
