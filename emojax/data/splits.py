@@ -9,7 +9,8 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -102,6 +103,16 @@ def make(
     rows = {part: np.flatnonzero(of_part) for part, of_part in parts.items()}
     made[setting] = Split(rows)
   return made
+
+
+def may_name_people(split: Mapping[str, Any]) -> bool:
+  """Whether the settings of a `config.split` may be named after speakers.
+
+  A user's sessions and fold files may be, too.
+  """
+  if split["method"] == "leave_one_out":
+    return split["group"] != "corpus"
+  return split["method"] in ("speakers", "in_turn", "folds")
 
 
 def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:

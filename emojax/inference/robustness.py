@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import soxr
 
@@ -35,7 +34,6 @@ from emojax.runtime.progress import progress
 from emojax.summary import Estimate, Row, Summary, System
 from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
-from emojax.weights import json_files
 
 RATE = clips.SAMPLE_RATE
 _SEED = 14  # Of noise and rooms; a clip has the same in all conditions.
@@ -150,7 +148,7 @@ def _tested(
   its summary, sample by sample.
   """
   summary = summaries.read(run)
-  config = _config(run)
+  config = stored.read_config(run)
   if data is not None:
     config.data.path = config.data.paths = data
   found, _ = clips.read(config, system.encoder.min_samples)
@@ -163,20 +161,6 @@ def _tested(
     )
   best = study.best(summary)
   return Tested(found, rows[best["setting"]], best, summary)
-
-
-def _config(run: pathlib.Path) -> ml_collections.ConfigDict:
-  path = run / "config.json"
-  mend = "copy it from where the run was trained, or train it again"
-  try:
-    fields = json_files.read(path, mend)
-  except FileNotFoundError as error:
-    raise UserError(
-      f"{path}: no such file, so nobody knows who has to be tested; {mend}"
-    ) from error
-  if not all(isinstance(fields.get(k), dict) for k in ("data", "split")):
-    raise UserError(f"{path}: damaged, no config of a run; {mend}")
-  return ml_collections.ConfigDict(fields)
 
 
 def _backgrounds(noise: str | None) -> Backgrounds | None:

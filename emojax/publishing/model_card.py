@@ -3,11 +3,14 @@
 After Mitchell et al. 2019, "Model cards for model reporting".
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
 
 from emojax import markdown
 from emojax.data import splits
-from emojax.reports import tables
+from emojax.reports import speech, tables
 from emojax.summary import Estimate, Summary
 from emojax.systems.stored import System
 
@@ -50,8 +53,14 @@ def write(
   system: System,
   summary: Summary,
   licences: Mapping[str, str],
+  split: Mapping[str, Any],
 ) -> str:
-  """The card as Markdown; `licences` are of the data, by corpus, '' unknown."""
+  """The card as Markdown, which names no speaker.
+
+  `licences` are of the data, by corpus, '' unknown; `split` is the config's.
+  """
+  if splits.may_name_people(split):
+    summary = _anonymous(summary)
   versions = ", ".join(f"{k} {v}" for k, v in summary.versions.items())
   sections = [
     _front_matter(system),
@@ -78,7 +87,7 @@ def write(
     "## Made with",
     f"{summary.date}, {summary.device}; {versions}",
   ]
-  return _anonymous("\n\n".join(filter(None, sections)) + "\n", summary)
+  return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _front_matter(system: System) -> str:
@@ -137,22 +146,51 @@ def _with_intervals(value: Estimate | None) -> str:
   return f"{text} [{markdown.interval(bounds)}]"
 
 
-def _anonymous(text: str, summary: Summary) -> str:
-  """The text with settings that are named after people called otherwise."""
-  named = [s for s in summary.settings if s.startswith(splits.UNSEEN)]
+def _anonymous(summary: Summary) -> Summary:
+  """With settings that may be named after people called otherwise."""
+  called = _called_otherwise(summary)
+  if not called:
+    return summary
   # The longest first: one name may begin with another.
-  named.sort(key=len, reverse=True)
-  for number, setting in enumerate(named, start=1):
-    which = f" ({number} of {len(named)})" if len(named) > 1 else ""
-    text = text.replace(setting, f"unseen speakers{which}")
-  return text
+  names = map(re.escape, sorted(called, key=len, reverse=True))
+  # As the sentences of the studies have it: what stands alone may be a number.
+  setting = re.compile(f"(, | of )({'|'.join(names)})(?=, )")
+  return dataclasses.replace(
+    summary,
+    rows=tuple(
+      dataclasses.replace(row, setting=called.get(row.setting, row.setting))
+      for row in summary.rows
+    ),
+    audit={called.get(name, name): t for name, t in summary.audit.items()},
+    model=setting.sub(lambda m: m[1] + called[m[2]], summary.model),
+  )
+
+
+def _called_otherwise(summary: Summary) -> dict[str, str]:
+  """New names by the old ones of the settings."""
+  found = {}
+  for setting in dict.fromkeys([*summary.settings, *summary.audit]):
+    who, added = setting, ""
+    if summary.study == "rlps":  # What was done to the data ends its names.
+      who, comma, added = setting.rpartition(", ")
+      added = comma + added
+    if who and setting != speech.ALL:
+      found[setting] = who, added
+  known = list(dict.fromkeys(who for who, _ in found.values()))
+  numbers = {who: f" ({i} of {len(known)})" for i, who in enumerate(known, 1)}
+  if len(known) == 1:
+    numbers = dict.fromkeys(known, "")
+  return {
+    setting: f"{splits.UNSEEN}speakers{numbers[who]}{added}"
+    for setting, (who, added) in found.items()
+  }
 
 
 def _without_names(audit: str) -> str:
   """The table without what its cells have after a colon: who they are."""
   lines = []
   for line in audit.splitlines():
-    cells: Sequence[str] = line.strip("|").split("|")
+    cells = re.split(r"(?<!\\)\|", line.strip("|"))
     is_rule = set(line) <= set("|-: ")
     shown = cells if is_rule else [cell.split(":")[0].strip() for cell in cells]
     lines.append([cell.strip() for cell in shown])

@@ -6,12 +6,12 @@ import shutil
 import tempfile
 
 from emojax import summary as summaries
-from emojax.corpora import faces, speech
+from emojax.corpora import faces, shipped, speech
 from emojax.errors import UserError
 from emojax.publishing import model_card
 from emojax.systems import selectors, stored
 from emojax.systems.conversations import ConversationSystem
-from emojax.weights import hub, json_files
+from emojax.weights import hub
 
 _CARD = "README.md"
 
@@ -37,13 +37,13 @@ def push(run: str | os.PathLike, hub_id: str, private: bool = False) -> str:
   if isinstance(system, ConversationSystem):
     _require_known_encoders(system)
   summary = summaries.read(run)
-  corpora = json_files.read(run / "config.json")["data"]["corpus"].split(",")
+  config = stored.read_config(run)
   readers = faces if system.kind == "faces" else speech
   licences = {
     name: readers.licence(name) if name in readers.names() else ""
-    for name in corpora
+    for name in shipped.names_of(config.data)
   }
-  card = model_card.write(hub_id, system, summary, licences)
+  card = model_card.write(hub_id, system, summary, licences, config.split)
   with tempfile.TemporaryDirectory() as folder:
     pathlib.Path(folder, _CARD).write_text(card, encoding="utf-8")
     model = stored.find(run)

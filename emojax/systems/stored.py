@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import flax
+import ml_collections
 import numpy as np
 from flax.errors import FlaxError
 from safetensors import SafetensorError
@@ -135,6 +136,32 @@ def find(
     f"{folder / missing[0]}: no such file; copy the run's folder {FOLDER} too, "
     "or train it again"
   )
+
+
+def read_config(run: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config of a run, which says what data it has read.
+
+  Raises:
+    UserError: there is none, or a damaged one.
+  """
+  path = run / "config.json"
+  mend = "copy it from where the run was trained, or train it again"
+  try:
+    fields = json_files.read(path, mend)
+  except FileNotFoundError as error:
+    raise UserError(
+      f"{path}: no such file, so nobody knows who was tested; {mend}"
+    ) from error
+  data, split = fields.get("data"), fields.get("split")
+  if not (
+    isinstance(data, dict)
+    and isinstance(data.get("corpus"), str)
+    and isinstance(split, dict)
+    and isinstance(split.get("method"), str)
+    and isinstance(split.get("group"), str)
+  ):
+    raise UserError(f"{path}: damaged, no config of a run; {mend}")
+  return ml_collections.ConfigDict(fields)
 
 
 def _read_description(path: pathlib.Path, kinds: Sequence[type[S]]) -> System:

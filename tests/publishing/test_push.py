@@ -1,6 +1,8 @@
 """A system goes to the hub, with its card, and comes back."""
 
+import dataclasses
 import json
+import re
 
 import jax
 import ml_collections
@@ -10,8 +12,10 @@ import soundfile
 import yaml
 
 import emojax
+from configs import common
 from emojax import __main__ as entry
 from emojax import summary as summaries
+from emojax.data import splits
 from emojax.encoders.log_mel import LogMel
 from emojax.errors import UserError
 from emojax.publishing import push
@@ -70,7 +74,11 @@ def run(tmp_path):
   )
   summaries.write(folder / "summary.json", summary)
   config = ml_collections.ConfigDict(
-    {"data": {"corpus": "manifest,ravdess", "path": "/home/anna/calls.csv"}}
+    {
+      # A blank after the comma, as people write it.
+      "data": {"corpus": "manifest, ravdess", "path": "/home/anna/calls.csv"},
+      "split": {"method": "speakers", "group": "speaker"},
+    }
   )
   (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
   return folder
@@ -119,6 +127,114 @@ def test_the_card(run, hub):
     assert said in text, said
   for private in ("/home/anna", "anna", "ben", "cleo"):
     assert private not in card
+
+
+WHO = ("Anna", "Anna Smith", "Ben|Cleo", "Smith, Jo", "Dora: E", "Finn")
+FOLDS = [f"clips/{number}.wav" for number in range(12)]
+METHODS = {
+  "shuffle": {},
+  "speakers": {
+    "validation_speakers": "Finn",
+    "test_speakers": 'Anna,Anna Smith,"Smith, Jo"',
+  },
+  "k_fold": {"num_folds": 3},
+  "leave_one_out": {},
+  "sessions": {"labelled_sessions": ("1",), "test_session": "2"},
+  "folds": {"folds": "folds.csv"},
+  "in_turn": {"test_speakers": "Anna,Anna Smith,Ben|Cleo", "test_session": "2"},
+}
+SPLITS = [
+  *METHODS.items(),
+  *(("leave_one_out", {"group": name}) for name in ("session", "corpus")),
+]
+
+
+def settings_of(method, fields, folder):
+  """Tables of who is in which part, by the settings of a split."""
+  if method == "folds":  # Each is called after who is tested.
+    rows = [
+      f"{path},{'test' if i % 6 == k else 'train'},{who}"
+      for k, who in enumerate(WHO[:2])
+      for i, path in enumerate(FOLDS)
+    ]
+    text = "\n".join(["path,part,fold", *rows])
+    (folder / "folds.csv").write_text(text, encoding="utf-8")
+    fields = {"folds": str(folder / "folds.csv")}
+  config = common.split()
+  config.update({"method": method, **fields})
+  speaker_U = np.array(WHO * 2)
+  session_U = np.repeat(["1", "2"], 6)
+  corpora = ["ours", "ravdess"] if fields.get("group") == "corpus" else ["ours"]
+  corpus_U = np.array((corpora * 12)[:12])
+  if method == "sessions" or fields.get("group") == "session":
+    session_U = np.array(["1", "1", "1", "2", "2", "2"] * 2)
+  names = splits.Names(speaker_U, session_U, corpus_U, np.array(FOLDS))
+  made = splits.make(config, names, validates=method != "in_turn")
+  empty = np.full(12, "")
+  tables = {
+    setting: splits.audit(split, empty, speaker_U, session_U, empty)
+    for setting, split in made.items()
+  }
+  return config.to_dict(), tables
+
+
+@pytest.mark.parametrize("study", ["speech", "rlps"])
+@pytest.mark.parametrize(("method", "fields"), SPLITS)
+def test_no_split_tells_who_it_tests(run, hub, tmp_path, study, method, fields):
+  split, tables = settings_of(method, fields, tmp_path)
+  end = ", 30 % label noise" if study == "rlps" else ""
+  called = {f"{name}{end}": table for name, table in tables.items()}
+  summary = summaries.read(run)
+  estimates = {**summary.rows[0].metrics, "coverage": Estimate.of([0.5])}
+  first, *_ = called
+  text = f"`model/` is log-mel CNN, {first}, seed 0."
+  if study == "rlps":
+    text = f"`model/` holds the classifier of {first}, log-mel CNN, seed 0."
+  summaries.write(
+    run / "summary.json",
+    dataclasses.replace(
+      summary,
+      study=study,
+      rows=tuple(Row(name, "log_mel", estimates) for name in called),
+      model=text,
+      audit=called,
+    ),
+  )
+  config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+  text = json.dumps({**config, "split": split})
+  (run / "config.json").write_text(text, encoding="utf-8")
+  push.push(run, NAME)
+  card = hub.files["README.md"].decode()
+  found = re.findall("Anna|Smith|Jo\\b|Ben|Cleo|Dora|Finn", card)
+  assert not found
+  assert end in card
+  if method in ("shuffle", "k_fold", "sessions") or fields.get("group") == (
+    "corpus"
+  ):
+    assert all(f"**{name}**" in card for name in called)
+  else:
+    places = [card.count(f"({n} of {len(called)})") for n in (1, len(called))]
+    # The audit, the results and the header of what is further, and the model.
+    assert len(called) == 1 or places == [4, 3]
+
+
+def test_folds_that_are_numbers_and_all_of_them(run, hub):
+  """A name that is found in figures too is changed where it is a name."""
+  summary = summaries.read(run)
+  metrics = summary.rows[0].metrics
+  rows = [Row(name, "log_mel", metrics) for name in ("6", "2", "all of them")]
+  changed = dataclasses.replace(
+    summary, rows=tuple(rows), audit={"6": AUDIT, "2": AUDIT}
+  )
+  summaries.write(run / "summary.json", changed)
+  config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+  text = json.dumps({**config, "split": {"method": "folds", "group": ""}})
+  (run / "config.json").write_text(text, encoding="utf-8")
+  push.push(run, NAME)
+  card = hub.files["README.md"].decode()
+  assert "| 62.5 ± 1.0 [50.0 to 75.0] |" in card
+  assert "| all of them " in card
+  assert "**unseen speakers (2 of 2)**" in card
 
 
 def test_an_encoder_that_is_here_alone(run, hub, tmp_path):
@@ -171,6 +287,25 @@ def test_no_finished_run(run, hub, tmp_path):
     push.push(run, NAME)
   with pytest.raises(UserError, match="no finished run"):
     push.push(tmp_path, NAME)
+  assert not hub.files
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (None, "config.json: no such file, so nobody knows"),
+    ('{"data": {}, "split": {}}', "config.json: damaged, no config of a run"),
+    ('{"data": 1}', "config.json: damaged, no config of a run"),
+    ("{", "config.json: not readable as JSON"),
+  ],
+)
+def test_a_run_without_its_config(run, hub, content, message):
+  (run / "config.json").unlink()
+  if content:
+    (run / "config.json").write_text(content, encoding="utf-8")
+  with pytest.raises(UserError, match=message) as caught:
+    push.push(run, NAME)
+  assert "\n" not in str(caught.value)
   assert not hub.files
 
 
