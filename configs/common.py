@@ -66,7 +66,7 @@ def split() -> ml_collections.ConfigDict:
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
   # Comma-separated; a name with a comma in double quotes: '"Smith, Jo",B'.
-  # A system that does not validate reads the latter alone.
+  # DANN has no validation part: the former is empty there.
   split.validation_speakers = ""
   split.test_speakers = ""
   split.num_folds = 5

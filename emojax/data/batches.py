@@ -38,7 +38,7 @@ class Shape(NamedTuple):
 
 
 class Plan:
-  """The batches of a training: every conversation once an epoch.
+  """The batches of a training: every conversation of it once an epoch.
 
   An epoch has `ceil(labelled / batch_size)` steps. Labelled and unlabelled
   conversations are dealt out separately, so each step has `batch_size` labelled
@@ -52,6 +52,7 @@ class Plan:
     self,
     dialogues: Sequence[np.ndarray],
     labelled_D: np.ndarray,
+    unlabelled_D: np.ndarray,
     batch_size: int,
     num_epochs: int,
     seed: int,
@@ -59,11 +60,13 @@ class Plan:
     """Plans `num_epochs` epochs of `batch_size` labelled conversations a step.
 
     Dialogues are utterance indices in turn order; `labelled_D` says which have
-    labels to train on. A batch depends on the seed, the epoch and the step.
+    labels to train on, `unlabelled_D` which are learnt from without. The others
+    are in no batch, and have rows that are long enough for them. A batch
+    depends on the seed, the epoch and the step.
     """
     self._dialogues = dialogues
     self._lengths = np.array([len(d) for d in dialogues])
-    self._pools = [np.flatnonzero(labelled_D), np.flatnonzero(~labelled_D)]
+    self._pools = [np.flatnonzero(labelled_D), np.flatnonzero(unlabelled_D)]
     self._seed = seed
     self.num_steps = -(-len(self._pools[0]) // batch_size)
     row_length = int(self._lengths.max())

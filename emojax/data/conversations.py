@@ -83,10 +83,10 @@ class Conversations:
 
 
 class Task(NamedTuple):
-  """What is learnt in a setting; a class is -1 where it must not be seen."""
+  """What is learnt in a setting; -1 is what must not be seen."""
 
   features: dict[str, Any]  # Normalised, [U, D] for each modality.
-  speaker_U: Any  # Index of the speaker.
+  domain_U: Any  # Index of the speaker, for training.
   party_U: Any  # Of the conversation, see `Conversations`.
   label_U: Any  # Emotion for training.
   target_U: Any  # Emotion for evaluation.
@@ -113,17 +113,25 @@ def prepare(
 ) -> Setting:
   """Makes a split ready for training, one of the corpus' or a fold of it."""
   label_U, target_U = targets(corpus, name, split)
+  domain_U = np.full(len(corpus.table), -1, np.int32)
+  for part in ("labelled", "unlabelled"):
+    domain_U[split.parts[part]] = corpus.speaker_U[split.parts[part]]
   dialogues = corpus.dialogues
+  labelled_D, learnt_D = (
+    np.array([(of_U[d] >= 0).any() for d in dialogues])
+    for of_U in (label_U, domain_U)
+  )
   plan = batches.Plan(
     dialogues,
-    np.array([(label_U[d] >= 0).any() for d in dialogues]),
+    labelled_D,
+    learnt_D & ~labelled_D,
     config.batch_size,
     config.num_epochs,
     config.seed,
   )
   task = Task(
     corpus.normalised(method, label_U >= 0),
-    corpus.speaker_U,
+    domain_U,
     corpus.party_U,
     label_U,
     target_U,
@@ -132,6 +140,18 @@ def prepare(
   tested = [d for d in dialogues if (target_U[d] >= 0).any()]
   evaluation = batches.Evaluation(tested, plan.shape.row_length)
   return Setting(name, method, task, plan, evaluation)
+
+
+def learnable(corpus: Conversations, split: Split) -> Split:
+  """The split with those alone labelled who have a class to be learnt.
+
+  The others of the labelled part are unlabelled ones.
+  """
+  labelled = split.parts["labelled"]
+  has_class = corpus.class_U[labelled] >= 0
+  unlabelled = np.union1d(split.parts["unlabelled"], labelled[~has_class])
+  changed = {"labelled": labelled[has_class], "unlabelled": unlabelled}
+  return Split({**split.parts, **changed})
 
 
 def targets(

@@ -73,8 +73,8 @@ def make(
       'unlabelled' (as the test part, or all other sessions) and 'test'.
 
   Raises:
-    UserError: a misspelt method or group, a field that the method does not
-      read; names that the data do not have, or too few of them.
+    UserError: a misspelt method or group, a field that the method or the study
+      does not read; names that the data do not have, or too few of them.
   """
   checks.choice({"split": split}, "split.method", METHODS)
   checks.choice({"split": split}, "split.group", GROUPS)
@@ -85,6 +85,12 @@ def make(
         f"config.split.method = {' or '.join(map(repr, methods))}, not with "
         f"{split.method!r}: choose that method, or set the field empty"
       )
+  if split.validation_speakers and not validates:
+    raise UserError(
+      f"config.split.validation_speakers = {split.validation_speakers!r}: this "
+      "study has no validation part, it holds out labelled speakers in turn; "
+      "set the field empty"
+    )
   choosers = (
     *(_shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions),
     *(_emobox, _by_files, _in_turn),

@@ -108,13 +108,13 @@ def loss_fn(
     features: normalised, [N, D] for each modality.
     packing: the conversations of the batch.
     labels_N: emotions, -1 where unlabelled.
-    speakers_N: domains, -1 where there is no utterance.
+    speakers_N: domains, -1 where there is no utterance that is learnt from.
     reversal: lambda.
     key: for dropout.
 
   Returns:
     The sum of the losses, and each: the emotion loss is the mean over labelled
-    utterances, the domain loss over all.
+    utterances, the domain loss over these and the unlabelled ones.
   """
   emotion_logits_NxC, out = model.apply(
     {"params": params},
@@ -160,7 +160,7 @@ def train_step(
   real_N = jnp.arange(len(index_N)) < batch.count
   labels_N, speakers_N = (
     jnp.where(real_N, of_U[index_N], -1)
-    for of_U in (task.label_U, task.speaker_U)
+    for of_U in (task.label_U, task.domain_U)
   )
   key = jax.random.fold_in(key, state.step)
   # Ganin et al. 2016, "Domain-adversarial training of neural networks", 5.2.2.

@@ -36,29 +36,27 @@ def folds(
 
   None where nobody can be held out.
   """
-  split = corpus.splits[cohort.setting.name]
-  labelled = split.parts["labelled"]
-  labelled = labelled[corpus.class_U[labelled] >= 0]
-  if len(set(corpus.table.speaker[labelled].tolist())) < 2:
+  name = cohort.setting.name
+  split = conversations.learnable(corpus, corpus.splits[name])
+  if len(set(corpus.table.speaker[split.parts["labelled"]].tolist())) < 2:
     _LOG.warning(
       "%s: one speaker is labelled, so that nobody can be held out: the system "
       "in the folder model is the last one, and its probabilities are not "
       "calibrated",
-      cohort.setting.name,
+      name,
     )
     return []
-  known = splits.Split({**split.parts, "labelled": labelled})
   method = cohort.setting.normalisation
   return [
     Cohort(
       conversations.prepare(
-        config, corpus, f"{cohort.setting.name}, held out {n}", fold, method
+        config, corpus, f"{name}, held out {n}", fold, method
       ),
       cohort.recipes,
       1,
     )
     for n, fold in enumerate(
-      splits.inner_folds(known, corpus.names, _FOLDS), start=1
+      splits.inner_folds(split, corpus.names, _FOLDS), start=1
     )
   ]
 

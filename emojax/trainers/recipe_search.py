@@ -177,7 +177,9 @@ class _Folds:
     self._folds: dict[tuple[str, str], list[Setting]] = {}
     for name, split in corpus.splits.items():
       inner = splits.inner_folds(
-        split, corpus.names, config.stabilised.num_folds
+        conversations.learnable(corpus, split),
+        corpus.names,
+        config.stabilised.num_folds,
       )
       for method in methods(config):
         self._folds[name, method] = [

@@ -179,11 +179,15 @@ def _line(summary, label, method, seen: Sequence[Mapping[str, Any]]) -> list:
     one = tests.get(test)
     cells += [markdown.interval(one.ci95, "+.1f") if one else ""]
     cells += [markdown.p_value(one.p_value) if one else ""]
-  probes = [one["probe"] for one in seen if one["probe"] is not None]
+  probed = [one for one in seen if one["probe"] is not None]
+  probe, chance = (
+    100 * np.mean([one[name] for one in probed]) if probed else np.nan
+    for name in ("probe", "chance")
+  )
   lambdas = [one["reversal"] if one["helps"] else 0 for one in seen]
   return [
     label + _METHODS[method],
-    f"{100 * np.mean(probes):.1f} ({100 * seen[0]['chance']:.1f})",
+    f"{probe:.1f} ({chance:.1f})" if probed else markdown.NOTHING,
     f"{100 * np.mean([one['gain'] for one in seen]):+.1f}",
     ", ".join(f"{value:g}" for value in lambdas),
     *figures,
@@ -205,6 +209,8 @@ def _draw(path, seen: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     colour = style.line_style(number)["color"]
     looks[label] = {"color": colour, "marker": "o", "linestyle": ""}
     for one in of_corpus:
+      if one["probe"] is None:
+        continue  # Speakers of one dialogue each.
       ax.errorbar(
         _above_chance(one),
         100 * one["gain"],

@@ -82,7 +82,7 @@ class Problem:
     self.emotion = np.where(labelled, rng.integers(0, EMOTIONS, total), -1)
     self.emotion = self.emotion.astype(np.int32)
     self.plan = batches.Plan(
-      self.dialogues, session < 4, BATCH_SIZE, num_epochs, seed=0
+      self.dialogues, session < 4, session == 4, BATCH_SIZE, num_epochs, seed=0
     )
 
 

@@ -16,8 +16,9 @@ def split_into_dialogues(lengths) -> list[np.ndarray]:
 
 def make_plan(lengths, labelled, batch_size, num_epochs=4, seed=0):
   dialogues = split_into_dialogues(lengths)
+  labelled = np.asarray(labelled)
   plan = batches.Plan(
-    dialogues, np.asarray(labelled), batch_size, num_epochs, seed
+    dialogues, labelled, ~labelled, batch_size, num_epochs, seed
   )
   return plan, dialogues
 
@@ -40,6 +41,17 @@ def members(plan, dialogues, epoch) -> list[list[int]]:
   """The conversations of each step of an epoch."""
   index = {tuple(d.tolist()): number for number, d in enumerate(dialogues)}
   return [[index[c] for c in conversations(b)] for b in plan.epoch(epoch)]
+
+
+def test_a_conversation_that_is_not_learnt_from_is_in_no_batch():
+  dialogues = split_into_dialogues([3, 2, 4, 9, 1])
+  of = np.array([0, 1, 0, 2, 1])
+  plan = batches.Plan(dialogues, of == 0, of == 1, 1, 2, 0)
+  assert plan.num_steps == 2
+  for epoch in range(2):
+    steps = members(plan, dialogues, epoch)
+    assert sorted(itertools.chain(*steps)) == [0, 1, 2, 4]
+  assert plan.shape.row_length == 9
 
 
 def iemocap_like(num_dialogues=151, seed=0) -> np.ndarray:

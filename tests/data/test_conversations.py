@@ -122,6 +122,26 @@ def test_settings_may_be_numbers(stored, config):
   assert list(conversations.read(config).splits) == ["TS 1234"]
 
 
+def test_who_is_in_no_part_is_not_learnt_from(stored, config):
+  """Of the session that is tested nobody but the speaker is in a part."""
+  turns = stored().turn
+  stored(speaker=np.array(["Ann", "Bob"])[turns % 2])
+  fields = {"method": "in_turn", "test_speakers": "Ann", "test_session": "1"}
+  config.split.update(NAMED | fields)
+  corpus = conversations.read(config)
+  ((name, split),) = corpus.splits.items()
+  setting = conversations.prepare(config, corpus, name, split, "none")
+  learnt = np.union1d(split.parts["labelled"], split.parts["unlabelled"])
+  domain_U = setting.task.domain_U
+  np.testing.assert_array_equal(np.flatnonzero(domain_U >= 0), learnt)
+  np.testing.assert_array_equal(domain_U[learnt], corpus.speaker_U[learnt])
+  for batch in setting.plan.epoch(0):
+    seen = batch.utterances_N[: batch.count]
+    assert not set(corpus.table.session[seen]) & {"1"}
+  # Rows are long enough for those who are tested.
+  assert setting.plan.shape.row_length == max(map(len, corpus.dialogues))
+
+
 def test_named_speakers_are_tested(stored, config):
   table = stored()
   config.split.update(NAMED)

@@ -207,7 +207,7 @@ def test_the_losses_by_hand(problem, trajectory):
     )
     domain_loss = torch.nn.functional.cross_entropy(
       torch.tensor(np.array(out["domain_logits"])[:count]),
-      torch.tensor(problem.task.speaker_U[index]).long(),
+      torch.tensor(problem.task.domain_U[index]).long(),
     )
     found = run_of(metrics, name, seed)
     np.testing.assert_allclose(found["emotion_loss"], emotion_loss, rtol=1e-5)
@@ -241,7 +241,7 @@ def gradients(problem):
     hidden = jax.nn.relu(hidden + layers["hidden_layer"]["bias"][None])
     logits = hidden @ layers["output"]["kernel"]
     logits += layers["output"]["bias"][None]
-    return cross_entropy(logits, problem.task.speaker_U[index_N], real_N)
+    return cross_entropy(logits, problem.task.domain_U[index_N], real_N)
 
   both = jit(lambda p: (jax.grad(emotion_loss)(p), jax.grad(domain_loss)(p)))
 
@@ -407,7 +407,7 @@ def test_lambda_zero_feels_nothing_of_the_domain_bit_for_bit(
 ):
   """Neither through the reversal layer, nor through clipping or averaging."""
   other = dataclasses.replace(
-    problem, task=problem.task._replace(speaker_U=problem.task.speaker_U[::-1])
+    problem, task=problem.task._replace(domain_U=problem.task.domain_U[::-1])
   )
   state = trajectory[0][0]
   for expected, _ in trajectory[1:]:
