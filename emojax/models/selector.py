@@ -84,14 +84,27 @@ def observe(
   training set comes and goes from one epoch to the next.
 
   Returns:
-    Features [N, D], the probability [N] that the labels have, and what each
-    feature was divided by, [D].
+    Features [N, D], the log-odds [N] of the labels, whose `sigmoid` is their
+    probability (that is 1 for whoever is above 17 in float32, and orders them
+    no more), and what each feature was divided by, [D].
   """
-  probability_NxK = jax.nn.softmax(logits_NxK)
-  true_N = jnp.take_along_axis(probability_NxK, label_N[:, None], 1)[:, 0]
+  log_odds_N = log_odds(logits_NxK, label_N)
   # A unit that is never active stays zero.
   size_D = jnp.maximum(jnp.sqrt((features_NxD**2).mean(0)), 1e-6)
-  return features_NxD / size_D[None], true_N, size_D
+  return features_NxD / size_D[None], log_odds_N, size_D
+
+
+def log_odds(logits_NxK: jax.Array, label_N: jax.Array) -> jax.Array:
+  """log p / (1 - p) of the labels' probability p, [N].
+
+  Args:
+    logits_NxK: or log-probabilities.
+    label_N: of K classes.
+  """
+  label_NxK = jax.nn.one_hot(label_N, logits_NxK.shape[1], dtype=bool)
+  given_N = jnp.where(label_NxK, logits_NxK, 0).sum(1)
+  others_NxK = jnp.where(label_NxK, -jnp.inf, logits_NxK)
+  return given_N - jax.nn.logsumexp(others_NxK, axis=1)
 
 
 def select(

@@ -26,6 +26,7 @@ import optax
 from emojax import encoders, loop, runs
 from emojax.data import faces, noise
 from emojax.data.noise import NoisyDataset
+from emojax.errors import UserError
 from emojax.metrics import confusion_figures
 from emojax.models import selector
 from emojax.models.selector import F1, PROBABILITY, Selection
@@ -83,7 +84,7 @@ class State:
     features_NxD: of the training part, by the classifier as it is. Like the
       two that follow a lone zero where nobody looks at it.
     size_D: what these features were divided by.
-    true_N: the probability that it gives to the labels.
+    log_odds_N: of the labels, as it sees them.
     validation_f1: Eq. (7), of the classifier as it is.
     best: the classifier at the best validation so far.
   """
@@ -92,7 +93,7 @@ class State:
   policy: Any
   features_NxD: jax.Array
   size_D: jax.Array
-  true_N: jax.Array
+  log_odds_N: jax.Array
   validation_f1: jax.Array
   best: Best
 
@@ -274,10 +275,10 @@ class SelectorTraining:
     f1 = np.float32(0)
     if self._system.reward == F1:
       f1 = validate(self._examples, learner.variables)[_F1]
-    features_NxD, true_N, size_D, policy, f1, best = self._examples.place(
+    features_NxD, log_odds_N, size_D, policy, f1, best = self._examples.place(
       (*seen, policy, f1, fit.init_best(learner))
     )
-    return State(learner, policy, features_NxD, size_D, true_N, f1, best)
+    return State(learner, policy, features_NxD, size_D, log_odds_N, f1, best)
 
   def _extract(self, learner: Learner) -> tuple[jax.Array, ...]:
     """Lines 4 and 14: what `selector.observe` gives for the training part.
@@ -288,13 +289,14 @@ class SelectorTraining:
     outputs = self._examples.predict(learner.variables, "train")
     return self._observe(*self._examples.place(outputs), self._examples.label_N)
 
-  def _pretrained(self, params, features_NxD, true_N, key) -> Policy:
+  def _pretrained(self, params, features_NxD, log_odds_N, key) -> Policy:
     """Passes and updates with the classifier as it is.
 
     Its F1 does not change then, and says nothing: RLPS+F1 begins with Eq. (2).
     """
     kind = self._system.reward
     kind = PROBABILITY if kind == F1 else kind
+    true_N = jax.nn.sigmoid(log_odds_N)
 
     def epoch(policy: Policy, number):
       pass_key = _key(key, Use.POLICY_PRETRAINING, number)
@@ -325,13 +327,16 @@ class SelectorTraining:
     record = {"loss": loss, **figures, **self._data.counts(retained_N)}
     if not self._looks:
       return state, record
-    features_NxD, true_N, size_D = self._extract(learner)
+    features_NxD, log_odds_N, size_D = self._extract(learner)
     reward_N = self._rewards(
       self._system.reward or PROBABILITY,
-      *(true_N, kept_N, f1 - state.validation_f1),
+      *(jax.nn.sigmoid(log_odds_N), kept_N, f1 - state.validation_f1),
     )
     state = state.replace(
-      features_NxD=features_NxD, true_N=true_N, size_D=size_D, validation_f1=f1
+      features_NxD=features_NxD,
+      log_odds_N=log_odds_N,
+      size_D=size_D,
+      validation_f1=f1,
     )
     if self._network is not None:
       pass_key = _key(key, Use.PASS, epoch)
@@ -363,7 +368,7 @@ class SelectorTraining:
       order_key = jax.random.fold_in(key, Use.RANDOM_REMOVAL)
       score_N = {
         ALL: jnp.ones(len(label_N)),
-        SMALL_LOSS: state.true_N,
+        SMALL_LOSS: state.log_odds_N,
         RANDOM: jax.random.uniform(order_key, (len(label_N),)),
       }[self._system.strategy]
       retained_N = selector.first_of(score_N, count)
@@ -572,6 +577,12 @@ def _read(config: ml_collections.ConfigDict) -> list[NoisyDataset]:
     clean_sets = noise.read_clips(config, encoder.min_samples)
   else:
     clean_sets = [faces.read(config.data)]
+  halves = any(SYSTEMS[name].strategy == FOLDS for name in config.systems)
+  if halves and any(len(one.parts["validation"]) < 2 for one in clean_sets):
+    raise UserError(
+      f"config.systems = {config.systems}: rlps_s learns from each half of the "
+      "validation part, which has one example: add some, or leave it out"
+    )
   return [
     noise.add(clean, name, config.data, config.seed)
     for clean in clean_sets

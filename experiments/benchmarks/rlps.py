@@ -88,8 +88,8 @@ class Emojax:
         network, policy.params, features_NxD, key, False
       )
 
-    def update(policy, selection, true_N, key):
-      retained_N = selection.retained_N
+    def update(policy, selection, log_odds_N, key):
+      retained_N, true_N = selection.retained_N, jax.nn.sigmoid(log_odds_N)
       reward_N = selector.rewards(selector.PROBABILITY, true_N, retained_N, 0.0)
       value_N = selector.action_values(
         reward_N, retained_N, config.policy.removed_credit

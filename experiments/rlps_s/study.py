@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from configs import rlps as configs
-from emojax.models import label_selector
+from emojax.models import label_selector, selector
 from emojax.trainers import rlps_s
 from experiments.rlps_s import cnn, dense, losses, summing_up
 from experiments.rlps_s.settings import SETTINGS, SPEECH, Data
@@ -145,8 +145,8 @@ def run(
 
 
 def _given(seen: rlps_s.Seen) -> np.ndarray:
-  """The log-probability of the label, [n]."""
-  return seen.log_nxK[np.arange(len(seen.label_n)), seen.label_n]
+  """The log-odds of the label, [n]: no ties where its probability is 1."""
+  return np.asarray(selector.log_odds(seen.log_nxK, seen.label_n))
 
 
 def _kept(

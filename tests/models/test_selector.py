@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from emojax.kernels import target
 from emojax.models.selector import (
   PolicyNetwork,
   first_of,
+  log_odds,
   observe,
   select,
   with_floor,
@@ -111,7 +113,7 @@ def test_what_the_policy_sees():
   features[:, 1] = 0
   logits = rng.normal(size=(7, 4)).astype(np.float32)
   label = np.arange(7) % 4
-  found, probability, scale = jax.jit(observe)(logits, features, label)
+  found, odds, scale = jax.jit(observe)(logits, features, label)
   np.testing.assert_array_equal(found[:, 1], 0)
   size = np.sqrt(np.mean(features**2, 0))
   np.testing.assert_allclose(np.ravel(scale)[::2], size[::2], rtol=1e-6)
@@ -119,7 +121,21 @@ def test_what_the_policy_sees():
     found[:, ::2], (features / (size + 1e-9))[:, ::2], rtol=1e-5
   )
   expected = torch.tensor(logits).softmax(1).numpy()[np.arange(7), label]
-  np.testing.assert_allclose(probability, expected, rtol=1e-5)
+  np.testing.assert_allclose(odds, special.logit(expected), rtol=1e-5)
+
+
+def test_small_loss_orders_those_whose_probability_is_one():
+  """Beyond 17 nats all are 1 in float32, and came in the order of files."""
+  logits = np.array([[18, 0, 0], [40, 0, 0], [0, 25, 0], [0, 0, 0]], np.float32)
+  label = np.array([0, 0, 1, 2])
+  _, found, _ = observe(logits, np.ones((4, 2), np.float32), label)
+  assert (jax.nn.sigmoid(found)[:3] == 1).all()
+  expected = np.array([18, 40, 25, 0]) - np.log(2)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  assert np.flatnonzero(first_of(found, 2)).tolist() == [1, 2]
+  # As well of log-probabilities.
+  again = log_odds(jax.nn.log_softmax(logits), label)
+  np.testing.assert_allclose(again, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 7])

@@ -53,7 +53,7 @@ def two_epochs() -> dict[str, np.ndarray]:
     found |= {f"{name} {epoch}": value for name, value in record.items()}
   leaves = jax.tree.leaves((state.learner.variables, state.policy.params))
   found |= {f"weights {i}": values for i, values in enumerate(leaves)}
-  found |= {"features": state.features_NxD, "p": state.true_N}
+  found |= {"features": state.features_NxD, "odds": state.log_odds_N}
   return jax.device_get(found)
 
 

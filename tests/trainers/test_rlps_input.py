@@ -53,6 +53,15 @@ def folder(tmp_path, cache):
   return tmp_path / "faces"
 
 
+def test_rlps_s_needs_two_validation_examples(folder, tmp_path):
+  for path in sorted((folder / "validation").rglob("*.png"))[1:]:
+    path.unlink()
+  systems = ("none", "rlps_s")
+  refused(
+    make_config(folder, systems=systems), tmp_path, "rlps_s .*has one example"
+  )
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_in_order(variant):
   config = rlps_config.get_config(variant)
