@@ -142,16 +142,20 @@ def prepare(
   return Setting(name, method, task, plan, evaluation)
 
 
-def learnable(corpus: Conversations, split: Split) -> Split:
-  """The split with those alone labelled who have a class to be learnt.
+def learnable(corpus: Conversations, name: str) -> Split:
+  """The corpus' split called so, labelled where there is a class to be learnt.
 
   The others of the labelled part are unlabelled ones.
+
+  Raises:
+    UserError: the labelled or the test part has no label.
   """
-  labelled = split.parts["labelled"]
-  has_class = corpus.class_U[labelled] >= 0
-  unlabelled = np.union1d(split.parts["unlabelled"], labelled[~has_class])
-  changed = {"labelled": labelled[has_class], "unlabelled": unlabelled}
-  return Split({**split.parts, **changed})
+  parts = corpus.splits[name].parts
+  label_U, _ = targets(corpus, name, corpus.splits[name])
+  labelled = np.flatnonzero(label_U >= 0)
+  others = np.setdiff1d(parts["labelled"], labelled)
+  unlabelled = np.union1d(parts["unlabelled"], others)
+  return Split({**parts, "labelled": labelled, "unlabelled": unlabelled})
 
 
 def targets(

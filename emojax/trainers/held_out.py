@@ -37,7 +37,7 @@ def folds(
   None where nobody can be held out.
   """
   name = cohort.setting.name
-  split = conversations.learnable(corpus, corpus.splits[name])
+  split = conversations.learnable(corpus, name)
   if len(set(corpus.table.speaker[split.parts["labelled"]].tolist())) < 2:
     _LOG.warning(
       "%s: one speaker is labelled, so that nobody can be held out: the system "

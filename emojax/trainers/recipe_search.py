@@ -175,9 +175,9 @@ class _Folds:
     self._config, self._corpus, self._grid = config, corpus, grid
     self._recipe, self._make_training = recipe, make_training
     self._folds: dict[tuple[str, str], list[Setting]] = {}
-    for name, split in corpus.splits.items():
+    for name in corpus.splits:
       inner = splits.inner_folds(
-        conversations.learnable(corpus, split),
+        conversations.learnable(corpus, name),
         corpus.names,
         config.stabilised.num_folds,
       )

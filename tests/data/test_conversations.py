@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import dann
-from emojax.data import conversations, features
+from emojax.data import conversations, features, splits
 from emojax.data import table as tables
 from emojax.errors import UserError
 
@@ -140,6 +140,29 @@ def test_who_is_in_no_part_is_not_learnt_from(stored, config):
     assert not set(corpus.table.session[seen]) & {"1"}
   # Rows are long enough for those who are tested.
   assert setting.plan.shape.row_length == max(map(len, corpus.dialogues))
+
+
+def test_who_has_no_class_is_unlabelled_in_the_search(stored, config):
+  """A fold that holds out the others would have nothing to be judged by."""
+  table = stored()
+  label = np.where(table.speaker == "2F", "", table.label)
+  stored(label=label)
+  config.split.update(NAMED)
+  corpus = conversations.read(config)
+  ((name, split),) = corpus.splits.items()
+  found = conversations.learnable(corpus, name)
+  silent = np.flatnonzero(table.speaker == "2F")
+  assert len(silent)
+  labelled = np.setdiff1d(split.parts["labelled"], silent)
+  unlabelled = np.union1d(split.parts["unlabelled"], silent)
+  np.testing.assert_array_equal(found.parts["labelled"], labelled)
+  np.testing.assert_array_equal(found.parts["unlabelled"], unlabelled)
+  np.testing.assert_array_equal(found.parts["test"], split.parts["test"])
+  for fold in splits.inner_folds(found, corpus.names, 5):
+    conversations.prepare(config, corpus, "fold", fold, "none")
+  stored(label=np.where(np.isin(table.speaker, ["1F", "5M"]), table.label, ""))
+  with pytest.raises(UserError, match="nothing in the labelled part has a"):
+    conversations.learnable(conversations.read(config), name)
 
 
 def test_named_speakers_are_tested(stored, config):

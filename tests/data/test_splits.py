@@ -149,6 +149,17 @@ def test_wrong_names(validation, test, reason):
     )
 
 
+def test_nobody_validates_where_labelled_speakers_are_held_out():
+  with pytest.raises(UserError, match=r"validation_speakers = '02': this"):
+    make(
+      clips_of(ACTORS[:3]),
+      validates=False,
+      method="speakers",
+      validation_speakers="02",
+      test_speakers="01",
+    )
+
+
 @pytest.mark.parametrize(
   ("test", "reason"),
   [
