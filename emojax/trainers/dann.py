@@ -163,8 +163,7 @@ def train_step(
     for of_U in (task.label_U, task.domain_U)
   )
   key = jax.random.fold_in(key, state.step)
-  # Ganin et al. 2016, "Domain-adversarial training of neural networks", 5.2.2.
-  rise = 2 / (1 + jnp.exp(-10 * state.step / task.num_steps)) - 1
+  rise = optimizers.ganin_ramp(state.step, task.num_steps)
 
   def one_run(params, optimizer_state, average, seed, recipe):
     grads, values = jax.grad(loss_fn, has_aux=True)(
@@ -183,11 +182,9 @@ def train_step(
     params = jax.tree.map(
       lambda p, u: p - recipe.learning_rate * u, params, updates
     )
-    # Early on, an average over the few steps so far, not of the first weights.
-    decay = jnp.minimum(recipe.averaging, (1 + state.step) / (10 + state.step))
     if average is not None:
-      average = jax.tree.map(
-        lambda a, p: decay * a + (1 - decay) * p, average, params
+      average = optimizers.moving_average(
+        average, params, recipe.averaging, state.step
       )
     return params, optimizer_state, average, values
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -31,6 +32,30 @@ def warm_restarts(peak: float, num_updates: int) -> optax.Schedule:
     boundaries.append(end)
     length *= 2
   return optax.join_schedules(cycles, boundaries[:-1])
+
+
+def ganin_ramp(step: jax.Array, num_steps: jax.Array | int) -> jax.Array:
+  """The share of lambda that holds at a step, from 0 towards 1, float32.
+
+  2 / (1 + exp(-10 p)) - 1 for p, the share of the steps that are done: Ganin et
+  al. 2016, "Domain-adversarial training of neural networks", section 5.2.2.
+  """
+  return 2 / (1 + jnp.exp(-10 * step / num_steps)) - 1
+
+
+def moving_average(
+  average: Any, params: Any, decay: jax.Array | float, step: jax.Array
+) -> Any:
+  """The moving average of weights after one more step, `step` from 0.
+
+  d a + (1 - d) p, with d = min(decay, (1 + step) / (10 + step)) as TensorFlow
+  has it (`tf.train.ExponentialMovingAverage`): early on, an average over the
+  few steps so far, not of the first weights. The average itself is that of
+  Polyak & Juditsky 1992, "Acceleration of stochastic approximation by
+  averaging", with weights that decay.
+  """
+  decay = jnp.minimum(decay, (1 + step) / (10 + step))
+  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
 
 
 # From the largest learning rate and the number of updates of a training.

@@ -25,7 +25,7 @@ from emojax.runtime import sharding
 from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.systems import speech, untrained
 from emojax.systems.speech import SpeechSystem
-from emojax.trainers import fit
+from emojax.trainers import fit, optimizers
 from emojax.trainers.fit import Best, Learner
 
 
@@ -126,10 +126,7 @@ def train_step(recipe: Recipe, tx, learner: Learner, key, frozen, batch, extra):
   """
   reversal = jnp.float32(recipe.reversal)
   if recipe.ramp:
-    # Ganin et al. 2016, "Domain-adversarial training of neural networks",
-    # 5.2.2.
-    share = learner.step / recipe.num_steps
-    reversal *= 2 / (1 + jnp.exp(-10 * share)) - 1
+    reversal *= optimizers.ganin_ramp(learner.step, recipe.num_steps)
   extra = {**extra, "reversal": reversal}
   loss = functools.partial(loss_fn, recipe)
   if recipe.shards_parameters:

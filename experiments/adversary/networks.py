@@ -248,8 +248,7 @@ def _run(config, loss, networks, weights, speaker_U, seed, fold):
   def step(state, now):
     params, optimizer_state, average = state
     number, batch_N = now
-    # As in `dann.train_step`: lambda rises, the average is of the steps so far.
-    rise = 2 / (1 + jnp.exp(-10 * number / num_steps)) - 1
+    rise = optimizers.ganin_ramp(number, num_steps)
     grads = jax.grad(_loss)(
       params,
       loss,
@@ -264,9 +263,8 @@ def _run(config, loss, networks, weights, speaker_U, seed, fold):
     )
     rate = config.optimizer.learning_rate
     params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-    decay = jnp.minimum(options.averaging, (1 + number) / (10 + number))
-    average = jax.tree.map(
-      lambda a, p: decay * a + (1 - decay) * p, average, params
+    average = optimizers.moving_average(
+      average, params, options.averaging, number
     )
     return (params, optimizer_state, average), None
 
