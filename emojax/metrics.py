@@ -10,9 +10,6 @@ and are the same in NumPy and, under `jax.jit` too, in JAX. They are NaN where
 the matrix is empty: there is no accuracy over nothing.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import flax
 import jax
 import jax.numpy as jnp
@@ -97,9 +94,19 @@ def confusion_figures(confusion_CxC: np.ndarray) -> dict[str, float]:
   return {name: float(value) for name, value in figures.items()}
 
 
+def confusion_picture(counts_CxC: jax.Array) -> clu_values.Image:
+  """Rows as shares 0..1, a square each, as an image `[16 C, 16 C, 1]`."""
+  shares = _ratio(counts_CxC, counts_CxC.sum(-1, keepdims=True), empty=0.0)
+  pixels = shares.repeat(_PIXELS, 0).repeat(_PIXELS, 1)
+  return clu_values.Image(pixels[..., None])
+
+
 @flax.struct.dataclass
-class _ConfusionCounts(metrics.Metric):
-  """What all metrics here accumulate: int32 `[C, C]`."""
+class ClassificationMetrics(metrics.Metric):
+  """Everything that is reported of a classifier, from counts int32 `[C, C]`.
+
+  One that was made under `jax.vmap` over runs has counts [runs, C, C].
+  """
 
   counts: jax.Array
 
@@ -110,8 +117,7 @@ class _ConfusionCounts(metrics.Metric):
     logits: jax.Array,
     labels: jax.Array,
     mask: jax.Array | None = None,
-    **_: Any,
-  ) -> "_ConfusionCounts":
+  ) -> "ClassificationMetrics":
     """Counts a batch of logits `[..., C]`: the first of equals is predicted.
 
     A label outside 0..C-1 counts nowhere, nor does one where the mask is 0.
@@ -126,43 +132,17 @@ class _ConfusionCounts(metrics.Metric):
     counts = jnp.einsum("...t,...p->tp", truth, predicted)
     return cls(counts=counts.astype(jnp.int32))
 
-  def merge(self, other: "_ConfusionCounts") -> "_ConfusionCounts":
-    return type(self)(counts=self.counts + other.counts)
+  def merge(self, other: "ClassificationMetrics") -> "ClassificationMetrics":
+    return ClassificationMetrics(counts=self.counts + other.counts)
 
-
-@flax.struct.dataclass
-class ConfusionMatrix(_ConfusionCounts):
-  """Counts `[C, C]`: true classes in rows, predicted ones in columns."""
-
-  def compute(self) -> jax.Array:
-    return self.counts
-
-  def compute_value(self) -> clu_values.Value:
-    """Rows as shares 0..1, a square each, as an image `[16 C, 16 C, 1]`."""
-    support = self.counts.sum(-1, keepdims=True)
-    shares = _ratio(self.counts, support, empty=0.0)
-    pixels = shares.repeat(_PIXELS, 0).repeat(_PIXELS, 1)
-    return clu_values.Image(pixels[..., None])
-
-
-def _of_counts(function: Callable[[Array], Array]) -> type[_ConfusionCounts]:
-  @flax.struct.dataclass
-  class OfCounts(_ConfusionCounts):
-    def compute(self) -> jax.Array:
-      return function(self.counts)
-
-  return OfCounts
-
-
-# Everything that is reported of a classifier, made from `logits`, `labels` and
-# `mask`, see `_ConfusionCounts`. One that was made under `jax.vmap` over runs
-# has counts [runs, C, C]: compute it under `jax.vmap`, too.
-ClassificationMetrics = metrics.Collection.create(
-  weighted_accuracy=_of_counts(weighted_accuracy),
-  unweighted_accuracy=_of_counts(unweighted_accuracy),
-  macro_f1=_of_counts(macro_f1),
-  confusion_matrix=ConfusionMatrix,
-)
+  def compute(self) -> dict[str, jax.Array]:
+    """The accuracies and F1 by name, and `confusion_matrix`, the counts."""
+    return {
+      "weighted_accuracy": weighted_accuracy(self.counts),
+      "unweighted_accuracy": unweighted_accuracy(self.counts),
+      "macro_f1": macro_f1(self.counts),
+      "confusion_matrix": self.counts,
+    }
 
 
 def _diagonal(confusion: Array) -> Array:

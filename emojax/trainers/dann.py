@@ -217,12 +217,12 @@ def forward(model, state: State, batch, task: Task):
 
 
 def evaluate_batch(model, state: State, batch, task: Task):
-  """A clu collection of test metrics, each leaf [R, ...]."""
+  """A clu metric of the test part, each leaf [R, ...]."""
   logits_RxNxC, _ = forward(model, state, batch, task)
   targets_N = task.target_U[batch.utterances_N]
   real_N = jnp.arange(len(targets_N)) < batch.count
   return jax.vmap(
-    lambda logits: metrics.ClassificationMetrics.single_from_model_output(
+    lambda logits: metrics.ClassificationMetrics.from_model_output(
       logits=logits, labels=targets_N, mask=real_N & (targets_N >= 0)
     )
   )(logits_RxNxC)

@@ -36,7 +36,7 @@ class Program(NamedTuple):
   start: Callable
   # (state, seeds_R, recipes, batch, task, key) -> (state, losses [R] by name).
   step: Callable
-  evaluate: Callable  # (state, batch, task) -> clu collection, leaves [R, ...].
+  evaluate: Callable  # (state, batch, task) -> clu metric, leaves [R, ...].
   # (state, batch, task) -> logits [R, N, C], representations [R, N, H].
   outputs: Callable
   specs: Any  # How a state is cut over the mesh.
@@ -220,8 +220,7 @@ class Training:
       for system in cohort.recipes:
         counts_CxC = counts_RxCxC[cohort.positions(system)].sum(0)
         name = history_name(cohort.setting.name, system.id, "confusion_matrix")
-        matrix = metrics.ConfusionMatrix(counts=counts_CxC)
-        pictures[name] = matrix.compute_value()
+        pictures[name] = metrics.confusion_picture(counts_CxC)
     return pictures
 
   def round(self, states: States, round_: int) -> tuple[States, loop.Record]:
@@ -250,13 +249,13 @@ class Training:
     """Records the metrics and the confusion matrices of the test part."""
     record = {}
     for cohort in self._cohorts:
-      collection = None
+      total = None
       for batch in cohort.setting.evaluation.batches():
         of_batch = self._compiled[cohort.program].evaluate(
           states[cohort.name], batch, self._tasks[cohort.name]
         )
-        collection = _merge(collection, of_batch) if collection else of_batch
-      values_P = _compute(collection)
+        total = _merge(total, of_batch) if total else of_batch
+      values_P = _compute(total)
       record |= _record(cohort, self._cut(values_P, len(cohort.runs)))
     return record
 
@@ -306,7 +305,7 @@ _take = jax.jit(lambda tree, index: jax.tree.map(lambda x: x[index], tree))
 _add = jax.jit(lambda one, other: jax.tree.map(jnp.add, one, other))
 _divide = jax.jit(lambda total, count: jax.tree.map(lambda x: x / count, total))
 _merge = jax.jit(lambda one, other: one.merge(other))
-_compute = jax.jit(jax.vmap(lambda collection: collection.compute()))
+_compute = jax.jit(jax.vmap(lambda total: total.compute()))
 
 
 def _record(cohort: Cohort, values_R: Mapping[str, jax.Array]) -> loop.Record:

@@ -138,7 +138,7 @@ def validate(
   labels_U: np.ndarray, state: State, logits_UxC: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
   """Keeps the best parameters, and gives the figures of the validation."""
-  figures = ClassificationMetrics.single_from_model_output(
+  figures = ClassificationMetrics.from_model_output(
     logits=logits_UxC, labels=labels_U
   ).compute()
   target_UxC = jax.nn.one_hot(labels_U, logits_UxC.shape[1])

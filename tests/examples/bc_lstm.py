@@ -187,7 +187,7 @@ def evaluate(model, state, batch, task):
   target_N = task.target_U[batch.utterances_N]
   mask_N = (jnp.arange(len(target_N)) < batch.count) & (target_N >= 0)
   return jax.vmap(
-    lambda logits: metrics.ClassificationMetrics.single_from_model_output(
+    lambda logits: metrics.ClassificationMetrics.from_model_output(
       logits=logits, labels=target_N, mask=mask_N
     )
   )(outputs(model, state, batch, task)[0])
