@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from emojax import spelling
 from emojax.corpora import delimited
+from emojax.corpora.records import PART_SPELLINGS, part_of
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -21,11 +22,6 @@ LAYOUT = (
   "a CSV file with the columns path,part,fold (part: train, validation or "
   "test), or EmoBox's folder of fold_1/NAME_train_fold_1.jsonl and so on"
 )
-_PARTS = {
-  **dict.fromkeys(("train", "training"), "train"),
-  **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-  **dict.fromkeys(("test", "testing"), "test"),
-}
 _COLUMNS = delimited.Columns(
   ("path", "part", "fold"),
   optional=("speaker",),
@@ -34,7 +30,8 @@ _COLUMNS = delimited.Columns(
 )
 # A few of EmoBox's files are there as `…_fold1`, too, in another form.
 _NAME = re.compile(
-  rf"(.+)_({'|'.join(_PARTS)})_fold(_?)(\d{{1,4}})\.(jsonl?)", re.IGNORECASE
+  rf"(.+)_({'|'.join(PART_SPELLINGS)})_fold(_?)(\d{{1,4}})\.(jsonl?)",
+  re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d{1,4}")
 
@@ -110,8 +107,8 @@ def _read_table(path: pathlib.Path) -> list[Clip]:
     for name in ("path", "fold"):
       if not values[name]:
         raise UserError(f"{where}: no {name}; each row has path, part and fold")
-    part = _PARTS.get(spelling.key(values["part"]))
-    if part is None:
+    part = part_of(values["part"])
+    if not part:
       raise UserError(
         f"{where}: part {values['part'][:60]!r}: there are train, validation "
         "and test"
@@ -133,7 +130,7 @@ def _read_folder(folder: pathlib.Path) -> dict[str, list[Clip]]:
   unused = []
   for path in _best_first(walk.find(folder, {".json", ".jsonl"}).paths):
     name, part, _, number, _ = _NAME.fullmatch(path.name).groups()
-    key = name, int(number), _PARTS[part.lower()]
+    key = name, int(number), part_of(part)
     if chosen.setdefault(key, path) != path:
       same = chosen[key].parent == path.parent
       if not same:

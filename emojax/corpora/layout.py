@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from emojax import spelling
 from emojax.corpora.images import SUFFIXES
-from emojax.corpora.records import PARTS, Face, draw
+from emojax.corpora.records import PARTS, Face, draw, part_of
 from emojax.errors import UserError, one_line
 from emojax.runtime import archives, files, walk
 
@@ -24,12 +24,6 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".001", ".rar")
 _LONGEST_LINE = 1 << 20  # Characters.
 _SHARE = 0.2  # Of the training images, for validation.
 _DEPTH = 3  # Folders between the one that is given and what is looked for.
-_SPELLINGS = {
-  **{part: part for part in PARTS},
-  "training": "train",
-  "testing": "test",
-  **dict.fromkeys(("val", "valid", "dev"), "validation"),
-}
 
 
 class Placed(NamedTuple):
@@ -218,11 +212,6 @@ def warn_unlisted(folder: pathlib.Path, faces: Sequence[Face]) -> None:
   walk.warn_unread(folder, others, "that the list does not name")
 
 
-def part_of(name: str) -> str:
-  """The part that a folder is named after, or ''."""
-  return _SPELLINGS.get(spelling.key(name), "")
-
-
 def find_parts(path: str | os.PathLike) -> pathlib.Path | None:
   """The folder, at most three levels below, that holds one for training."""
   for one in walk.folders(path, _DEPTH + 1):
@@ -289,19 +278,25 @@ def with_validation(
       )
   if "validation" in parts or not faces:
     return list(faces)
-  train = [row for row, face in enumerate(faces) if face.part == "train"]
-  (drawn,) = draw(len(train), _SHARE)
-  rows = {train[index] for index in drawn}
+  drawn = draw_validation(faces)
   _LOG.warning(
     "%s: no %s validation: %d of %d images of train are drawn for it at "
     "random, always the same",
-    *(where, what, len(rows), len(train)),
+    *(where, what, sum(face.part == "validation" for face in drawn)),
+    sum(face.part == "train" for face in faces),
   )
-  drawn = [
-    dataclasses.replace(face, part="validation") if row in rows else face
-    for row, face in enumerate(faces)
-  ]
   return sorted(drawn, key=lambda face: PARTS.index(face.part))
+
+
+def draw_validation(faces: Sequence[Face]) -> list[Face]:
+  """The faces in their order, a fifth of the training part for validation."""
+  train = [row for row, face in enumerate(faces) if face.part == "train"]
+  (drawn,) = draw(len(train), _SHARE)
+  faces = list(faces)
+  for index in drawn:
+    row = train[index]
+    faces[row] = dataclasses.replace(faces[row], part="validation")
+  return faces
 
 
 def _warn_of_empty(root: pathlib.Path, ours: Sequence[Placed]) -> None:

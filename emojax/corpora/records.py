@@ -16,6 +16,13 @@ from emojax.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+# As tables, folders and names of files have them.
+PART_SPELLINGS = {
+  **{part: part for part in PARTS},
+  "training": "train",
+  "testing": "test",
+  **dict.fromkeys(("val", "valid", "dev"), "validation"),
+}
 _SESSION = re.compile(
   r"(?:ses(?:sion)?[\s_-]*)?0*(\d{1,18})(?:\.0*)?", re.IGNORECASE
 )
@@ -64,6 +71,11 @@ class Face:
   confidence: float | None = None  # Of the detector that drew the box.
   size: tuple[int, int] | None = None  # Height, width as shipped; None is any.
   offset: int | None = None  # Of the pixels in the table, in bytes.
+
+
+def part_of(name: str) -> str:
+  """The part that is meant, in any spelling; '' if it is none."""
+  return PART_SPELLINGS.get(spelling.key(name), "")
 
 
 def normalise_session(session: str | int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from emojax.corpora import delimited, layout
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import PARTS, Face
+from emojax.corpora.records import PARTS, Face, part_of
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -56,7 +56,7 @@ def _face(folder: pathlib.Path, values: Mapping[str, str], where: str) -> Face:
   if not values["path"]:
     raise UserError(f"{where}: no path; each row names an image")
   given = values.get("part", "")
-  part = layout.part_of(given) if given else "train"
+  part = part_of(given) if given else "train"
   if not part:
     raise UserError(
       f"{where}: unknown part {given[:60]!r}; there are {', '.join(PARTS)}"

@@ -5,7 +5,6 @@ for Expression Recognition in the Wild", CVPR 2017. The release has a training
 and a test part.
 """
 
-import dataclasses
 import pathlib
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from emojax import spelling
 from emojax.corpora import delimited, layout
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Face, draw
+from emojax.corpora.records import Face
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -48,7 +47,6 @@ _EMOTIONS = {str(code): name for code, name in enumerate(_NAMES, start=1)}
 _LINE = re.compile(r"(train|test)_(\d+)(?:_aligned)?\.jpg[\s,;]+(\S+)")
 _FILE = re.compile(r"((train|test)_\d+)(?:_aligned)?")
 _SIZE = (100, 100)
-_VALIDATION = 0.2
 
 
 def read(path: str) -> Iterator[Face]:
@@ -73,14 +71,8 @@ def read(path: str) -> Iterator[Face]:
   else:
     raise layout.not_found(path, f"EmoLabel/{_LISTS[0]}", f"{LAYOUT}; {SOURCE}")
   faces.sort(key=lambda face: face.name)
-  if any(face.part == "validation" for face in faces):
-    yield from faces
-    return
-  train = [row for row, face in enumerate(faces) if face.part == "train"]
-  (drawn,) = draw(len(train), _VALIDATION)
-  for index in drawn:
-    row = train[index]
-    faces[row] = dataclasses.replace(faces[row], part="validation")
+  if not any(face.part == "validation" for face in faces):
+    faces = layout.draw_validation(faces)
   yield from faces
 
 
