@@ -358,9 +358,7 @@ def _counts(output: str, classes: Sequence[str], verdict: Verdict) -> str:
 def _write_csv(
   path: pathlib.Path, columns: Sequence[str], rows: Sequence[dict[str, str]]
 ) -> None:
-  # Names of files may be any bytes: they come out as they went in.
-  text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-  with files.whole(path) as temporary, open(temporary, "w", **text) as file:
+  with files.whole_table(path) as file:
     writer = csv.DictWriter(
       *(file, columns), extrasaction="ignore", lineterminator="\n"
     )

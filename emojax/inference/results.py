@@ -79,9 +79,7 @@ def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:
     {name: _text(value, digits.get(name, 3)) for name, value in row.items()}
     for row in predictions.rows()
   ]
-  # Names of files may be any bytes: they come out as they went in.
-  text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-  with files.whole(path) as temporary, open(temporary, "w", **text) as file:
+  with files.whole_table(path) as file:
     writer = csv.DictWriter(file, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

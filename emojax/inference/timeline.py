@@ -35,9 +35,7 @@ def write(
   require_writable(output)
   found, unread = sources.find(paths)
   used, skipped = 0, list(unread)
-  # Names of files may be any bytes: they come out as they went in.
-  text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-  with files.whole(output) as temporary, open(temporary, "w", **text) as file:
+  with files.whole_table(output) as file:
     for path in found:
       try:
         rows = list(_rows(listener, path))

@@ -8,6 +8,7 @@ import pathlib
 import re
 import secrets
 from collections.abc import Iterator
+from typing import IO
 
 import platformdirs
 
@@ -101,6 +102,17 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     with process.undone(lambda: temporary.unlink(missing_ok=True)):
       yield temporary
       os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def whole_table(path: str | os.PathLike) -> Iterator[IO[str]]:
+  """Gives a file to write the lines of a CSV to, which `whole` puts in place.
+
+  Names of files may be any bytes: they come out as they went in.
+  """
+  text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+  with whole(path) as temporary, open(temporary, "w", **text) as file:
+    yield file
 
 
 def sweep(folder: str | os.PathLike) -> None:
