@@ -27,8 +27,6 @@ class Dann(nn.Module):
     dropout: rate on the fused and on the contextual representation; the
       paper mentions none. In training it needs the random stream `dropout`.
     domain_classifier: without it the model is the paper's system C1 alone.
-    dtype: of the computation; parameters, recurrence, softmax and logits
-      are float32.
   """
 
   num_emotions: int
@@ -38,7 +36,6 @@ class Dann(nn.Module):
   scale_attention: bool = False
   dropout: float = 0.0
   domain_classifier: bool = True
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(
@@ -60,7 +57,7 @@ class Dann(nn.Module):
       float32 emotion logits [N, C]; and `fusion_weights` [N, M], `fused` and
       `representation` [N, K], and `domain_logits` [N, S] if there are any.
     """
-    fuse = AttentionFusion(self.hidden, self.dtype, name="fusion")
+    fuse = AttentionFusion(self.hidden, name="fusion")
     fused_NxK, weights_NxM = fuse(features)
     out = {"fusion_weights": weights_NxM, "fused": fused_NxK}
     fused_NxK = nn.Dropout(self.dropout, deterministic=not train)(fused_NxK)
@@ -68,7 +65,6 @@ class Dann(nn.Module):
       self.hidden,
       self.num_heads,
       self.scale_attention,
-      self.dtype,
       name="context",
     )(fused_NxK, packing)
     out["representation"] = representation
@@ -76,10 +72,10 @@ class Dann(nn.Module):
     representation = drop(representation)
     if self.domain_classifier:
       out["domain_logits"] = DomainClassifier(
-        self.num_speakers, self.hidden, self.dtype, name="domain_classifier"
+        self.num_speakers, self.hidden, name="domain_classifier"
       )(representation, reversal_scale)
     emotion_logits = EmotionClassifier(
-      self.num_emotions, self.dtype, name="emotion_classifier"
+      self.num_emotions, name="emotion_classifier"
     )(representation)
     return emotion_logits, out
 
@@ -88,7 +84,6 @@ class AttentionFusion(nn.Module):
   """AT-Fusion: weighs the modalities, utterance by utterance; Eqs. (1)-(3)."""
 
   hidden: int = 100
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(
@@ -101,12 +96,12 @@ class AttentionFusion(nn.Module):
     """
     # Feature-major up to the end, as the wide projections give and take it.
     projections_KxN = [
-      Projection(self.hidden, self.dtype, name=name)(features[name])
+      Projection(self.hidden, name=name)(features[name])
       for name in sorted(features)
     ]
     if len(projections_KxN) == 1:
       return projections_KxN[0].T, jnp.ones((projections_KxN[0].shape[1], 1))
-    score = _Score(self.hidden, self.dtype, name="attention")
+    score = _Score(self.hidden, name="attention")
     weights_MxN = nn.softmax(
       jnp.stack([score(u_KxN) for u_KxN in projections_KxN]), axis=0
     )
@@ -114,7 +109,7 @@ class AttentionFusion(nn.Module):
       weight_N[None] * u_KxN
       for weight_N, u_KxN in zip(weights_MxN, projections_KxN, strict=True)
     )
-    return fused_KxN.T.astype(self.dtype), weights_MxN.T
+    return fused_KxN.T, weights_MxN.T
 
 
 class Projection(nn.Module):
@@ -127,7 +122,6 @@ class Projection(nn.Module):
   """
 
   features: int
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x_NxD: jax.Array) -> jax.Array:
@@ -137,9 +131,6 @@ class Projection(nn.Module):
       (self.features, x_NxD.shape[-1]),
     )
     bias_K = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-    x_NxD, kernel_KxD, bias_K = nn.dtypes.promote_dtype(
-      x_NxD, kernel_KxD, bias_K, dtype=self.dtype
-    )
     return products.feature_major(kernel_KxD, x_NxD) + bias_K[:, None]
 
 
@@ -147,7 +138,6 @@ class _Score(nn.Module):
   """w_F^T tanh(W_F u) of Eq. (2): [K, N] to float32 [N]."""
 
   hidden: int
-  dtype: jnp.dtype
 
   @nn.compact
   def __call__(self, u_KxN):
@@ -159,23 +149,18 @@ class _Score(nn.Module):
     score_H = self.param(
       "score", nn.initializers.normal(self.hidden**-0.5), (self.hidden,)
     )
-    u_KxN, kernel_HxK, score_H = nn.dtypes.promote_dtype(
-      u_KxN, kernel_HxK, score_H, dtype=self.dtype
-    )
     keys_HxN = nn.tanh(kernel_HxK @ u_KxN)
-    return (score_H[:, None] * keys_HxN).sum(0).astype(jnp.float32)
+    return (score_H[:, None] * keys_HxN).sum(0)
 
 
 class EmotionClassifier(nn.Module):
   """Linear: [N, K] to logits [N, C]."""
 
   num_classes: int
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x_NxK: jax.Array) -> jax.Array:
-    output = nn.Dense(self.num_classes, dtype=self.dtype, name="output")
-    return output(x_NxK).astype(jnp.float32)
+    return nn.Dense(self.num_classes, name="output")(x_NxK)
 
 
 class DomainClassifier(nn.Module):
@@ -186,7 +171,6 @@ class DomainClassifier(nn.Module):
 
   num_domains: int
   hidden: int = 100
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(
@@ -194,6 +178,5 @@ class DomainClassifier(nn.Module):
   ) -> jax.Array:
     """Returns logits [N, S]; `reversal_scale` is lambda of Eq. (5)."""
     x_NxK = ops.gradient_reversal(x_NxK, reversal_scale)
-    x_NxK = nn.Dense(self.hidden, dtype=self.dtype, name="hidden_layer")(x_NxK)
-    output = nn.Dense(self.num_domains, dtype=self.dtype, name="output")
-    return output(nn.relu(x_NxK)).astype(jnp.float32)
+    x_NxK = nn.relu(nn.Dense(self.hidden, name="hidden_layer")(x_NxK))
+    return nn.Dense(self.num_domains, name="output")(x_NxK)

@@ -26,7 +26,6 @@ class SelfAttention(nn.Module):
 
   num_heads: int
   scale_attention: bool = False
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x_NxK: jax.Array, packing: Packing) -> jax.Array:
@@ -38,8 +37,7 @@ class SelfAttention(nn.Module):
       nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3)),
       (hidden, 3, self.num_heads, width),
     )
-    x_NxK, kernel = nn.dtypes.promote_dtype(x_NxK, kernel, dtype=self.dtype)
-    heads = jnp.einsum("nk,kjad->njad", x_NxK, kernel).astype(jnp.float32)
+    heads = jnp.einsum("nk,kjad->njad", x_NxK, kernel)
 
     # Queries, keys and values go from [N, 3, A, D] to [3, A, B, T, D].
     position_1xBxT = packing.position_BxT[None]
@@ -69,7 +67,6 @@ class SaGru(nn.Module):
   hidden: int = 100
   num_heads: int = 4
   scale_attention: bool = False
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x_NxK: jax.Array, packing: Packing) -> jax.Array:
@@ -79,5 +76,5 @@ class SaGru(nn.Module):
     )
     states_NxK = states_NxExH.reshape(-1, self.hidden)
     return SelfAttention(
-      self.num_heads, self.scale_attention, self.dtype, name="attention"
+      self.num_heads, self.scale_attention, name="attention"
     )(states_NxK, packing)

@@ -410,21 +410,6 @@ def test_dropout_needs_training_and_a_key():
   assert (first != second).any()
 
 
-def test_bfloat16_keeps_parameters_and_logits_in_float32():
-  batch = make_batch()
-  params = {"params": to_flax(make_reference(WIDTHS))}
-  inputs = batch["features"], batch["packing"], 1.0
-  want, _ = apply(make_model(), params, *inputs)
-  model = make_model(dtype=jnp.bfloat16)
-  chex.assert_trees_all_equal_dtypes(
-    jax.eval_shape(model.init, jax.random.key(0), *inputs), params
-  )
-  got, out = apply(model, params, *inputs)
-  assert got.dtype == out["domain_logits"].dtype == jnp.float32
-  np.testing.assert_allclose(got, want, atol=0.05)
-  assert (got != want).any()
-
-
 def test_it_learns_a_tiny_batch_by_heart():
   batch = make_batch()
   transform = optax.adam(1e-2)
