@@ -100,6 +100,19 @@ def _augment(settings, responses_NxR, key_B, audio, lengths_B, noise_BxS):
     samples_B = jnp.clip(samples_B, -clips[1], audio.shape[1])
     clips = _where(picked_B, clips, waveforms.shift, samples_B)
 
+  if (
+    settings.stretch_probability
+    or settings.crop_probability
+    or settings.shift_probability
+  ):
+    # Of less than a frame a label says nothing: such a clip keeps its time.
+    least_B = jnp.minimum(lengths_B, settings.min_samples)
+    enough_B = clips[1] >= least_B
+    clips = (
+      jnp.where(enough_B[:, None], clips[0], audio),
+      jnp.where(enough_B, clips[1], lengths_B),
+    )
+
   if settings.reverberation_probability:
     clips = _room(settings, responses_NxR, key_B, clips)
 

@@ -58,10 +58,17 @@ class Backgrounds:
       )
     everything = [path for paths in self._kinds for path in paths]
     seconds, unusable = _each(io.seconds, everything)
+    # Not all headers say it, such as those of what came through a pipe.
+    unknown = [path for path, length in seconds.items() if not length]
+    counted, more = _each(_count, unknown)
+    unusable |= more
     self._held = {}
-    if sum(seconds.values()) <= _HELD_SECONDS:
+    if sum({**seconds, **counted}.values()) <= _HELD_SECONDS:
       self._held, more = _each(lambda path: _read(path, 0, -1), seconds)
-      unusable |= more
+    else:
+      why = "its header does not say how long it is: encode it again"
+      more = {path: io.UnreadableAudio(path, why) for path in unknown}
+    unusable |= more
     for error in unusable.values():
       _LOG.warning("skipped %s", error)
     kinds = ([p for p in paths if p not in unusable] for paths in self._kinds)
@@ -141,6 +148,13 @@ def _each(
     except io.UnreadableAudio as error:
       unusable[path] = error
   return found, unusable
+
+
+def _count(path: str) -> float:
+  """Seconds of a recording, by reading it."""
+  with io.opened(path) as (file, _):
+    sizes = iter(lambda: len(file.read(_BLOCK, dtype="float32")), 0)
+    return sum(sizes) / file.samplerate
 
 
 def _read(path: str, share: float, num_samples: int) -> np.ndarray:

@@ -20,10 +20,13 @@ class Settings:
   """Probability of each augmentation, and the range that is drawn from.
 
   As `config.augment`. Ranges are (lowest, highest), drawn from uniformly.
-  Gain, pitch, stretch and background have those of `configs/speech.py`.
+  Gain, pitch, stretch and background have those of `configs/speech.py`. A clip
+  of which less than `min_samples` would be left is not stretched, cropped or
+  shifted.
   """
 
   sample_rate: int = SAMPLE_RATE
+  min_samples: int = 1
   gain_probability: float = 0.0
   gain_db: Range = (-6.0, 6.0)
   pitch_probability: float = 0.0
@@ -94,14 +97,16 @@ class Augmentation:
   responses: np.ndarray | None  # Of rooms, float32 [N, R].
 
   @classmethod
-  def read(cls, fields: Mapping[str, Any]) -> Self | None:
+  def read(cls, fields: Mapping[str, Any], min_samples: int = 1) -> Self | None:
     """Reads a `config.augment` and its folders; None: nothing is to be done.
 
-    Raises a UserError where a value makes no sense, a folder has no audio, or
-    nothing would read it.
+    `min_samples` is the least that the encoder makes a frame of. Raises a
+    UserError where a value makes no sense, a folder has no audio, or nothing
+    would read it.
     """
-    names = [field.name for field in dataclasses.fields(Settings)][1:]
-    settings = Settings(SAMPLE_RATE, *(fields[name] for name in names))
+    names = [field.name for field in dataclasses.fields(Settings)][2:]
+    chosen = (fields[name] for name in names)
+    settings = Settings(SAMPLE_RATE, min_samples, *chosen)
     _refuse_unread(fields)
     if not any(fields[name] for name in names if "_probability" in name):
       return None

@@ -2,7 +2,9 @@
 
 Radford et al. 2023, section 4.5: windows of 30 s, each beginning where the
 transcript of the one before ended; a window that is decoded badly is decoded
-again at a higher temperature; one without speech is left out.
+again at a higher temperature; one without speech is left out. The published
+code shows a window the text of the one before, too; here each is by itself, so
+that nothing is said again because it was said before.
 
   transcriber = whisper.load("openai/whisper-base")  # Or a folder.
   for transcript in transcriber.transcribe(clips): print(transcript.text)
@@ -44,6 +46,7 @@ _LEAST_LOGPROB = -1.0
 _NO_SPEECH = 0.6
 _SILENT_BAND = -0.5  # Of a spectrum, behind speech of the usual level.
 _SILENCE = 1e-4  # -80 dB: of less the model invents words ("you").
+_OUTPUT = "proj_out.weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,15 @@ class Options:
   num_beams: int = 1
   temperatures: tuple[float, ...] = TEMPERATURES
   words: bool = False
+
+  def __post_init__(self):
+    """Raises a UserError for what would never end, or not be what was meant."""
+    if self.num_beams < 1:
+      raise UserError(f"num_beams = {self.num_beams}: has to be 1 or more")
+    if not self.temperatures or min(self.temperatures) < 0:
+      raise UserError(
+        f"temperatures = {self.temperatures}: give one at least, none below 0"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +268,12 @@ class Transcriber:
         recording.language = recording.language or language
     begins = [recording.seek for recording in group]
     for timestamps in (False, True):
-      rows = [i for i, r in enumerate(group) if r.timestamps == timestamps]
+      # Of no frame the model would invent words.
+      rows = [
+        index
+        for index, recording in enumerate(group)
+        if recording.timestamps == timestamps and recording.num_spectra
+      ]
       for attempt, temperature in enumerate(options.temperatures):
         if not rows:
           break
@@ -322,9 +339,12 @@ class Transcriber:
     if options.num_beams > 1 and temperature == 0:
       decoded = beams(self._decoder, rules, options.num_beams, *asked)
     else:
+      # Of each window its own, whoever else is decoded with it.
       key = jax.random.fold_in(jax.random.key(0), attempt)
+      seek_B = np.array([recording.seek for recording in group], np.uint32)
+      key_B = jax.vmap(functools.partial(jax.random.fold_in, key))(seek_B)
       heat = jnp.float32(temperature)
-      decoded = greedy(self._decoder, rules, *asked, heat, key)
+      decoded = greedy(self._decoder, rules, *asked, heat, key_B)
     return jax.device_get(decoded)
 
   def _take(self, recording, tokens_N, logprob, no_speech, last) -> bool:
@@ -374,8 +394,15 @@ def load(
   folder = hub.folder(
     name, revision, (*hub.MODEL_FILES, "generation_config.json")
   )
-  encoder = whisper_encoder.Whisper.read(folder, json_files.read_config(folder))
+  fields = json_files.read_config(folder)
+  encoder = whisper_encoder.Whisper.read(folder, fields)
   tensors = checkpoints.open_tensors(folder)
+  if not fields.get("tie_word_embeddings", True) and _OUTPUT in tensors:
+    raise UserError(
+      f"{folder}: {_OUTPUT} beside tie_word_embeddings = false in config.json: "
+      "in Whisper the embedding is the output layer, too; take a checkpoint "
+      "with tied weights"
+    )
   params = {
     "encoder": whisper_encoder.encoder_params(encoder.config, tensors, folder),
     "decoder": whisper_encoder.decoder_params(encoder.config, tensors, folder),

@@ -102,14 +102,15 @@ def greedy(
   sound: list[Seen],
   prompt_BxP: jax.Array,
   temperature: jax.Array,
-  key: jax.Array,
+  key_B: jax.Array,
 ) -> Decoded:
   """The likeliest token each time, or one drawn at a temperature above 0.
 
-  The sound is that of `look`.
+  The sound is that of `look`. Of two rows with the same `key_B` the same is
+  drawn: what a clip gets does not depend on who else is in the batch.
   """
   asked = _ask(decoder, rules, params, sound, prompt_BxP)
-  choose = functools.partial(_choose, asked, temperature, key)
+  choose = functools.partial(_choose, asked, temperature, key_B)
   tokens_BxN = _begun(asked, prompt_BxP)
   logits_BxV, cache, no_speech_B = _prompted(asked, prompt_BxP)
   batch, size = tokens_BxN.shape
@@ -134,16 +135,18 @@ def greedy(
   return Decoded(tokens_BxN, last.total_B / length_B, no_speech_B)
 
 
-def _choose(asked, temperature, key, growing, logits_BxV) -> _Growing:
+def _choose(asked, temperature, key_B, growing, logits_BxV) -> _Growing:
   """Adds a token to each transcript that has not ended."""
   position, tokens_BxN, done_B, total_B, cache = growing
   scores_BxV = asked.rules(logits_BxV, tokens_BxN, asked.begin, position)
+
+  def draw(key, scores_V):
+    return jax.random.categorical(jax.random.fold_in(key, position), scores_V)
+
   # Numbers are drawn only where they count: they take a tenth of a step.
   token_B = jax.lax.cond(
     temperature > 0,
-    lambda: jax.random.categorical(
-      jax.random.fold_in(key, position), scores_BxV / temperature
-    ),
+    lambda: jax.vmap(draw)(key_B, scores_BxV / temperature),
     lambda: scores_BxV.argmax(-1),
   )
   token_B = jnp.where(done_B, asked.rules.end, token_B)
@@ -159,9 +162,14 @@ def _choose(asked, temperature, key, growing, logits_BxV) -> _Growing:
 
 
 class _Beams(NamedTuple):
-  """Beams that still grow, the likeliest first, and the best that ended."""
+  """Beams that still grow, the likeliest first, and the best that ended.
+
+  A clip is open while the likeliest may still beat the worst that has ended;
+  then it is closed for good, whatever its beams would do beside other clips.
+  """
 
   position: jax.Array
+  open_B: jax.Array
   tokens_BxKxN: jax.Array
   total_BxK: jax.Array  # Log probabilities.
   ended_BxKxN: jax.Array
@@ -192,7 +200,8 @@ def beams(
   nothing_BxK = jnp.full((batch, num_beams), -jnp.inf)
   # All are the same at first: one counts.
   first = _Beams(
-    *(jnp.int32(asked.begin), tokens_BxKxN, nothing_BxK.at[:, 0].set(0)),
+    *(jnp.int32(asked.begin), jnp.ones(batch, bool)),
+    *(tokens_BxKxN, nothing_BxK.at[:, 0].set(0)),
     *(tokens_BxKxN, nothing_BxK),
     rows_of(asked.decoder, cache, jnp.repeat(jnp.arange(batch), num_beams)),
   )
@@ -205,21 +214,13 @@ def beams(
     state = state._replace(cache=cache)
     return _branch(asked, state, logits.reshape(batch, num_beams, -1))
 
-  last = jax.lax.while_loop(
-    functools.partial(_promising, asked),
-    grow,
-    _branch(asked, first, logits_BxKxV),
-  )
+  def unfinished(state):
+    return (state.position < size) & state.open_B.any()
+
+  begun = _branch(asked, first, logits_BxKxV)
+  last = jax.lax.while_loop(unfinished, grow, begun)
   tokens_BxN, mean_B = _likeliest(asked, last)
   return Decoded(tokens_BxN, mean_B, no_speech_B)
-
-
-def _promising(asked, state):
-  """Whether a beam that grows may still beat the worst that has ended."""
-  length = state.position - asked.begin
-  best_B = state.total_BxK[:, 0] / length
-  open_B = state.mean_BxK.min(-1) < best_B
-  return (state.position < state.tokens_BxKxN.shape[-1]) & open_B.any()
 
 
 def _branch(asked, state: _Beams, logits_BxKxV) -> _Beams:
@@ -235,8 +236,9 @@ def _branch(asked, state: _Beams, logits_BxKxV) -> _Beams:
   grown = jnp.take_along_axis(state.tokens_BxKxN, beam[..., None], 1)
   grown = grown.at[:, :, state.position].set(token)
   ends = token == asked.rules.end
-  # Only what is among the best K may end.
+  # Only what is among the best K may end, of a clip that is open.
   may_end = ends & (jnp.arange(2 * width) < width)[None]
+  may_end &= state.open_B[:, None]
   length = state.position + 1 - asked.begin
   means = jnp.where(may_end, top / length, -jnp.inf)
   mean_BxK, ended_BxKxN = _best(
@@ -249,6 +251,7 @@ def _branch(asked, state: _Beams, logits_BxKxV) -> _Beams:
   rows = (jnp.arange(batch)[:, None] * width + beam).reshape(-1)
   return _Beams(
     state.position + 1,
+    state.open_B & (mean_BxK.min(-1) < total_BxK[:, 0] / length),
     jnp.take_along_axis(grown, which[..., None], 1),
     total_BxK,
     ended_BxKxN,

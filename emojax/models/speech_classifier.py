@@ -37,7 +37,7 @@ class AttentionPooling(nn.Module):
 
 
 class MeanPooling(nn.Module):
-  """The same weight for each valid frame; see `AttentionPooling`."""
+  """The same weight for each valid place of T; see `AttentionPooling`."""
 
   @nn.compact
   def __call__(
@@ -72,8 +72,9 @@ def states(
   The last layer, or all of them: then each state with zero mean and unit
   variance over its features, as in SUPERB's toolkit, for layers differ in scale
   by orders of magnitude. Every `count` frames of the clip itself are averaged
-  to one, so that T is ceil(frames / count). States are zero where the mask is
-  false, whatever the encoder gives there.
+  to one, so that T is ceil(frames / count); the last, of what is left, counts
+  as one in the pooling. States are zero where the mask is false, whatever the
+  encoder gives there.
   """
   mask_BxT = outputs["mask"]
   if all_layers:

@@ -306,10 +306,15 @@ def _names(config) -> list[str]:
 
 def _read(config) -> tuple[Clips, dict[str, str]]:
   """The clips, and who is in which part: what one can not use, none gets."""
+  return clips.read(config, _min_samples(config))
+
+
+def _min_samples(config) -> int:
+  """The least that each of the encoders makes a frame of."""
   revision = config.model.revision
   names = [name for name in _names(config) if name != untrained.BY_SPEAKER]
   found = [encoders.find(name, revision) for name in names]
-  return clips.read(config, max(one.encoder.min_samples for one in found))
+  return max(one.encoder.min_samples for one in found)
 
 
 def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
@@ -318,7 +323,7 @@ def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
     data, parts = _read(config)
   for setting, table in parts.items():
     print(f"{setting}\n{table}\n")
-  augmentation = Augmentation.read(config.augment)
+  augmentation = Augmentation.read(config.augment, _min_samples(config))
   names = _names(config)
   if untrained.BY_SPEAKER in names and augmentation:
     raise UserError(

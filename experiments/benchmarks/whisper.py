@@ -101,11 +101,11 @@ class Emojax:
 
     rules = Rules(END, PROMPT[-1], (END,), (), None, False)
     prompt_BxP = np.tile(PROMPT, (len(audio_BxS), 1))
-    states, key = self.encode(audio_BxS), self._jax.random.key(0)
-    sound = look(self._model, self._decoder, states)
+    key_B = self._jax.random.split(self._jax.random.key(0), len(audio_BxS))
+    sound = look(self._model, self._decoder, self.encode(audio_BxS))
     decoded = greedy(
       *(self._model, rules, self._decoder, sound, prompt_BxP),
-      *(jnp.float32(0), key),
+      *(jnp.float32(0), key_B),
     )
     return np.asarray(decoded.tokens_BxN)
 

@@ -63,6 +63,32 @@ def test_a_batch_on_a_gpu_is_the_same_without_a_condition(monkeypatch):
   assert "stablehlo.while" not in text
 
 
+def test_a_clip_keeps_what_a_frame_takes():
+  """0.25 s, cut to a hundredth and moved by as much as it has: nothing."""
+  settings = Settings(
+    min_samples=400,
+    crop_probability=0.5,
+    crop_share=(0.01, 0.2),
+    shift_probability=0.5,
+    shift_seconds=(-0.25, 0.0),
+  )
+  rng = np.random.default_rng(0)
+  audio = np.zeros((64, 4_800), np.float32)
+  lengths = np.array([4_000] * 62 + [300, 0], np.int32)
+  for row, length in zip(audio, lengths, strict=True):
+    row[:length] = rng.normal(size=length)
+  got, got_lengths = _compiled(settings)(KEY, audio, lengths, None)
+  assert (got_lengths[:62] >= 400).all() and (got_lengths[:62] < 4_000).any()
+  kept = np.flatnonzero(np.asarray(got_lengths) == lengths)
+  np.testing.assert_array_equal(got[kept], audio[kept])
+  assert got_lengths[62:].tolist() == [300, 0]
+  # Without the bound some are left with less than a frame, or nothing.
+  settings = dataclasses.replace(settings, min_samples=1)
+  _, got_lengths = _compiled(settings)(KEY, audio, lengths, None)
+  assert (got_lengths[:62] < 400).any()
+  assert (got_lengths[:62] > 0).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_alone_changes_every_clip_and_no_other_alike(kind):
   run = _compiled(Settings(**{f"{kind}_probability": 1.0}))

@@ -63,6 +63,29 @@ def test_large_folders_are_read_in_parts(tmp_path, monkeypatch):
     )
 
 
+def test_a_recording_whose_header_does_not_say_its_length(
+  tmp_path, monkeypatch, caplog
+):
+  """Held it serves as any other; of a large folder no part could be drawn."""
+  _write(tmp_path / "a.wav", _constant(0.25))
+  path = tmp_path / "b.flac"
+  soundfile.write(path, _constant(0.5), RATE)
+  content = bytearray(path.read_bytes())
+  # The number of samples: 36 bits of STREAMINFO, RFC 9639, section 8.2.
+  content[21] &= 0xF0
+  content[22:26] = bytes(4)
+  path.write_bytes(content)
+
+  def levels():
+    rng, folder = np.random.default_rng(0), Backgrounds(tmp_path)
+    return {float(folder.excerpt(rng, 10)[5]) for _ in range(20)}
+
+  assert levels() == {0.25, 0.5}
+  monkeypatch.setattr(backgrounds, "_HELD_SECONDS", 0.4)  # One has 0.25 s.
+  assert levels() == {0.25}
+  assert "b.flac: its header does not say how long it is" in caplog.text
+
+
 def test_short_recordings_are_repeated(tmp_path):
   ramp = np.arange(30) / 100
   _write(tmp_path / "short.wav", np.stack([ramp, ramp + 0.2], 1))

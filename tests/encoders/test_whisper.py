@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -261,7 +262,7 @@ def test_tokens_equal_transformers(tmp_path, timestamps, num_beams):
     found = whisper_decoding.greedy(
       *(decoder, rules, params, sound, prompt),
       jnp.float32(0),
-      jax.random.key(0),
+      jax.random.split(jax.random.key(0), 3),
     )
   else:
     found = whisper_decoding.beams(
@@ -270,6 +271,71 @@ def test_tokens_equal_transformers(tmp_path, timestamps, num_beams):
   expected = expected[:, 2 - timestamps :].numpy()
   tokens = np.asarray(found.tokens_BxN)[:, : expected.shape[1]]
   np.testing.assert_array_equal(tokens, expected)
+
+
+class _Script:
+  """A decoder that says what it is told, whatever was said before.
+
+  Of K clips, tokens 0 and 1, and 2 for the end.
+  """
+
+  config = types.SimpleNamespace(
+    decoder_attention_heads=1, max_target_positions=24
+  )
+  dtype = jnp.float32
+
+  def start(self, batch, positions):
+    return jnp.zeros((batch, 1))
+
+  def apply(self, variables, tokens_BxT, position, script_KxNxV, cache):
+    place = position + tokens_BxT.shape[1] - 1
+    said_KxV = script_KxNxV[:, place]
+    logits_BxV = jnp.repeat(said_KxV, len(tokens_BxT) // len(said_KxV), 0)
+    return jnp.repeat(logits_BxV[:, None], tokens_BxT.shape[1], 1), cache
+
+
+def test_beams_of_a_clip_do_not_depend_on_who_is_beside_it():
+  """A clip is closed for good, as by transformers, while others go on.
+
+  The short one ends at once, or after one token; ten tokens more would have
+  been likelier in the mean.
+  """
+  short_NxV = np.full((24, 5), 1e-9)
+  short_NxV[0, [0, 2]] = 0.55, 0.45
+  short_NxV[1, [0, 1, 2]] = 0.25, 0.25, 0.5
+  short_NxV[2:10, 0] = short_NxV[10:, 2] = 1
+  long_NxV = np.full((24, 5), 1e-9)
+  long_NxV[:14, 0] = long_NxV[14:, 2] = 1
+  rules = whisper_rules.Rules(2, 3, (), (), None, False)
+  for script in ([short_NxV], [short_NxV, long_NxV]):
+    found = whisper_decoding.beams(
+      *(_Script(), rules, 2, {}, jnp.log(np.array(script))),
+      jnp.zeros((len(script), 1), int),
+    )
+    expected = np.r_[0, np.full(22, 2)]
+    np.testing.assert_array_equal(found.tokens_BxN[0], expected)
+    logprob = np.log(0.55 * 0.5) / 2
+    np.testing.assert_allclose(found.logprob_B[0], logprob, rtol=1e-5)
+  assert (np.asarray(found.tokens_BxN[1]) == 0).sum() == 14
+
+
+def test_what_is_drawn_of_a_clip_does_not_depend_on_who_is_beside_it():
+  script_KxNxV = np.random.default_rng(0).normal(size=(3, 24, 5))
+  script_KxNxV[..., 2] = -30
+  rules = whisper_rules.Rules(2, 3, (), (), None, False)
+
+  def drawn(clips, keys):
+    script = jnp.asarray(script_KxNxV[clips], jnp.float32)
+    prompt_BxP = jnp.zeros((len(clips), 1), int)
+    key_B = jax.vmap(jax.random.key)(np.array(keys))
+    heat = jnp.float32(1)
+    return whisper_decoding.greedy(
+      _Script(), rules, {}, script, prompt_BxP, heat, key_B
+    ).tokens_BxN
+
+  alone, together = drawn([1], [7]), drawn([0, 1, 1], [5, 7, 8])
+  np.testing.assert_array_equal(alone[0], together[1])
+  assert (together[1] != together[2]).any()
 
 
 def test_heads_that_do_not_fit_are_refused():

@@ -16,6 +16,7 @@ import soxr
 import tokenizers
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from test_whisper import example, save
 
 from configs import speech as speech_config
@@ -158,6 +159,40 @@ def test_one_pass_gives_emotion_and_transcript(tmp_path, monkeypatch):
   short, _ = transcriber.transcribe_states(twice, None, ONCE)
   assert both[1] == short
   assert both[0].text and both[0].text != both[1].text
+
+
+def test_a_row_without_a_frame_says_nothing(tmp_path):
+  transcriber = tiny(tmp_path)
+  states = transcriber.hear(*example())["states"]
+  mask = np.ones(states.shape[:2], bool)
+  expected, _ = transcriber.transcribe_states(states, mask, ONCE)
+  mask[1] = False
+  found, empty = transcriber.transcribe_states(states, mask, ONCE)
+  assert found == expected
+  assert (empty.text, empty.segments) == ("", ())
+
+
+def test_an_output_layer_of_its_own_is_refused(tmp_path):
+  save(tmp_path, {"tie_word_embeddings": False})
+  save_words(tmp_path, ("en", "de"), False)
+  tensors = load_file(tmp_path / "model.safetensors")
+  tensors["proj_out.weight"] = 2 * tensors["model.decoder.embed_tokens.weight"]
+  save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+  with pytest.raises(UserError, match=r"proj_out.weight beside .*tied weights"):
+    whisper.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ("asked", "said"),
+  [
+    ({"num_beams": 0}, "num_beams = 0: has to be 1 or more"),
+    ({"temperatures": ()}, r"temperatures = \(\): give one at least"),
+    ({"temperatures": (0.0, -0.2)}, "none below 0"),
+  ],
+)
+def test_options_that_would_not_end(asked, said):
+  with pytest.raises(UserError, match=said):
+    whisper.Options(**asked)
 
 
 def test_states_of_the_transcriber_serve_an_emotion_model(tmp_path):
