@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 _EXACT_RUNS = 20
+_FEWEST_RUNS = 3  # Of an interval.
 _RANDOM_SIGNS = 100_000
 Interval = tuple[float, float]
 
@@ -14,17 +15,23 @@ Interval = tuple[float, float]
 def t_interval(values: ArrayLike) -> tuple[float, float, Interval | None]:
   """Mean, standard deviation and Student's 95 % t interval of the mean.
 
-  Of values `[R]`, one for each run, with R - 1. One run has the deviation 0 and
-  no interval; none raises ValueError.
+  Of values `[R]`, one for each run, with R - 1. One run has the deviation 0;
+  below three there is no interval: that of two is 13 times as wide as they are
+  apart, and says nothing.
+
+  Raises ValueError where there is no run, or a value is not finite.
   """
   values_R = np.asarray(values, np.float64)
   if values_R.ndim != 1 or not values_R.size:
     raise ValueError(f"expected values [R], got shape {values_R.shape}")
+  if not np.isfinite(values_R).all():
+    raise ValueError(f"expected finite values, got {values_R}")
   mean = float(values_R.mean())
-  if values_R.size == 1:
-    return mean, 0.0, None
+  std = float(values_R.std(ddof=1)) if values_R.size > 1 else 0.0
+  if values_R.size < _FEWEST_RUNS:
+    return mean, std, None
   half = float(t_half_width(values_R))
-  return mean, float(values_R.std(ddof=1)), (mean - half, mean + half)
+  return mean, std, (mean - half, mean + half)
 
 
 def t_half_width(values: ArrayLike) -> np.ndarray:
@@ -46,7 +53,8 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
   should never be zero" (2010). Run r of a, `[R]`, and of b share their seed and
   data; an exact p-value is 2 / 2**R at least.
 
-  Raises ValueError where the shapes differ, or there is no run.
+  Raises ValueError where the shapes differ, there is no run, or a difference is
+  not finite.
   """
   differences_R = _differences(a, b)
   # Ties among the sums are ties, whatever the last bits of float32
@@ -69,12 +77,16 @@ def paired_permutation_test(a: ArrayLike, b: ArrayLike) -> float:
 
 def paired_difference(
   a: ArrayLike, b: ArrayLike
-) -> tuple[float, Interval | None, float]:
+) -> tuple[float, Interval | None, float | None]:
   """Mean of a - b over paired runs, its 95 % t interval, and a p-value.
 
-  The interval is None for a single run; all else, as `paired_permutation_test`.
+  The interval is that of `t_interval`. One pair has no p-value: both signs of
+  it are equally far from 0. All else, as `paired_permutation_test`.
   """
-  mean, _, interval = t_interval(_differences(a, b))
+  differences_R = _differences(a, b)
+  mean, _, interval = t_interval(differences_R)
+  if differences_R.size == 1:
+    return mean, interval, None
   return mean, interval, paired_permutation_test(a, b)
 
 
@@ -153,4 +165,6 @@ def _differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
   a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
   if a.shape != b.shape or a.ndim != 1 or not a.size:
     raise ValueError(f"expected paired runs [R], got {a.shape} and {b.shape}")
+  if not np.isfinite(a - b).all():
+    raise ValueError(f"expected finite differences, got {a - b}")
   return a - b

@@ -29,6 +29,10 @@ OVER_SPEAKERS = (
 )
 # The group of a row: its unweighted accuracy on each test speaker.
 SPEAKERS = "speaker_accuracy"
+# Of fewer clusters a bootstrap's interval is far too narrow.
+FEWEST_SPEAKERS = 5
+# Of five pairs an exact test gives 0.0625 at least.
+_FEWEST_PAIRS = 6
 LAST_EPOCH = "at the last epoch"
 BEST_EPOCH = "at the epoch that was best on the validation part"
 
@@ -62,7 +66,7 @@ class Estimate:
 
   Attributes:
     std: with R - 1; 0 for one run.
-    ci95: Student's t interval of the mean; None for one run.
+    ci95: Student's t interval of the mean; None below three runs.
     runs: in the order of seeds.
     ci95_speakers: bootstrap interval over the test speakers, of the mean run;
       None where it was not computed.
@@ -107,8 +111,8 @@ class Row:
 class Comparison:
   """One metric of system a minus that of system b (`System.id`s).
 
-  The interval of the difference of means is None for one pair; the p-value is
-  two-sided, not corrected for the number of comparisons.
+  The interval of the difference of means is None below three pairs, the p-value
+  for one; it is two-sided, not corrected for the number of comparisons.
   """
 
   setting: str
@@ -205,10 +209,10 @@ def over_speakers(
   labels_U: np.ndarray,
   speakers_U: np.ndarray,
 ) -> Row:
-  """Adds to `row` intervals over the test speakers, where there are several.
+  """Adds to `row` its `SPEAKERS`, where there are several.
 
-  And its `SPEAKERS`. `hits_RxU` says whether each run is right on each test
-  example.
+  And from five on intervals over them. `hits_RxU` says whether each run is
+  right on each test example.
   """
   names = np.unique(speakers_U)
   if len(names) < 2:
@@ -216,10 +220,9 @@ def over_speakers(
   estimates = dict(found.metrics)
   of_class_UxC = labels_U[:, None] == np.unique(labels_U)
   hits_RxUxC = hits_RxU[..., None] * of_class_UxC
-  for name, statistic in (
-    ("weighted_accuracy", lambda hits, counts: hits.sum(1) / counts.sum(1)),
-    ("unweighted_accuracy", _mean_recall),
-  ):
+  for name, statistic in _BY_SPEAKERS.items():
+    if len(names) < FEWEST_SPEAKERS:
+      break
     interval = statistics.cluster_bootstrap(
       statistic, speakers_U, hits_RxUxC.mean(0), of_class_UxC
     )
@@ -239,6 +242,13 @@ def _mean_recall(hits_BxC: np.ndarray, counts_BxC: np.ndarray) -> np.ndarray:
   """Over the classes that there are, [B]; counts may be of all, [C]."""
   with np.errstate(invalid="ignore"):  # 0 / 0, of a class that is not there.
     return np.nanmean(hits_BxC / counts_BxC, axis=1)
+
+
+# From sums of hits and of examples [B, C] of resampled speakers, [B].
+_BY_SPEAKERS: Mapping[str, Callable[..., np.ndarray]] = {
+  "weighted_accuracy": lambda hits, counts: hits.sum(1) / counts.sum(1),
+  "unweighted_accuracy": _mean_recall,
+}
 
 
 def oracle(confusion_ExRxCxC: np.ndarray) -> dict[str, Estimate]:
@@ -283,10 +293,10 @@ def over_same_speakers(
   It says how far the difference would hold for other speakers, which no number
   of initialisations can; systems that are trained once have it, too. `a` and
   `b` are what the comparison calls the two. Empty where the rows were not
-  tested on the same five speakers or more: of fewer no result is rare.
+  tested on the same six speakers or more: of fewer no result is rare.
   """
   of_a, of_b = (row.groups.get(SPEAKERS, {}) for row in (row_a, row_b))
-  if len(of_a) < 5 or of_a.keys() != of_b.keys():
+  if len(of_a) < _FEWEST_PAIRS or of_a.keys() != of_b.keys():
     return ()
   means = ([of[name].mean for name in of_a] for of in (of_a, of_b))
   figures = statistics.paired_difference(*means)

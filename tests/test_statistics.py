@@ -33,16 +33,30 @@ def test_t_interval_is_scipys():
   np.testing.assert_allclose(std, np.std(values, ddof=1))
 
 
-def test_t_interval_of_two_runs_in_closed_form():
-  """t at 0.975 with one degree of freedom is tan(0.475 pi)."""
-  mean, std, (low, high) = t_interval([0.5, 0.7])
-  half = 0.1 * np.tan(0.475 * np.pi)
+def test_t_interval_of_three_runs_in_closed_form():
+  """t at p with two degrees of freedom is (2p - 1) / sqrt(2p(1 - p))."""
+  mean, std, (low, high) = t_interval([0.5, 0.6, 0.7])
+  half = 0.95 / np.sqrt(2 * 0.975 * 0.025) * 0.1 / np.sqrt(3)
   np.testing.assert_allclose((low, high), (0.6 - half, 0.6 + half))
-  np.testing.assert_allclose((mean, std), (0.6, 0.1 * np.sqrt(2)))
+  np.testing.assert_allclose((mean, std), (0.6, 0.1))
 
 
-def test_one_run_has_no_interval():
+def test_below_three_runs_there_is_no_interval():
   assert t_interval([0.7]) == (0.7, 0.0, None)
+  mean, std, interval = t_interval([0.5, 0.7])
+  np.testing.assert_allclose((mean, std), (0.6, 0.1 * np.sqrt(2)))
+  assert interval is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(value):
+  """Its comparisons with any sum are false: p = 0 without this."""
+  values, others = [0.5, value, 0.6], [0.4, 0.5, 0.6]
+  with pytest.raises(ValueError, match="finite values"):
+    t_interval(values)
+  for test in (paired_permutation_test, paired_difference):
+    with pytest.raises(ValueError, match="finite differences"):
+      test(values, others)
 
 
 @pytest.mark.parametrize("values", [[], [[0.1, 0.2]]])
@@ -135,7 +149,8 @@ def test_paired_difference():
   np.testing.assert_allclose(ci95, expected)
   np.testing.assert_allclose(difference, np.mean(a - b))
   assert p_value == paired_permutation_test(a, b)
-  assert paired_difference([0.5], [0.25]) == (0.25, None, 1.0)
+  assert paired_difference([0.5], [0.25]) == (0.25, None, None)
+  assert paired_difference([0.5, 0.6], [0.4, 0.3])[1:] == (None, 0.5)
 
 
 @pytest.mark.parametrize("test", [paired_permutation_test, paired_difference])

@@ -109,10 +109,16 @@ def test_intervals_over_the_test_speakers_are_of_the_mean_run():
   assert found["macro_f1"] == row.metrics["macro_f1"]
   of_one = summaries.over_speakers(row, hits_RxU, labels_U, 0 * speakers_U)
   assert of_one == row
+  of_four = summaries.over_speakers(row, hits_RxU, labels_U, speakers_U % 4)
+  assert of_four.metrics == row.metrics
+  assert sorted(of_four.groups[summaries.SPEAKERS]) == [*"0123"]
 
 
-def test_speakers_are_compared_where_there_are_five():
-  accuracies = {"a": [0.9, 0.8, 0.7, 0.6, 0.9], "b": [0.5, 0.6, 0.6, 0.5, 0.8]}
+def test_speakers_are_compared_where_there_are_six():
+  accuracies = {
+    "a": [0.9, 0.8, 0.7, 0.6, 0.9, 0.5],
+    "b": [0.5, 0.6, 0.6, 0.5, 0.8, 0.4],
+  }
 
   def row(name, count):
     # Two runs of the one, one of the other: trained twice or once.
@@ -123,16 +129,16 @@ def test_speakers_are_compared_where_there_are_five():
     }
     return Row("few", name, {}, groups={summaries.SPEAKERS: by_speaker})
 
-  (one,) = summaries.compare([row("a", 5), row("b", 5)], [("a", "b")], ["x"])
+  (one,) = summaries.compare([row("a", 6), row("b", 6)], [("a", "b")], ["x"])
   assert (one.metric, one.test) == (
     "unweighted_accuracy",
     summaries.OVER_SPEAKERS,
   )
-  assert one.difference == pytest.approx(0.18)
-  assert one.p_value == 2 / 2**5  # All five have the same sign.
-  rows = [row("a", 4), row("b", 4)]
+  assert one.difference == pytest.approx(1 / 6)
+  assert one.p_value == 2 / 2**6  # All six have the same sign.
+  rows = [row("a", 5), row("b", 5)]
   assert summaries.compare(rows, [("a", "b")], ["x"]) == ()
-  rows = [row("a", 5), row("b", 4)]
+  rows = [row("a", 6), row("b", 5)]
   assert summaries.compare(rows, [("a", "b")], ["x"]) == ()
 
 
@@ -171,7 +177,8 @@ def test_one_run_has_neither_deviation_nor_interval():
 
 
 def test_what_is_not_finite_is_not_written(tmp_path, summary):
-  bad = Row("few", "c1", {"macro_f1": Estimate.of([np.nan])})
+  nothing = Estimate(np.nan, 0.0, None, (np.nan,))
+  bad = Row("few", "c1", {"macro_f1": nothing})
   broken = dataclasses.replace(summary, rows=(bad,))
   with pytest.raises(ValueError, match="JSON"):
     summaries.write(tmp_path / summaries.FILE, broken)

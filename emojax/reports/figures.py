@@ -163,9 +163,10 @@ def comparison(
   for ax, (setting, panel) in zip(grid[:, 0], panels.items(), strict=True):
     lines = [(label, *value) for label, of in panel.items() for value in of]
     for place, (_, value, colour) in enumerate(lines):
-      if value.ci95 is not None:
+      if len(value.runs) > 1:
         runs = 100 * np.asarray(value.runs)
         ax.plot(runs, np.full(len(runs), place), color=colour, **_RUN)
+      if value.ci95 is not None:
         ends = 100 * np.asarray(value.ci95)
         ax.plot(ends, [place, place], color=colour, linewidth=2)
       ax.plot(100 * value.mean, place, "o", color=colour, markersize=4)

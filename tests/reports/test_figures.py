@@ -130,9 +130,9 @@ def test_projections(path, drawn, num_speakers, num_grey):
 def test_comparison(path, drawn, make_summary):
   summary = make_summary(
     rows=(
-      Row("few", "c1", {"macro_f1": Estimate.of([0.6, 0.7])}),
+      Row("few", "c1", {"macro_f1": Estimate.of([0.6, 0.7, 0.65])}),
       Row("few", "svm", {"macro_f1": Estimate.of([0.5])}),
-      Row("many", "c1", {"macro_f1": Estimate.of([0.8, 0.9])}),
+      Row("many", "c1", {"macro_f1": Estimate.of([0.8, 0.9, 0.85])}),
       Row("many", "dann", {"weighted_accuracy": Estimate.of([0.8])}),
     ),
   )
@@ -146,7 +146,7 @@ def test_comparison(path, drawn, make_summary):
   runs, interval, mean, svm = [
     np.column_stack(np.atleast_1d(*line.get_data())) for line in few.lines
   ]
-  np.testing.assert_allclose(runs, [[60, 0], [70, 0]])
+  np.testing.assert_allclose(runs, [[60, 0], [70, 0], [65, 0]])
   estimate = summary.rows[0].metrics["macro_f1"]
   assert interval[:, 0].tolist() == [100 * end for end in estimate.ci95]
   np.testing.assert_allclose(mean, [[65, 0]])
@@ -171,7 +171,7 @@ def test_systems_of_several_runs_are_next_to_each_other(
       rows=(row("s", "c1", 0.5, 0.6), row("s", "svm", 0.4), mute)
     ),
     "two": make_summary(
-      rows=(row("s", "c1", 0.7, 0.8), row("t", "c1", 0.1, 0.2))
+      rows=(row("s", "c1", 0.7, 0.8), row("t", "c1", 0.1, 0.2, 0.3))
     ),
   }
   figures.comparison(path, summaries, "macro_f1", "A study")
@@ -190,7 +190,7 @@ def test_systems_of_several_runs_are_next_to_each_other(
   ours, theirs = (style.line_style(r)["color"] for r in range(2))
   assert [line.get_color() for line in means] == [ours, theirs, ours]
   singles, interval = second.lines[:2]
-  np.testing.assert_allclose(singles.get_xdata(), [10, 20])
+  np.testing.assert_allclose(singles.get_xdata(), [10, 20, 30])
   low, high = summaries["two"].rows[1].metrics["macro_f1"].ci95
   np.testing.assert_allclose(interval.get_xdata(), [100 * low, 100 * high])
   (legend,) = figure.legends

@@ -148,7 +148,7 @@ def test_the_structure_of_the_summary(study):
         assert len(figure.runs) == 1 + is_trained
         assert figure.mean == pytest.approx(np.mean(figure.runs))
         assert all(0 <= value <= 1 for value in figure.runs)
-        assert (figure.ci95 is not None) == is_trained
+        assert figure.ci95 is None  # Of two runs at most.
 
 
 def test_the_figures_are_those_of_the_confusion_matrices(study):
@@ -169,8 +169,7 @@ def test_the_figures_are_those_of_the_confusion_matrices(study):
       np.testing.assert_allclose(recorded("weighted_accuracy"), accuracy)
       found = row.metrics["weighted_accuracy"]
       np.testing.assert_allclose(found.runs, accuracy[:, -1])
-      low, high = found.ci95_speakers
-      assert low <= accuracy[:, -1].mean() <= high
+      assert found.ci95_speakers is None  # Of two speakers.
       found = row.oracle["weighted_accuracy"].runs
       np.testing.assert_allclose(found, accuracy.max(1))
       for loss in ("emotion_loss", "domain_loss"):
@@ -219,7 +218,10 @@ def test_the_comparisons_are_paired_and_within_a_setting(study):
       for system in (one.a, one.b)
     )
     assert one.difference == pytest.approx(a.mean - b.mean)
-    assert 0 < one.p_value <= 1
+    if len(a.runs) == 1:
+      assert one.p_value is None
+    else:
+      assert 0 < one.p_value <= 1
     assert "permutation" in one.test
   with_probe = [c for c in comparisons if c.metric == "speaker_probe"]
   assert len(with_probe) == len(pairs)
