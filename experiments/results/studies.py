@@ -2,6 +2,8 @@
 
 from emojax import markdown
 from emojax.reports import tables
+from emojax.summary import Summary
+from experiments.adversary import summing_up
 from experiments.results import page
 from experiments.results.page import Headline, Section
 
@@ -178,11 +180,10 @@ def _adversary() -> Section:
       if one.setting == setting
     }
     metrics = [_UNWEIGHTED, "weighted_accuracy"]
-    body += [
-      f"### {setting}",
-      page.systems(found, setting, metrics),
-      page.comparisons(found, setting, _UNWEIGHTED, [*pairs]),
-    ]
+    body += [f"### {setting}", page.systems(found, setting, metrics)]
+    if pairs:
+      body += [page.comparisons(found, setting, _UNWEIGHTED, [*pairs])]
+    body += _same_runs(found, setting)
   setting = found.settings[0]
   return Section(
     "When an adversary helps",
@@ -210,6 +211,22 @@ def _adversary() -> Section:
       for system in ("c1_s", "dann_s", "c1_speaker_norm")
     ],
   )
+
+
+def _same_runs(found: Summary, setting: str) -> list[str]:
+  """A sentence on each pair of systems that are one, where lambda is 0."""
+  pairs = [
+    (one, other)
+    for end in ("", "_speaker_norm")
+    if (one := found.row(setting, f"dann_s{end}"))
+    and (other := found.row(setting, f"c1_s{end}"))
+  ]
+  return [
+    f"{found.label(one.system)} takes lambda = 0: it and "
+    f"{found.label(other.system)} are the same runs."
+    for one, other in pairs
+    if summing_up.same_runs(one, other)
+  ]
 
 
 def _linear() -> Section:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from emojax import markdown
 from emojax import summary as summaries
 from emojax.runtime import environment, files
-from emojax.summary import Estimate, Row, Summary, System
+from emojax.summary import Comparison, Estimate, Row, Summary, System
 from experiments.rlps_s.settings import SETTINGS, SPEECH
 
 LABELS = {
@@ -153,13 +153,18 @@ def _tests(summary: Summary, setting: str) -> str:
   )
   for a, b in pairs:
     of = {
-      one.metric: f"{100 * one.difference:+.1f} (p = {one.p_value:.3f})"
+      one.metric: f"{100 * one.difference:+.1f}{_p_value(one)}"
       for one in summary.comparisons
       if (one.setting, one.a, one.b) == (setting, a, b)
     }
     cells = [of.get(metric, "–") for metric in METRICS]
     lines.append([f"{summary.label(a)} less {summary.label(b)}", *cells])
   return markdown.table(lines)
+
+
+def _p_value(one: Comparison) -> str:
+  """Nothing of one pair."""
+  return "" if one.p_value is None else f" (p = {one.p_value:.3f})"
 
 
 def _cell(one: Estimate | None) -> str:
