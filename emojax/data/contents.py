@@ -64,7 +64,11 @@ def fingerprints(
   digests: Sequence[str],
   cache_dir: str | os.PathLike,
 ) -> list[str]:
-  """`io.fingerprint` of each utterance, '' of what cannot be read; kept."""
+  """`io.fingerprint` of each utterance, '' of what cannot be read.
+
+  They are kept, but for a failure: another libsndfile may read that one, or the
+  disk the next time.
+  """
   vectors = kept(cache_dir)
   of_digest = {digest: vectors.get(digest) for digest in digests if digest}
   jobs = {
@@ -77,16 +81,14 @@ def fingerprints(
   decoded = zip(jobs, ahead(jobs.values()), strict=True)
   notes = []
   for digest, found in progress(decoded, len(jobs), "read"):
-    if isinstance(found, io.UnreadableAudio):
-      content = np.zeros(0, np.float32)
-    else:
-      content = of(found.samples)
+    if not isinstance(found, io.UnreadableAudio):
+      of_digest[digest] = of(found.samples)
+      vectors.put(digest, of_digest[digest])
       notes += [(jobs[digest].path, note) for note in found.notes]
-    of_digest[digest] = content
-    vectors.put(digest, content)
   recordings.warn(notes)
   texts = {
     digest: content.astype(np.uint8).tobytes().hex()
     for digest, content in of_digest.items()
+    if content is not None
   }
   return [texts.get(digest, "") for digest in digests]

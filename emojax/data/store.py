@@ -188,7 +188,8 @@ class Vectors:
     except (FileNotFoundError, NotADirectoryError, ValueError, EOFError):
       return None
     is_vector = vector.ndim == 1 and vector.dtype == np.float32
-    return vector if is_vector else None
+    # Older caches have an empty one where a recording could not be read.
+    return vector if is_vector and len(vector) else None
 
   def put(self, digest: str, vector: np.ndarray) -> None:
     """Keeps a vector, whole or not at all; a `UserError` on a full disk."""
