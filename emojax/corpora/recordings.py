@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from emojax.audio import io
 from emojax.corpora.records import Utterance
-from emojax.errors import UserError, one_line
+from emojax.errors import Unreadable, UserError, one_line
 from emojax.runtime import walk
 
 T = TypeVar("T")
@@ -147,3 +147,24 @@ class Skips:
         f"{len(self.found)} {self._of_all} can not be used, more than "
         f"config.data.max_skipped = {self._limit}; the first: {first}"
       )
+
+  def retry(
+    self, load: Callable[[int], object], rows: Sequence[int]
+  ) -> list[int]:
+    """Tries again what an earlier run could not use, and skips it.
+
+    The memory may have been too small, or the disk without an answer: no
+    failure is believed to last.
+
+    Returns:
+      Those rows that `load` gives no `Unreadable` of any more; if there are
+      some, none is skipped.
+    """
+    errors = [
+      found if isinstance(found, Unreadable) else None
+      for found in ahead(load, rows, 2 * (os.cpu_count() or 1))
+    ]
+    usable = [row for row, e in zip(rows, errors, strict=True) if e is None]
+    for error in errors if not usable else ():
+      self.add(error)
+    return usable

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 
 import numpy as np
+import soundfile
 import tensorflow_datasets as tfds
 
 from emojax.audio import io
@@ -107,7 +108,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
     """Yields each row and its clip, or None if it is skipped."""
     depth, found = 2 * (os.cpu_count() or 1), self.info.metadata
     rows = range(len(self.utterances))
-    for row, clip in enumerate(recordings.ahead(self._decode, rows, depth)):
+    for row, clip in enumerate(recordings.ahead(self.decode, rows, depth)):
       if isinstance(clip, io.UnreadableAudio):
         self.skips.add(clip)
         found[_SKIPPED].append([row, clip.why])
@@ -119,7 +120,8 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
         found[_NOTES] += [[row, note] for note in notes]
         yield row, {"audio": audio}
 
-  def _decode(self, row: int) -> io.Recording | io.UnreadableAudio:
+  def decode(self, row: int) -> io.Recording | io.UnreadableAudio:
+    """Gives a recording in int16 [S], or why it cannot be used."""
     digest, one = self.digests[row], self.utterances[row]
     if isinstance(digest, io.UnreadableAudio):
       return digest
@@ -139,11 +141,13 @@ def prepare(
 ) -> tuple[Corpus, list[io.UnreadableAudio]]:
   """Decodes a corpus into `data_dir`, or finds it decoded there.
 
-  What is there is known by the content of the recordings: one file that
-  changed, and the corpus is prepared anew. A recording that cannot be used, or
-  is shorter than `min_samples` at `SAMPLE_RATE`, is named in a warning and
-  skipped, each time; so is named what is odd but used. An interrupted
-  preparation leaves nothing that is taken for a corpus.
+  What is there is known by the content of the recordings and by the decoder:
+  one file that changed, and the corpus is prepared anew. A recording that
+  cannot be used, or is shorter than `min_samples` at `SAMPLE_RATE`, is named in
+  a warning and skipped, each time; so is named what is odd but used. What could
+  not be used is tried again, each time, and the corpus prepared anew where it
+  can be by now. An interrupted preparation leaves nothing that is taken for a
+  corpus.
 
   Returns:
     The clips that can be used, and why each other one was skipped.
@@ -155,17 +159,8 @@ def prepare(
   paths = [utterance.path for utterance in utterances]
   digests = recordings.digests(utterances)
   skips = recordings.Skips(max_skipped, len(utterances))
-  version = _hash_of([str(digest) for digest in digests])
-  folder = pathlib.Path(data_dir).expanduser() / f"{corpus}-{version}"
-  with files.explained(folder):
-    builder = _builder(folder)
-    if builder.data_path.exists():  # TFDS renames it when it is whole.
-      for row, why in builder.info.metadata[_SKIPPED]:
-        skips.add(io.UnreadableAudio(paths[row], why))
-    else:
-      builder.utterances, builder.digests = utterances, digests
-      builder.skips, builder.description = skips, f"prepare {corpus}"
-      builder = _write(builder, folder)
+  home = pathlib.Path(data_dir).expanduser()
+  builder = _prepared(corpus, utterances, digests, home, skips)
   found = builder.info.metadata
   recordings.warn((paths[row], note) for row, note in found[_NOTES])
   unreadable = {row for row, _ in found[_SKIPPED]}
@@ -185,9 +180,34 @@ def prepare(
     [found[_DIGESTS][place] for place in places],
     [num_samples[place] for place in places],
     places,
-    _open(builder, folder, len(stored)),
+    _open(builder, len(stored)),
   )
   return kept, skips.found
+
+
+def _prepared(
+  corpus: str,
+  utterances: Sequence[Utterance],
+  digests: Sequence[str | io.UnreadableAudio],
+  home: pathlib.Path,
+  skips: recordings.Skips,
+) -> CorpusBuilder:
+  """Finds a corpus in `home` that lacks nothing usable, or writes it."""
+  content = [soundfile.__libsndfile_version__, *map(str, digests)]
+  while True:
+    folder = home / f"{corpus}-{_hash_of(content)}"
+    with files.explained(folder):
+      builder = _builder(folder)
+      builder.utterances, builder.digests = utterances, digests
+      builder.skips, builder.description = skips, f"prepare {corpus}"
+      if not builder.data_path.exists():  # TFDS renames it when it is whole.
+        return _write(builder, folder)
+    skipped = [row for row, _ in builder.info.metadata[_SKIPPED]]
+    usable = skips.retry(builder.decode, skipped)
+    if not usable:
+      return builder
+    # By another name: other processes may read this one.
+    content.append(f"and {usable}")
 
 
 def _hash_of(content: Sequence[str]) -> str:
@@ -217,7 +237,7 @@ def _write(builder: CorpusBuilder, folder: pathlib.Path) -> CorpusBuilder:
 
 
 def _open(
-  builder: CorpusBuilder, folder: pathlib.Path, count: int
+  builder: CorpusBuilder, count: int
 ) -> Sequence[dict[str, np.ndarray]]:
   paths = builder.info.splits[_SPLIT].filepaths
   missing = [path.name for path in paths if not path.exists()]
@@ -228,8 +248,8 @@ def _open(
   if found != count:
     why = f"{missing[0]} is missing" if missing else f"{found} clips of {count}"
     raise UserError(
-      f"{folder}: damaged, {why}; remove the folder and run the same command "
-      "again"
+      f"{builder.data_path}: damaged, {why}; remove the folder and run the "
+      "same command again"
     )
   return source
 

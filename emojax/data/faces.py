@@ -6,10 +6,11 @@ import hashlib
 import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
 import numpy as np
+import PIL
 
 from emojax.corpora import faces, images, labels, recordings, shipped
 from emojax.corpora.images import UnreadableImage
@@ -23,7 +24,7 @@ from emojax.runtime.progress import progress
 
 _LOG = logging.getLogger(__name__)
 # Part of the name: raise it with any change of what is written.
-_VERSION = 3
+_VERSION = 4
 _AHEAD = 512  # Images decoded before they are written.
 # Where annotators have voted, an image of which fewer agree is contested.
 _AGREED = 0.8
@@ -32,6 +33,7 @@ _AGREED = 0.8
 _CONTRAST = 8
 _OWN = "image_folder", "manifest"
 _NAMED = 3  # Images that a warning names.
+_SKIPPED = "skipped"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +86,12 @@ def prepare(
 ) -> FaceTable:
   """Decodes corpora into a folder, or finds them decoded there.
 
-  What is there is known by the records, the size and the times of the files:
-  whatever changes is decoded anew. An image that cannot be used is named in a
-  warning and skipped, each time. Others count images that are there several
-  times, that show nothing, and files of which one frame of several is used.
+  What is there is known by the records, the size and the times of the files,
+  and by the decoder: whatever changes is decoded anew. An image that cannot be
+  used is named in a warning and skipped, each time; it is tried again, each
+  time, and all are decoded anew where it can be used by now. Others count
+  images that are there several times, that show nothing, and files of which one
+  frame of several is used.
 
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
@@ -97,20 +101,9 @@ def prepare(
   records = _records(data)
   stamps = _stamps(records)
   _check_present(records, stamps, data.max_skipped)
-  form = (tuple(data.image_size), data.channels)
-  name = (
-    f"{data.corpus.replace(',', '-')}-{_fingerprint(records, stamps, *form)}"
-  )
-  skips = recordings.Skips(data.max_skipped, len(records), "images")
-  found = store.open_or_create(
-    pathlib.Path(folder, name),
-    lambda writer: _decode_all(writer, records, *form, skips),
-  )
-  arrays = dict(found.arrays)
+  found = _decoded(data, pathlib.Path(folder), records, stamps)
+  arrays = {k: v for k, v in found.arrays.items() if k != _SKIPPED}
   flat, framed = arrays.pop("flat"), arrays.pop("framed")
-  errors = [UnreadableImage(*error) for error in arrays.pop("skipped").tolist()]
-  for error in errors[len(skips.found) :]:  # Found by an earlier run.
-    skips.add(error)
   table = FaceTable(images=found.values, **arrays)
   for marked, what in (
     (flat, "are of one colour, show nothing and are used"),
@@ -243,14 +236,44 @@ def _records(data: ml_collections.ConfigDict) -> list[Face]:
   ]
 
 
-def _fingerprint(
+def _decoded(
+  data: ml_collections.ConfigDict,
+  folder: pathlib.Path,
   records: Sequence[Face],
   stamps: Mapping[str, str],
-  size: tuple[int, int],
-  channels: int,
+) -> store.Store:
+  """Finds a store that lacks no usable image, or writes it."""
+  size, channels = tuple(data.image_size), data.channels
+  skips = recordings.Skips(data.max_skipped, len(records), "images")
+  described = [_VERSION, PIL.__version__, *size, channels]
+
+  def load(row: int) -> tuple[np.ndarray, bool] | UnreadableImage:
+    face = records[row]
+    try:
+      return images.load(face, size, channels), images.has_more_frames(face)
+    except UnreadableImage as error:
+      return error
+
+  while True:
+    name = _fingerprint(records, stamps, described)
+    path = folder / f"{data.corpus.replace(',', '-')}-{name}"
+    if not store.is_there(path):
+      return store.open_or_create(
+        path, lambda writer: _decode_all(writer, records, load, skips)
+      )
+    found = store.read(path)
+    usable = skips.retry(load, found.arrays[_SKIPPED].tolist())
+    if not usable:
+      return found
+    # By another name: other processes may read this one.
+    described.append(usable)
+
+
+def _fingerprint(
+  records: Sequence[Face], stamps: Mapping[str, str], described: list
 ) -> str:
   """A short name for records and for the state of the files they are in."""
-  digest = hashlib.sha256(repr((_VERSION, *size, channels)).encode())
+  digest = hashlib.sha256(repr(described).encode())
   for face in records:
     digest.update(f"{face!r}{stamps[face.path]}".encode())
   return digest.hexdigest()[:16]
@@ -271,8 +294,7 @@ def _stamps(records: Sequence[Face]) -> dict[str, str]:
 def _decode_all(
   writer: store.Writer,
   records: Sequence[Face],
-  size: tuple[int, int],
-  channels: int,
+  load: Callable[[int], tuple[np.ndarray, bool] | UnreadableImage],
   skips: recordings.Skips,
 ) -> dict[str, np.ndarray]:
   """Writes the images that can be used; what is known of them beside that."""
@@ -280,29 +302,23 @@ def _decode_all(
   digests: list[str] = []
   flat: list[bool] = []
   framed: list[bool] = []
-
-  def load(face: Face) -> tuple[np.ndarray, bool] | UnreadableImage:
-    try:
-      return images.load(face, size, channels), images.has_more_frames(face)
-    except UnreadableImage as error:
-      return error
-
+  skipped: list[int] = []
   # Pillow decodes outside the interpreter's lock: threads suffice.
-  decoded = recordings.ahead(load, records, _AHEAD)
+  decoded = recordings.ahead(load, range(len(records)), _AHEAD)
   decoded = progress(decoded, len(records), "decode faces", "image")
-  for face, found in zip(records, decoded, strict=True):
+  for row, found in enumerate(decoded):
     if isinstance(found, UnreadableImage):
       skips.add(found)
+      skipped.append(row)
     else:
       image, has_more = found
-      usable.append(face)
+      usable.append(records[row])
       digests.append(hashlib.sha256(image.tobytes()).hexdigest())
       flat.append(int(image.max()) - int(image.min()) < _CONTRAST)
       framed.append(has_more)
       writer.append(image[None])
   if not usable:
     raise UserError(f"no image is usable; first: {skips.found[0]}")
-  skipped = [(error.path, error.why) for error in skips.found]
   return {
     "part": np.array([PARTS.index(face.part) for face in usable], np.int8),
     "votes": np.array([face.votes for face in usable], np.int32),
@@ -311,5 +327,5 @@ def _decode_all(
     "digest": np.array(digests, str),
     "flat": np.array(flat, bool),
     "framed": np.array(framed, bool),
-    "skipped": np.array(skipped, str).reshape(-1, 2),
+    _SKIPPED: np.array(skipped, np.int64),
   }

@@ -135,18 +135,66 @@ def test_unreadable_clips_are_named_each_time(corpus, tmp_path, caplog):
       _prepare(corpus, tmp_path, max_skipped=1)
 
 
+def _fail(path, *_):
+  raise io.UnreadableAudio(path, "Input/output error")
+
+
+def test_a_failure_is_not_remembered(corpus, tmp_path, monkeypatch, caplog):
+  """Who reads what was prepared without it, goes on with that."""
+  decode = io.decode
+  (tmp_path / "2.wav").write_bytes(b"no audio at all")
+
+  def some(path, *segment):
+    is_lost = path.endswith(("4.wav", "7.wav"))
+    return _fail(path) if is_lost else decode(path, *segment)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(io, "decode", some)
+    without, skipped = _prepare(corpus, tmp_path, max_skipped=3)
+    assert (len(without), len(skipped)) == (7, 3)
+  for _ in range(2):
+    caplog.clear()
+    clips, skipped = _prepare(corpus, tmp_path, max_skipped=1)
+    assert [u.turn for u in clips.utterances] == [0, 1, 3, 4, 5, 6, 7, 8, 9]
+    for index, utterance in enumerate(clips.utterances):
+      expected = corpus[1][f"{utterance.turn}.wav"]
+      np.testing.assert_array_equal(clips[index], expected)
+    assert caplog.messages == [f"skipped {skipped[0]}"]
+    assert skipped[0].path == str(tmp_path / "2.wav")
+  for index, turn in enumerate([0, 1, 3, 5, 6, 8, 9]):
+    np.testing.assert_array_equal(without[index], corpus[1][f"{turn}.wav"])
+  # As is said today.
+  monkeypatch.setattr(io, "decode", _fail)
+  _, skipped = _prepare(corpus, tmp_path, max_skipped=3)
+  assert {error.why for error in skipped} == {"Input/output error"}
+
+
+def test_another_decoder_decodes_anew(corpus, tmp_path, monkeypatch):
+  _prepare(corpus, tmp_path)
+  monkeypatch.setattr(soundfile, "__libsndfile_version__", "9.9")
+  with monkeypatch.context() as patched:
+    patched.setattr(io, "decode", _fail)
+    with pytest.raises(UserError, match="no recording is usable"):
+      _prepare(corpus, tmp_path, max_skipped=10)
+  assert len(_prepare(corpus, tmp_path)[0]) == 10
+
+
 def test_short_clips_are_named_each_time_and_not_prepared_again(
   corpus, tmp_path, caplog, monkeypatch
 ):
   (tmp_path / "9.wav").write_bytes(b"no audio at all")
   _prepare(corpus, tmp_path, max_skipped=1)
-  monkeypatch.setattr(io, "decode", None)
+  tried = []
+  monkeypatch.setattr(
+    io, "decode", lambda path, *_: (tried.append(path), _fail(path))
+  )
   caplog.clear()
   # The first two have 800 and 801 samples.
   clips, skipped = _prepare(corpus, tmp_path, max_skipped=3, min_samples=802)
   assert [error.path for error in skipped] == [
     str(tmp_path / f"{name}.wav") for name in (9, 0, 1)
   ]
+  assert tried == [str(tmp_path / "9.wav")]
   text = "0.wav: 50 ms long, less than the 50 ms of one frame"
   assert text in caplog.text
   assert [u.turn for u in clips.utterances] == [2, 3, 4, 5, 6, 7, 8]

@@ -5,6 +5,7 @@ import logging
 import shutil
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -108,6 +109,49 @@ def test_unusable_images_are_named_each_time(corpus, tmp_path, caplog):
       UserError, match=r"2 of 16 images .*max_skipped = 1; .*1\.png: not an"
     ):
       _prepare(tmp_path, max_skipped=1)
+
+
+def _fail(face, *_):
+  raise images.UnreadableImage(face.path, "Input/output error")
+
+
+def test_a_failure_is_not_remembered(corpus, tmp_path, monkeypatch, caplog):
+  """Who reads what was decoded without it, goes on with that."""
+  load = images.load
+  (tmp_path / "mine" / NAMES[2]).write_bytes(b"\0no image")
+
+  def some(face, *form):
+    is_lost = face.name in (NAMES[1], NAMES[6])
+    return _fail(face) if is_lost else load(face, *form)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(images, "load", some)
+    without = _prepare(tmp_path, max_skipped=3)
+    assert len(without) == 13
+  for _ in range(2):
+    caplog.clear()
+    table = _prepare(tmp_path, max_skipped=1)
+    path = tmp_path / "mine" / NAMES[2]
+    assert caplog.messages == [f"skipped {path}: not an image"]
+    assert table.name.tolist() == [*NAMES[:2], *NAMES[3:]]
+    for name, image in zip(table.name, table.images, strict=True):
+      np.testing.assert_array_equal(image[..., 0], corpus[name])
+  np.testing.assert_array_equal(without.images[1, ..., 0], corpus[NAMES[3]])
+  # As is said today.
+  monkeypatch.setattr(images, "load", _fail)
+  caplog.clear()
+  _prepare(tmp_path, max_skipped=3)
+  assert all(m.endswith("Input/output error") for m in caplog.messages)
+
+
+def test_another_decoder_decodes_anew(corpus, tmp_path, monkeypatch):
+  _prepare(tmp_path)
+  monkeypatch.setattr(PIL, "__version__", "99.0")
+  with monkeypatch.context() as patched:
+    patched.setattr(images, "load", _fail)
+    with pytest.raises(UserError, match="no image is usable"):
+      _prepare(tmp_path, max_skipped=16)
+  assert len(_prepare(tmp_path)) == 16
 
 
 def test_too_many_unusable_images_leave_nothing(corpus, tmp_path):
