@@ -158,8 +158,8 @@ class BySpeaker(Sequence):
           "leave speaker_normalised out of config.baselines, or the speaker "
           "out of the data"
         )
-      frames = np.concatenate([features[piece] for piece in own_N])
-      found = normalisation.statistics(frames.astype(np.float64))
+      frames = [features[piece] for piece in own_N]
+      found = normalisation.statistics(np.concatenate(frames, dtype=np.float64))
       self._statistics[speaker] = [x.astype(np.float32) for x in found]
 
   def __len__(self) -> int:

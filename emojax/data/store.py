@@ -2,7 +2,8 @@
 
 `open_or_create` keeps one large array, computed in one go, with small arrays
 beside it: `values.bin` holds its rows one after the other and is mapped into
-memory, so that only what is read takes room; `index.npz` holds the rest.
+memory or read by rows, so that only what is read takes room; `index.npz` holds
+the rest.
 `Vectors` keeps one small file for each content, each as soon as it is there:
 what was interrupted goes on.
 
@@ -72,14 +73,40 @@ class Store:
 
   @functools.cached_property
   def values(self) -> np.ndarray:
-    """The large array [N, ...], mapped from the disk and read-only."""
-    path = self.folder / _VALUES
-    size = self.dtype.itemsize * math.prod(self.shape)
-    if not path.exists() or path.stat().st_size != size:
-      raise _damaged(path, f"it does not hold {size} bytes")
-    if not size:
+    """The large array [N, ...], mapped from the disk and read-only.
+
+    The map keeps a file open. Of what has many stores, `rows` keeps none.
+    """
+    if not math.prod(self.shape):
       return np.zeros(self.shape, self.dtype)
-    return np.memmap(path, self.dtype, "r", shape=self.shape)
+    return np.memmap(self.path, self.dtype, "r", shape=self.shape)
+
+  def rows(self, start: int, stop: int) -> np.ndarray:
+    """Reads these rows of `values`; a `UserError` if they are not there."""
+    of_row = self.dtype.itemsize * math.prod(self.shape[1:])
+    size = (stop - start) * of_row
+    # Not `open`, which takes twice as long: a batch has many of them.
+    file = os.open(self.path, os.O_RDONLY)
+    try:
+      content = os.pread(file, size, start * of_row)
+    finally:
+      os.close(file)
+    if len(content) < size:
+      raise _damaged(self.path, f"it ends before row {stop}")
+    return np.frombuffer(content, self.dtype).reshape(
+      stop - start, *self.shape[1:]
+    )
+
+  def check(self) -> None:
+    """Raises a `UserError` where the large array is not there whole."""
+    size = self.dtype.itemsize * math.prod(self.shape)
+    if not self.path.exists() or self.path.stat().st_size != size:
+      raise _damaged(self.path, f"it does not hold {size} bytes")
+
+  @property
+  def path(self) -> pathlib.Path:
+    """The file of the large array."""
+    return self.folder / _VALUES
 
   def __getstate__(self):
     # The map is opened anew in another process.
@@ -98,7 +125,7 @@ class Sequences(Sequence):
     return len(self.lengths)
 
   def __getitem__(self, index: int) -> np.ndarray:
-    return self._store.values[self._starts[index] : self._starts[index + 1]]
+    return self._store.rows(*self._starts[index : index + 2].tolist())
 
 
 def open_or_create(
@@ -133,7 +160,7 @@ def read(folder: pathlib.Path) -> Store:
     raise _damaged(path, str(error)) from error
   shape = tuple(arrays.pop(_SHAPE).tolist())
   store = Store(folder, shape, np.dtype(str(arrays.pop(_TYPE))), arrays)
-  _ = store.values  # Says now what is damaged.
+  store.check()
   return store
 
 

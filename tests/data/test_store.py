@@ -3,6 +3,8 @@
 import errno
 import os
 import pickle
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -44,6 +46,46 @@ def test_each_sequence_as_it_was(tmp_path, dtype):
       assert copy[index].dtype == dtype
       np.testing.assert_array_equal(copy[index], expected)
   assert [p.name for p in (tmp_path / "a").iterdir()] == ["store"]
+
+
+# More stores than files may be open, all of them in use at once.
+_MANY = """
+import pathlib, resource, sys
+import numpy as np
+from emojax.data import store
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+def compute(number):
+  def write(writer):
+    writer.append(np.full((4, 3), number, np.float32))
+    return {}
+  return write
+
+folder, found = pathlib.Path(sys.argv[1]), []
+for number in range(100):
+  kept = store.open_or_create(folder / str(number), compute(number))
+  found.append(store.Sequences(kept, [3, 1]))
+values = [one[0] for one in found]
+assert all((one == i).all() for i, one in enumerate(values)), values
+"""
+
+
+def test_more_stores_than_files_may_be_open(tmp_path):
+  subprocess.run(
+    [sys.executable, "-W", "error", "-c", _MANY, str(tmp_path)], check=True
+  )
+
+
+def test_a_sequence_that_was_cut_off_meanwhile(tmp_path):
+  values = sequences()
+  found = store.Sequences(
+    store.open_or_create(tmp_path / "store", backwards(values)), LENGTHS
+  )
+  path = tmp_path / "store" / "values.bin"
+  path.write_bytes(path.read_bytes()[:-5])
+  np.testing.assert_array_equal(found[1], values[1])
+  with pytest.raises(UserError, match=r"values.bin: damaged"):
+    found[3]
 
 
 def test_rows_as_they_come_and_small_arrays(tmp_path):
