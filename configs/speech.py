@@ -147,7 +147,8 @@ def _augmentation():
   augment.crop_share = (0.8, 1.0)
   augment.shift_probability = 0.0  # later or with its beginning cut off.
   augment.shift_seconds = (-0.2, 0.2)
-  # A room: of a folder of impulse responses, or synthesised ("").
+  # A room: of a folder of impulse responses, of which at most 1,000 are drawn,
+  # or synthesised ("").
   augment.reverberation_probability = 0.0
   augment.responses_path = ""
   augment.reverberation_seconds = (0.2, 0.8)  # To decay by 60 dB.

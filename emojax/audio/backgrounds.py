@@ -22,6 +22,8 @@ _SAMPLE_RATE = 16_000
 _BLOCK = 1 << 16  # Samples of each channel, read at once.
 _HELD_SECONDS = 1800.0  # 115 MB.
 _KINDS = ("music", "noise", "speech")  # MUSAN's: Snyder et al. 2015.
+_MOST_RESPONSES = 1_000  # 64 MB; the 60,000 of RIRS_NOISES are 3.8 GB.
+_SEED = 0  # Of those that are drawn.
 _SOURCE = (
   "MUSAN is at https://www.openslr.org/17 (archive "
   "https://www.openslr.org/resources/17/musan.tar.gz)"
@@ -106,8 +108,10 @@ def load_responses(
 ) -> np.ndarray:
   """Reads the room impulse responses of a folder: float32 [N, num_samples].
 
-  Channels are averaged. The largest sample is taken for the direct sound: what
-  comes before it is cut, so that clips do not move. Each is scaled to energy 1.
+  Of more than 1,000 files so many are drawn, the same each time: each device
+  holds what is read. Channels are averaged. The largest sample is taken for the
+  direct sound: what comes before it is cut, so that clips do not move. Each is
+  scaled to energy 1.
 
   Raises:
     UserError: the folder is missing, without audio, or a file of no use.
@@ -120,6 +124,14 @@ def load_responses(
       "files such as those of https://www.openslr.org/28, or none: rooms are "
       "then synthesised"
     )
+  if len(paths) > _MOST_RESPONSES:
+    _LOG.info(
+      "%s: %d of its %d responses are drawn and used",
+      *(folder, _MOST_RESPONSES, len(paths)),
+    )
+    rng = np.random.default_rng(_SEED)
+    drawn = rng.choice(len(paths), _MOST_RESPONSES, replace=False)
+    paths = [paths[index] for index in sorted(drawn)]
   responses = np.zeros((len(paths), num_samples), np.float32)
   for row, path in zip(responses, paths, strict=True):
     try:

@@ -155,3 +155,20 @@ def test_responses_begin_with_the_direct_sound(tmp_path):
   assert got.shape == (2, 60) and got.dtype == np.float32
   assert got[0, 50] == pytest.approx(-got[0, 0] / 6)
   np.testing.assert_allclose((got**2).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_of_many_responses_some_are_drawn(tmp_path, monkeypatch):
+  """The same each time; what is not drawn is not read."""
+  for number in range(12):
+    _write(tmp_path / f"{number:02}.wav", np.r_[0.9, np.full(3, number / 20)])
+  everything = load_responses(tmp_path, RATE, 4)
+  assert len(everything) == 12
+  monkeypatch.setattr(backgrounds, "_MOST_RESPONSES", 5)
+  found = load_responses(tmp_path, RATE, 4)
+  assert found.shape == (5, 4)
+  rows = [int(np.abs(everything - one).sum(1).argmin()) for one in found]
+  np.testing.assert_array_equal(found, everything[rows])
+  assert len(set(rows)) == 5 and rows == sorted(rows) != list(range(5))
+  for number in set(range(12)) - set(rows):
+    (tmp_path / f"{number:02}.wav").write_bytes(b"no audio at all")
+  np.testing.assert_array_equal(load_responses(tmp_path, RATE, 4), found)
