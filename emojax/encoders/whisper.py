@@ -23,13 +23,13 @@ import numpy as np
 
 from emojax.encoders import whisper_encoder, whisper_words
 from emojax.encoders.whisper_config import HOP, SAMPLES_PER_FRAME, WhisperConfig
-from emojax.encoders.whisper_decoder import Seen, WhisperDecoder
+from emojax.encoders.whisper_decoder import KeyValues, WhisperDecoder
 from emojax.encoders.whisper_decoding import (
   Decoded,
   beams,
+  cross_cache,
   first_logits,
   greedy,
-  look,
   rows_of,
 )
 from emojax.encoders.whisper_features import log_mel_of_recording
@@ -132,7 +132,7 @@ class Transcriber:
     """Transcribes clips that Whisper's encoder has read already.
 
     So one pass of the encoder serves emotion and transcript: `SpeechClassifier`
-    gives the outputs of its encoder with the logits; those of `hear` are for
+    gives the outputs of its encoder with the logits; those of `encode` are for
     its `classify`.
 
     Behind the frames of a clip come the states of silence, up to 30 s. Without
@@ -177,16 +177,18 @@ class Transcriber:
     self._decode(group, states_BxTxD, options)
     return [recording.transcript(self.vocabulary) for recording in group]
 
-  def hear(self, audio_BxS: jax.Array, lengths_B: jax.Array) -> dict[str, Any]:
+  def encode(
+    self, audio_BxS: jax.Array, lengths_B: jax.Array
+  ) -> dict[str, Any]:
     """The encoder's outputs of clips of up to 30 s, filled up to 30 s.
 
     `hidden_states` and `mask` are what an emotion classifier reads; `states`
     are for `transcribe_states`. See `WhisperEncoder`.
     """
-    return self._hear(self.params["encoder"], audio_BxS, lengths_B)
+    return self._encode_audio(self.params["encoder"], audio_BxS, lengths_B)
 
   @functools.cached_property
-  def _hear(self):
+  def _encode_audio(self):
     """Compiled."""
     encoder = WhisperEncoder(self.config, True, self.dtype)
     return jax.jit(
@@ -194,7 +196,7 @@ class Transcriber:
     )
 
   @functools.cached_property
-  def _encode(self):
+  def _encode_spectra(self):
     """Compiled: spectra [B, T, M] of whole windows to states [B, T, D]."""
     encoder = WhisperEncoder(self.config, True, self.dtype)
     return jax.jit(
@@ -208,15 +210,15 @@ class Transcriber:
     """States [T, D] of a window without a sound."""
     shape = 1, self._window, self.config.num_mel_bins
     spectra_BxTxM = np.full(shape, _SILENT_BAND, np.float32)
-    return self._encode(self.params["encoder"], spectra_BxTxM)[0]
+    return self._encode_spectra(self.params["encoder"], spectra_BxTxM)[0]
 
-  def _detect(self, sound: list[Seen]) -> Iterable[str]:
+  def _detect(self, cross: list[KeyValues]) -> Iterable[str]:
     """The likeliest language of each window; '' where there is but one."""
     if not self.vocabulary.languages:
       return itertools.repeat("")
     codes, tokens = zip(*self.vocabulary.languages.items(), strict=True)
     logits_BxV = first_logits(
-      self._decoder, self.params["decoder"], sound, self.vocabulary.start
+      self._decoder, self.params["decoder"], cross, self.vocabulary.start
     )
     best_B = np.asarray(logits_BxV)[:, list(tokens)].argmax(-1)
     return [codes[index] for index in best_B]
@@ -239,7 +241,7 @@ class Transcriber:
     windows_BxTxM = np.stack(
       [np.pad(part, ((0, size - len(part)), (0, 0))) for part in windows]
     )
-    states_BxTxD = self._encode(self.params["encoder"], windows_BxTxM)
+    states_BxTxD = self._encode_spectra(self.params["encoder"], windows_BxTxM)
     self._decode([recording for recording, _ in active], states_BxTxD, options)
 
   def _open(
@@ -261,9 +263,9 @@ class Transcriber:
 
   def _decode(self, group, states_BxTxD, options: Options) -> None:
     """Adds what is said in a window of each of these recordings."""
-    sound = look(self._decoder, self.params["decoder"], states_BxTxD)
+    cross = cross_cache(self._decoder, self.params["decoder"], states_BxTxD)
     if not all(recording.language for recording in group):
-      found = self._detect(sound)
+      found = self._detect(cross)
       for recording, language in zip(group, found, strict=False):
         recording.language = recording.language or language
     begins = [recording.seek for recording in group]
@@ -280,9 +282,9 @@ class Transcriber:
         # Spare rows repeat the first one: few shapes are compiled.
         spare = _rows(len(rows)) - len(rows)
         rows_R = np.array(rows + rows[:1] * spare)
-        decoded = self._ask(
+        decoded = self._generate(
           [group[row] for row in rows_R],
-          self._sound_of(rows_R, sound),
+          self._cross_of(rows_R, cross),
           *(options, timestamps, temperature, attempt),
         )
         last = attempt == len(options.temperatures) - 1
@@ -292,16 +294,16 @@ class Transcriber:
           if not self._take(group[row], *found, last)
         ]
     if options.words:
-      self._place_words(group, begins, sound, options.task)
+      self._place_words(group, begins, cross, options.task)
 
-  def _place_words(self, group, begins, sound, task) -> None:
+  def _place_words(self, group, begins, cross, task) -> None:
     """Adds the words of what windows with these first spectra have added."""
     said = {}
     for row, (recording, begin) in enumerate(zip(group, begins, strict=True)):
       tokens = recording.without_words(self.vocabulary.rules.end)
       if tokens:
         prompt = self.vocabulary.prompt(recording.language, task, False)
-        # The next window hears again what comes behind its last stamp.
+        # The next window hears again what comes behind its last timestamp.
         frames = recording.frames_since(begin)
         said[row] = whisper_words.Said(prompt, tokens, frames)
     if not said:
@@ -310,7 +312,7 @@ class Transcriber:
     rows_R = np.array(rows + rows[:1] * (_rows(len(rows)) - len(rows)))
     found = whisper_words.find(
       *(self._decoder, self.heads, self.params["decoder"]),
-      *(self._sound_of(rows_R, sound), [said[row] for row in rows]),
+      *(self._cross_of(rows_R, cross), [said[row] for row in rows]),
     )
     for row, starts_N in zip(rows, found, strict=True):
       words = whisper_words.place(
@@ -318,15 +320,17 @@ class Transcriber:
       )
       group[row].add_words(begins[row], words)
 
-  def _sound_of(self, rows_R: np.ndarray, sound: list[Seen]) -> list[Seen]:
+  def _cross_of(
+    self, rows_R: np.ndarray, cross: list[KeyValues]
+  ) -> list[KeyValues]:
     """What is heard in these windows; of all in their order no copy is made."""
     heads = self.config.decoder_attention_heads
-    if np.array_equal(rows_R, np.arange(len(sound[0].key_RxKxN) // heads)):
-      return sound
-    return rows_of(self._decoder, sound, rows_R)
+    if np.array_equal(rows_R, np.arange(len(cross[0].key_RxKxN) // heads)):
+      return cross
+    return rows_of(self._decoder, cross, rows_R)
 
-  def _ask(
-    self, group, sound, options, timestamps, temperature, attempt
+  def _generate(
+    self, group, cross, options, timestamps, temperature, attempt
   ) -> Decoded:
     rules = dataclasses.replace(self.vocabulary.rules, timestamps=timestamps)
     prompt_BxP = np.array(
@@ -335,16 +339,16 @@ class Transcriber:
         for recording in group
       ]
     )
-    asked = self.params["decoder"], sound, prompt_BxP
+    arguments = self.params["decoder"], cross, prompt_BxP
     if options.num_beams > 1 and temperature == 0:
-      decoded = beams(self._decoder, rules, options.num_beams, *asked)
+      decoded = beams(self._decoder, rules, options.num_beams, *arguments)
     else:
       # Of each window its own, whoever else is decoded with it.
       key = jax.random.fold_in(jax.random.key(0), attempt)
       seek_B = np.array([recording.seek for recording in group], np.uint32)
       key_B = jax.vmap(functools.partial(jax.random.fold_in, key))(seek_B)
       heat = jnp.float32(temperature)
-      decoded = greedy(self._decoder, rules, *asked, heat, key_B)
+      decoded = greedy(self._decoder, rules, *arguments, heat, key_B)
     return jax.device_get(decoded)
 
   def _take(self, recording, tokens_N, logprob, no_speech, last) -> bool:
@@ -357,8 +361,8 @@ class Transcriber:
     repeats = len(text) > _MOST_COMPRESSED * len(zlib.compress(text))
     if (repeats or logprob < _LEAST_LOGPROB) and not last:
       return False
-    first_stamp = self.vocabulary.rules.first_stamp
-    recording.add(tokens_N, self._window, first_stamp)
+    first_timestamp = self.vocabulary.rules.first_timestamp
+    recording.add(tokens_N, self._window, first_timestamp)
     return True
 
 

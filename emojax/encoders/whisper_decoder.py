@@ -21,7 +21,7 @@ from emojax.encoders.whisper_model import EPSILON, Attention
 _EXCLUDED = -1e30
 
 
-class Seen(NamedTuple):
+class KeyValues(NamedTuple):
   """Keys and values of a layer, laid out for products with few queries.
 
   R = B * H: as the products take them. With an axis for each, XLA would
@@ -51,21 +51,23 @@ class WhisperDecoder(nn.Module):
     ]
     self.layer_norm = layer_norm(EPSILON, self.dtype)
 
-  def read(self, states_BxTxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
+  def teacher_forced(
+    self, states_BxTxD: jax.Array, tokens_BxT: jax.Array
+  ) -> jax.Array:
     """The logits of what follows each token of whole transcripts, [B, T, V]."""
     cache = self.start(*tokens_BxT.shape)
-    return self(tokens_BxT, 0, self.look(states_BxTxD), cache)[0]
+    return self(tokens_BxT, 0, self.cross_cache(states_BxTxD), cache)[0]
 
-  def look(self, states_BxTxD: jax.Array) -> list[Seen]:
+  def cross_cache(self, states_BxTxD: jax.Array) -> list[KeyValues]:
     """What each layer attends to of an encoder's `states`; computed once."""
-    return [layer.look(states_BxTxD) for layer in self.layers]
+    return [layer.cross_cache(states_BxTxD) for layer in self.layers]
 
-  def start(self, batch: int, positions: int) -> list[Seen]:
+  def start(self, batch: int, positions: int) -> list[KeyValues]:
     """An empty cache for so many tokens."""
     config = self.config
     rows = batch * config.decoder_attention_heads
     units = config.d_model // config.decoder_attention_heads
-    seen = Seen(
+    seen = KeyValues(
       jnp.zeros((rows, units, positions), self.dtype),
       jnp.zeros((rows, positions, units), self.dtype),
     )
@@ -75,15 +77,15 @@ class WhisperDecoder(nn.Module):
     self,
     tokens_BxT: jax.Array,
     position: jax.Array | int,
-    sound: list[Seen],
-    cache: list[Seen],
-  ) -> tuple[jax.Array, list[Seen]]:
+    cross: list[KeyValues],
+    cache: list[KeyValues],
+  ) -> tuple[jax.Array, list[KeyValues]]:
     """The logits of what follows each of T tokens, and the longer cache.
 
     Args:
       tokens_BxT: the next tokens.
       position: how many are in the cache before.
-      sound: of `look`, also of fewer clips: each is that of B / clips rows.
+      cross: of `cross_cache`, also of fewer clips: each serves B / clips rows.
       cache: of `start`, or of the call before.
 
     Returns:
@@ -94,9 +96,9 @@ class WhisperDecoder(nn.Module):
     x_BxTxD += self.embed_positions(places_T)[None]
     x_BxTxD = x_BxTxD.astype(self.dtype)
     longer = []
-    for layer, heard, seen in zip(self.layers, sound, cache, strict=True):
-      x_BxTxD, seen = layer(x_BxTxD, places_T, heard, seen)
-      longer.append(seen)
+    for layer, *known in zip(self.layers, cross, cache, strict=True):
+      x_BxTxD, own = layer(x_BxTxD, places_T, *known)
+      longer.append(own)
     x_BxTxD = self.layer_norm(x_BxTxD)
     # The embedding is the output, too.
     table_VxD = self.embed_tokens.embedding.astype(self.dtype)
@@ -125,13 +127,13 @@ class DecoderLayer(nn.Module):
     self.fc1 = dense(config.decoder_ffn_dim, self.dtype)
     self.fc2 = dense(config.d_model, self.dtype)
 
-  def look(self, states_BxTxD):
+  def cross_cache(self, states_BxTxD):
     return _seen(*self.encoder_attn.keys(states_BxTxD))
 
-  def __call__(self, x_BxTxD, places_T, heard, cache):
+  def __call__(self, x_BxTxD, places_T, cross, cache):
     y_BxTxD = self.self_attn_layer_norm(x_BxTxD)
     new = _seen(*self.self_attn.keys(y_BxTxD))
-    cache = Seen(
+    cache = KeyValues(
       jax.lax.dynamic_update_slice_in_dim(cache[0], new[0], places_T[0], 2),
       jax.lax.dynamic_update_slice_in_dim(cache[1], new[1], places_T[0], 1),
     )
@@ -141,12 +143,12 @@ class DecoderLayer(nn.Module):
     x_BxTxD += self.self_attn.join(y)
     query = self.encoder_attn.queries(self.encoder_attn_layer_norm(x_BxTxD))
     # Rows of one clip, such as beams, are as queries of one row.
-    clips = len(heard.key_RxKxN) // query.shape[2]
+    clips = len(cross.key_RxKxN) // query.shape[2]
     y, weights_RxTxN = _attend_to(
-      query.reshape(clips, -1, *query.shape[2:]), heard
+      query.reshape(clips, -1, *query.shape[2:]), cross
     )
     # Kept only where somebody asks for it: see `whisper_words`.
-    self.sow("intermediates", "heard", weights_RxTxN)
+    self.sow("intermediates", "cross_attention", weights_RxTxN)
     x_BxTxD += self.encoder_attn.join(y.reshape(query.shape))
     activation = ACTIVATIONS[self.config.activation_function]
     y_BxTxD = self.fc1(self.final_layer_norm(x_BxTxD))
@@ -155,7 +157,7 @@ class DecoderLayer(nn.Module):
 
 def _seen(key_BxTxHxK, value_BxTxHxK):
   batch, size, heads, units = key_BxTxHxK.shape
-  return Seen(
+  return KeyValues(
     key_BxTxHxK.transpose(0, 2, 3, 1).reshape(batch * heads, units, size),
     value_BxTxHxK.transpose(0, 2, 1, 3).reshape(batch * heads, size, units),
   )

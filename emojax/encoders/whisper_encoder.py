@@ -137,7 +137,7 @@ def decoder_params(
 
   def init(key):
     tokens_BxT = jnp.zeros((1, 1), int)
-    return decoder.init(key, states_BxTxD, tokens_BxT, method="read")
+    return decoder.init(key, states_BxTxD, tokens_BxT, method="teacher_forced")
 
   shapes = jax.eval_shape(init, jax.random.key(0))["params"]
   return _params(tensors, shapes, folder, "decoder")

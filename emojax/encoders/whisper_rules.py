@@ -18,22 +18,22 @@ class Rules:
 
   Attributes:
     end: ends a transcript; all text is below it.
-    no_timestamps: stands before the time stamps, which end the vocabulary and
+    no_timestamps: stands before the timestamps, which end the vocabulary and
       are 20 ms apart.
     suppressed, suppressed_first: never chosen; never chosen first.
-    latest_first_stamp: the first stamp is at most so many steps of 20 ms.
-    timestamps: whether text stands between pairs of stamps, or has none.
+    latest_first_timestamp: the first is at most so many steps of 20 ms.
+    timestamps: whether text stands between pairs of timestamps, or has none.
   """
 
   end: int
   no_timestamps: int
   suppressed: tuple[int, ...]
   suppressed_first: tuple[int, ...]
-  latest_first_stamp: int | None
+  latest_first_timestamp: int | None
   timestamps: bool
 
   @property
-  def first_stamp(self) -> int:
+  def first_timestamp(self) -> int:
     """0.00 s."""
     return self.no_timestamps + 1
 
@@ -56,44 +56,44 @@ class Rules:
       return scores_BxV
     forbidden_BxV = self._unpaired(size, tokens_BxN, begin, position)
     scores_BxV = jnp.where(forbidden_BxV, -jnp.inf, scores_BxV)
-    # If a stamp, whichever, is likelier than every word, it is a stamp.
-    is_stamp_1xV = (jnp.arange(size) >= self.first_stamp)[None]
+    # If a timestamp, whichever, is likelier than every word, it is a timestamp.
+    is_timestamp_1xV = (jnp.arange(size) >= self.first_timestamp)[None]
     logs_BxV = jax.nn.log_softmax(scores_BxV)
-    stamps_B = jax.nn.logsumexp(logs_BxV, axis=-1, where=is_stamp_1xV)
-    words_B = jnp.where(is_stamp_1xV, -jnp.inf, logs_BxV).max(-1)
-    stamp_Bx1 = (stamps_B > words_B)[:, None]
-    return jnp.where(stamp_Bx1 & ~is_stamp_1xV, -jnp.inf, scores_BxV)
+    timestamps_B = jax.nn.logsumexp(logs_BxV, axis=-1, where=is_timestamp_1xV)
+    words_B = jnp.where(is_timestamp_1xV, -jnp.inf, logs_BxV).max(-1)
+    timestamp_Bx1 = (timestamps_B > words_B)[:, None]
+    return jnp.where(timestamp_Bx1 & ~is_timestamp_1xV, -jnp.inf, scores_BxV)
 
   @property
   def _suppressed(self):
     return self.suppressed_first, self.suppressed
 
   def _unpaired(self, size, tokens_BxN, begin, position):
-    """What would break the order of stamps: pairs, in time, first of all."""
+    """What would break the order of timestamps: pairs, in time, first."""
     ids_1xV = jnp.arange(size)[None]
-    is_stamp_1xV = ids_1xV >= self.first_stamp
+    is_timestamp_1xV = ids_1xV >= self.first_timestamp
 
-    def was_stamp(back):
+    def was_timestamp(back):
       token_B = tokens_BxN[:, jnp.maximum(position - back, 0)]
-      return (token_B >= self.first_stamp)[:, None]
+      return (token_B >= self.first_timestamp)[:, None]
 
     count = position - begin
-    last_Bx1 = was_stamp(1) & (count >= 1)
-    before_Bx1 = was_stamp(2) | (count < 2)
+    last_Bx1 = was_timestamp(1) & (count >= 1)
+    before_Bx1 = was_timestamp(2) | (count < 2)
     places_1xN = jnp.arange(tokens_BxN.shape[1])[None]
     written_1xN = (places_1xN >= begin) & (places_1xN < position)
-    stamps_BxN = jnp.where(written_1xN, tokens_BxN, 0)
-    latest_Bx1 = stamps_BxN.max(-1, keepdims=True)
+    timestamps_BxN = jnp.where(written_1xN, tokens_BxN, 0)
+    latest_Bx1 = timestamps_BxN.max(-1, keepdims=True)
     # The end of a pair may be its beginning; the next pair comes later.
     earliest_Bx1 = latest_Bx1 + ~(last_Bx1 & ~before_Bx1)
-    earliest_Bx1 = jnp.where(latest_Bx1 < self.first_stamp, 0, earliest_Bx1)
+    earliest_Bx1 = jnp.where(latest_Bx1 < self.first_timestamp, 0, earliest_Bx1)
     forbidden = ids_1xV == self.no_timestamps
-    forbidden |= last_Bx1 & before_Bx1 & is_stamp_1xV
+    forbidden |= last_Bx1 & before_Bx1 & is_timestamp_1xV
     forbidden |= last_Bx1 & ~before_Bx1 & (ids_1xV < self.end)
-    forbidden |= is_stamp_1xV & (ids_1xV < earliest_Bx1)
-    too_late = ids_1xV < self.first_stamp
-    if self.latest_first_stamp is not None:
-      too_late |= ids_1xV > self.first_stamp + self.latest_first_stamp
+    forbidden |= is_timestamp_1xV & (ids_1xV < earliest_Bx1)
+    too_late = ids_1xV < self.first_timestamp
+    if self.latest_first_timestamp is not None:
+      too_late |= ids_1xV > self.first_timestamp + self.latest_first_timestamp
     return forbidden | (too_late & (count == 0))
 
 

@@ -14,7 +14,7 @@ from emojax.encoders.whisper_tokens import Vocabulary
 from emojax.encoders.words import Word
 
 _SPECTRUM_SECONDS = HOP / SAMPLE_RATE
-# Of the encoder; a stamp is a number of its frames.
+# Of the encoder; a timestamp is a number of its frames.
 _SPECTRA_PER_FRAME = SAMPLES_PER_FRAME // HOP
 _STAMP_SECONDS = _SPECTRA_PER_FRAME * _SPECTRUM_SECONDS
 
@@ -41,7 +41,7 @@ class Recording:
 
   Attributes:
     seek: the spectrum with which the next window begins.
-    timestamps: whether it is asked for with stamps.
+    timestamps: whether it is asked for with timestamps.
     language: as in `Transcript`; also '' while it is not known.
   """
 
@@ -58,28 +58,30 @@ class Recording:
     """Goes on behind a window of so many spectra."""
     self.seek += min(size, self.num_spectra - self.seek)
 
-  def add(self, tokens_N: np.ndarray, size: int, first_stamp: int) -> None:
-    """Cuts a window's tokens in segments where two stamps meet, and goes on.
+  def add(self, tokens_N: np.ndarray, size: int, first_timestamp: int) -> None:
+    """Cuts a window's tokens where two timestamps meet, and goes on.
 
     What follows the last pair is heard again in the next window, unless it
-    ends with a stamp: then nobody speaks any more in this one.
+    ends with a timestamp: then nobody speaks any more in this one.
     """
-    is_stamp_N = tokens_N >= first_stamp
-    cuts = (np.flatnonzero(is_stamp_N[:-1] & is_stamp_N[1:]) + 1).tolist()
+    is_timestamp_N = tokens_N >= first_timestamp
+    cuts = (
+      np.flatnonzero(is_timestamp_N[:-1] & is_timestamp_N[1:]) + 1
+    ).tolist()
     if not self.timestamps or not cuts:
-      self._add_whole(tokens_N, size, first_stamp)
+      self._add_whole(tokens_N, size, first_timestamp)
       self.skip(size)
       return
-    ends_alone = is_stamp_N[-2:].tolist() == [False, True]
+    ends_alone = is_timestamp_N[-2:].tolist() == [False, True]
     if ends_alone:
       cuts.append(len(tokens_N))
     for start, stop in zip([0, *cuts], cuts, strict=False):
       part = tokens_N[start:stop]
-      self._append(part, *(part[[0, -1]] - first_stamp))
+      self._append(part, *(part[[0, -1]] - first_timestamp))
     if ends_alone:
       self.skip(size)
     else:
-      last = int(tokens_N[cuts[-1] - 1]) - first_stamp
+      last = int(tokens_N[cuts[-1] - 1]) - first_timestamp
       self.seek += last * _SPECTRA_PER_FRAME
 
   def frames_since(self, spectrum: int) -> int:
@@ -110,12 +112,12 @@ class Recording:
     text = vocabulary.decode(everything)
     return Transcript(text, self.language, segments, tuple(self._words))
 
-  def _add_whole(self, tokens_N, size, first_stamp):
-    """A window as one segment, up to its last stamp if it has one."""
-    stamps = tokens_N[tokens_N >= first_stamp] - first_stamp
+  def _add_whole(self, tokens_N, size, first_timestamp):
+    """A window as one segment, up to its last timestamp if it has one."""
+    timestamps = tokens_N[tokens_N >= first_timestamp] - first_timestamp
     last = min(size, self.num_spectra - self.seek) / _SPECTRA_PER_FRAME
-    if len(stamps) and stamps[-1]:
-      last = stamps[-1]
+    if len(timestamps) and timestamps[-1]:
+      last = timestamps[-1]
     self._append(tokens_N, 0, last)
 
   def _append(self, tokens_N, first, last):

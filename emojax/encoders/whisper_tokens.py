@@ -64,7 +64,7 @@ class Vocabulary:
         no_timestamps=int(fields["no_timestamps_token_id"]),
         suppressed=tuple(fields.get("suppress_tokens") or ()),
         suppressed_first=tuple(fields.get("begin_suppress_tokens") or ()),
-        latest_first_stamp=fields.get("max_initial_timestamp_index"),
+        latest_first_timestamp=fields.get("max_initial_timestamp_index"),
         timestamps=False,
       )
       languages = {
@@ -116,6 +116,6 @@ class Vocabulary:
       )
 
   def decode(self, tokens: Sequence[int]) -> str:
-    """Text without stamps and marks."""
+    """Text without timestamps and marks."""
     words = [int(token) for token in tokens if token < self.rules.end]
     return self.tokenizer.decode(words, skip_special_tokens=False)

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from emojax.audio.settings import SAMPLE_RATE
 from emojax.encoders.whisper_config import SAMPLES_PER_FRAME, WhisperConfig
-from emojax.encoders.whisper_decoder import Seen, WhisperDecoder
+from emojax.encoders.whisper_decoder import KeyValues, WhisperDecoder
 from emojax.encoders.whisper_tokens import FILE, Vocabulary
 from emojax.encoders.words import Word
 from emojax.errors import UserError
@@ -74,7 +74,7 @@ class Said(NamedTuple):
   """What is said in a window.
 
   Attributes:
-    prompt: what it was asked with, without stamps.
+    prompt: what it was asked with, without timestamps.
     tokens: its text.
     frames: of the window, in which that is said.
   """
@@ -88,25 +88,25 @@ def find(
   decoder: WhisperDecoder,
   heads: Heads,
   params: Any,
-  sound: list[Seen],
+  cross: list[KeyValues],
   said: Sequence[Said],
 ) -> list[np.ndarray]:
   """When the words of windows begin: see `starts`; for each, `place` reads it.
 
   Args:
     decoder, heads, params: of a checkpoint.
-    sound: what is heard in the windows, of `whisper_decoding.look`.
+    cross: what is heard in the windows, of `whisper_decoding.cross_cache`.
     said: in each of them, but the last ones where nobody asks.
   """
   longest = max(len(prompt) + len(tokens) for prompt, tokens, _ in said)
   size = max(_LEAST_TOKENS, 1 << (longest - 1).bit_length())
   size = min(size, decoder.config.max_target_positions)
   heads_per_clip = decoder.config.decoder_attention_heads
-  batch = len(sound[0].key_RxKxN) // heads_per_clip
+  batch = len(cross[0].key_RxKxN) // heads_per_clip
   tokens_BxN = np.zeros((batch, size), int)
   for row, (prompt, tokens, _) in enumerate(said):
     tokens_BxN[row, : len(prompt) + len(tokens)] = prompt + tokens
-  weights_BxHxNxT = _attention(decoder, heads, params, sound, tokens_BxN)
+  weights_BxHxNxT = _attention(decoder, heads, params, cross, tokens_BxN)
   found = []
   for weights_HxNxT, (prompt, tokens, frames) in zip(
     np.asarray(weights_BxHxNxT), said, strict=False
@@ -122,20 +122,22 @@ def _attention(
   decoder: WhisperDecoder,
   heads: Heads,
   params: Any,
-  sound: list[Seen],
+  cross: list[KeyValues],
   tokens_BxN: jax.Array,
 ) -> jax.Array:
   """Where the heads look while each token is read, float32 [B, H, N, T]."""
   cache = decoder.start(*tokens_BxN.shape)
   _, kept = decoder.apply(
     {"params": params},
-    *(tokens_BxN, 0, sound, cache),
+    *(tokens_BxN, 0, cross, cache),
     mutable="intermediates",
   )
   batch, size = tokens_BxN.shape
   chosen = []
   for layer, head in heads:
-    (weights_RxNxT,) = kept["intermediates"][f"layers_{layer}"]["heard"]
+    (weights_RxNxT,) = kept["intermediates"][f"layers_{layer}"][
+      "cross_attention"
+    ]
     weights_BxAxNxT = weights_RxNxT.reshape(
       batch, -1, size, weights_RxNxT.shape[-1]
     )

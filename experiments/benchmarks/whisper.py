@@ -32,7 +32,8 @@ from emojax.runtime import walk
 from experiments.benchmarks import measure
 
 RATE = 16_000
-PROMPT = [50258, 50259, 50359, 50363]  # Start, English, transcribe, no stamps.
+# Start, English, transcribe, no timestamps.
+PROMPT = [50258, 50259, 50359, 50363]
 END = 50257
 # d_model, layers of each part, heads, mel bands.
 SIZES = {
@@ -96,15 +97,15 @@ class Emojax:
     """As many tokens as there can be."""
     import jax.numpy as jnp
 
-    from emojax.encoders.whisper_decoding import greedy, look
+    from emojax.encoders.whisper_decoding import cross_cache, greedy
     from emojax.encoders.whisper_rules import Rules
 
     rules = Rules(END, PROMPT[-1], (END,), (), None, False)
     prompt_BxP = np.tile(PROMPT, (len(audio_BxS), 1))
     key_B = self._jax.random.split(self._jax.random.key(0), len(audio_BxS))
-    sound = look(self._model, self._decoder, self.encode(audio_BxS))
+    cross = cross_cache(self._model, self._decoder, self.encode(audio_BxS))
     decoded = greedy(
-      *(self._model, rules, self._decoder, sound, prompt_BxP),
+      *(self._model, rules, self._decoder, cross, prompt_BxP),
       *(jnp.float32(0), key_B),
     )
     return np.asarray(decoded.tokens_BxN)

@@ -144,7 +144,7 @@ def test_states_and_logits_equal_transformers(tmp_path, change):
   params = whisper_encoder.decoder_params(config, tensors, tmp_path)
   decoder = WhisperDecoder(config)
   found = jax.jit(decoder.apply, static_argnames="method")(
-    {"params": params}, outputs["states"], tokens_BxT, method="read"
+    {"params": params}, outputs["states"], tokens_BxT, method="teacher_forced"
   )
   np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-4)
 
@@ -256,17 +256,17 @@ def test_tokens_equal_transformers(tmp_path, timestamps, num_beams):
   tensors = checkpoints.open_tensors(tmp_path)
   params = whisper_encoder.decoder_params(config, tensors, tmp_path)
   decoder = WhisperDecoder(config)
-  sound = whisper_decoding.look(decoder, params, states_BxTxD)
+  cross = whisper_decoding.cross_cache(decoder, params, states_BxTxD)
   prompt = jnp.tile(jnp.array([[41, 44][: 2 - timestamps]]), (3, 1))
   if num_beams == 1:
     found = whisper_decoding.greedy(
-      *(decoder, rules, params, sound, prompt),
+      *(decoder, rules, params, cross, prompt),
       jnp.float32(0),
       jax.random.split(jax.random.key(0), 3),
     )
   else:
     found = whisper_decoding.beams(
-      decoder, rules, num_beams, params, sound, prompt
+      decoder, rules, num_beams, params, cross, prompt
     )
   expected = expected[:, 2 - timestamps :].numpy()
   tokens = np.asarray(found.tokens_BxN)[:, : expected.shape[1]]

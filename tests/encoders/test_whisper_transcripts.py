@@ -76,15 +76,15 @@ def parameters(width, layers, heads, bands):
   def init(key):
     return (
       encoder.init(key, jnp.zeros((1, 320)), jnp.full(1, 320)),
-      decoder.init(key, states_BxTxD, tokens_BxT, method="read"),
+      decoder.init(key, states_BxTxD, tokens_BxT, method="teacher_forced"),
     )
 
   shapes = jax.eval_shape(init, jax.random.key(0))
   return [sum(x.size for x in jax.tree.leaves(part)) for part in shapes]
 
 
-def save_words(folder, languages, stamps):
-  """Tokenizer and ids of `TINY`: 40 words, marks from 40 on, 15 stamps."""
+def save_words(folder, languages, timestamps):
+  """Tokenizer and ids of `TINY`: 40 words, marks from 40 on, 15 timestamps."""
   words = {f"w{i}": i for i in range(60)}
   tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "w0"))
   tokenizer.save(str(folder / "tokenizer.json"))
@@ -93,7 +93,7 @@ def save_words(folder, languages, stamps):
     "decoder_start_token_id": 41,
     "no_timestamps_token_id": 44,
     "max_initial_timestamp_index": 5,
-    "suppress_tokens": [1, 2, *range(41, 45 if stamps else 60)],
+    "suppress_tokens": [1, 2, *range(41, 45 if timestamps else 60)],
     "begin_suppress_tokens": [3, 40],
   }
   if languages:
@@ -103,9 +103,9 @@ def save_words(folder, languages, stamps):
   (folder / "generation_config.json").write_text(text, encoding="utf-8")
 
 
-def tiny(folder, languages=("en", "de"), stamps=False):
+def tiny(folder, languages=("en", "de"), timestamps=False):
   save(folder)
-  save_words(folder, languages, stamps)
+  save_words(folder, languages, timestamps)
   return whisper.load(str(folder))
 
 
@@ -163,7 +163,7 @@ def test_one_pass_gives_emotion_and_transcript(tmp_path, monkeypatch):
 
 def test_a_row_without_a_frame_says_nothing(tmp_path):
   transcriber = tiny(tmp_path)
-  states = transcriber.hear(*example())["states"]
+  states = transcriber.encode(*example())["states"]
   mask = np.ones(states.shape[:2], bool)
   expected, _ = transcriber.transcribe_states(states, mask, ONCE)
   mask[1] = False
@@ -198,7 +198,7 @@ def test_options_that_would_not_end(asked, said):
 def test_states_of_the_transcriber_serve_an_emotion_model(tmp_path):
   transcriber = tiny(tmp_path)
   audio_BxS, lengths_B = example()
-  outputs = transcriber.hear(audio_BxS, lengths_B)
+  outputs = transcriber.encode(audio_BxS, lengths_B)
   assert outputs["states"].shape == (2, 50, 16)
   found = transcriber.transcribe_states(outputs["states"], None, ONCE)
   clips = [a[:n] for a, n in zip(audio_BxS, lengths_B, strict=True)]
@@ -257,7 +257,7 @@ def test_languages_and_tasks_that_are_none(tmp_path, asked, said):
 
 
 def test_a_clip_longer_than_the_window(tmp_path):
-  transcriber = tiny(tmp_path, stamps=True)
+  transcriber = tiny(tmp_path, timestamps=True)
   encoder = encoders.find(str(tmp_path)).encoder
   assert encoder.max_samples == 16_000  # 50 frames of 20 ms.
   module, size = encoder.module(jnp.float32), encoder.max_samples + 1
@@ -415,7 +415,7 @@ def test_states_of_the_published_weights(real_data, published, transcribers):
   logits = jax.jit(decoder.apply, static_argnames="method")(
     {"params": transcriber.params["decoder"]},
     *(ours["last_hidden_state"], jnp.array(prompt)),
-    method="read",
+    method="teacher_forced",
   )
   with torch.no_grad():
     expected = model.float()(

@@ -87,8 +87,8 @@ def test_starts_equal_transformers(tmp_path, frames):
     Said([41, 44], list(range(12)), 50),
   ]
   decoder = WhisperDecoder(config)
-  sound = whisper_decoding.look(decoder, params, states)
-  found = whisper_words.find(decoder, heads, params, sound, said)
+  cross = whisper_decoding.cross_cache(decoder, params, states)
+  found = whisper_words.find(decoder, heads, params, cross, said)
   for row, (starts, (prompt, tokens, count)) in enumerate(
     zip(found, said, strict=True)
   ):
@@ -99,7 +99,7 @@ def test_starts_equal_transformers(tmp_path, frames):
 
 
 def test_words_of_a_long_recording_are_in_its_seconds(tmp_path):
-  transcriber = tiny(tmp_path, stamps=True)
+  transcriber = tiny(tmp_path, timestamps=True)
   clips = [np.tile(example()[0][0], 2)]
   (plain,) = transcriber.transcribe(clips, ONCE)
   asked = dataclasses.replace(ONCE, words=True)
@@ -216,8 +216,8 @@ def test_times_of_the_published_weights(real_data, published):
     config, checkpoints.open_tensors(published), published
   )
   decoder = WhisperDecoder(config)
-  sound = whisper_decoding.look(decoder, params, states)
-  found = whisper_words.find(decoder, heads, params, sound, said)
+  cross = whisper_decoding.cross_cache(decoder, params, states)
+  found = whisper_words.find(decoder, heads, params, cross, said)
   for row, (starts, (prompt, tokens, frames)) in enumerate(
     zip(found, said, strict=True)
   ):
