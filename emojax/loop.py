@@ -36,7 +36,7 @@ class Study:
   """What a trainer gives the loop.
 
   Attributes:
-    init: `() -> state`.
+    init: `() -> state`; called again where no checkpoint is sound.
     round: `(state, round) -> (state, record)`: an epoch, or a fixed number of
       steps. The state is donated: the old one is gone.
     evaluate: `state -> record`.
@@ -95,7 +95,7 @@ def run(
       processes, or by what JAX hears of a preemption); the state is saved.
   """
   with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-    start, state, history = checkpoints.restore(study.init(), study.adapt)
+    start, state, history = checkpoints.restore(study.init, study.adapt)
     if start:
       _LOG.info("%s goes on after round %d of %d", folder, start, num_rounds)
     writer = TensorBoardWriter(folder, first_step=start + 1)

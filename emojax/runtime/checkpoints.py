@@ -11,9 +11,11 @@ flipped bytes without complaint; the checksums are what finds them.
 import contextlib
 import errno
 import functools
+import itertools
 import logging
 import os
 import pathlib
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -31,6 +33,11 @@ _LOG = logging.getLogger(__name__)
 
 # Up to here a checksum is quicker computed in NumPy than its program compiled.
 _FEW_BYTES = 2**22
+# What Orbax, JSON and Zarr make of bytes or files that are wrong or missing.
+_DAMAGE = (
+  *(ValueError, LookupError, TypeError, AttributeError),
+  *(FileNotFoundError, NotADirectoryError),
+)
 
 
 class Checkpoints:
@@ -83,44 +90,43 @@ class Checkpoints:
     return jax.process_count() > 1 and self._manager.reached_preemption(round_)
 
   def restore(
-    self, state: Any, adapt: Callable[[Any], Any] | None = None
+    self, init: Callable[[], Any], adapt: Callable[[Any], Any] | None = None
   ) -> tuple[int, Any, dict[str, np.ndarray]]:
     """Finished rounds, state and history of the newest sound checkpoint.
 
-    Else 0, `state` and no history. A damaged one is named in the log and
-    removed, and the one before it taken.
+    Else 0, the state before training and no history. A damaged one is named in
+    the log and moved aside, and the one before it taken.
 
     Args:
-      state: gives shapes and shardings (arrays or `jax.ShapeDtypeStruct`s).
-      adapt: where the saved arrays have another first axis than `state`, since
-        there were more or fewer devices: makes the state of them.
+      init: makes the state before training. Of it, what is restored has shapes
+        and shardings; its memory is free before anything is read.
+      adapt: where the saved arrays have another first axis than that state,
+        since there were more or fewer devices: makes the state of them.
 
     Raises:
-      UserError: other shapes are saved.
+      UserError: other shapes are saved, or this machine can not read them.
+      RuntimeError: as JAX raises it: a device lacks memory, or another process
+        has ended. No checkpoint is the worse for it.
     """
+    state = init()
     if not hosts.asked(self._folder.exists):
       return 0, state, {}
     manager = self._manager  # Of all processes: Orbax waits for them in it.
-    for round_ in hosts.asked(lambda: sorted(manager.all_steps())[::-1]):
+    rounds = hosts.asked(lambda: sorted(manager.all_steps())[::-1])
+    if not rounds:
+      return 0, state, {}
+    # Twice a state that just fits would not fit.
+    state = jax.tree.map(_shape, state)
+    for round_ in rounds:
       try:
         return round_, *self._read(round_, state, adapt)
       except UserError:
         raise
       # Orbax raises bare Exceptions for damage.
       except Exception as error:  # noqa: BLE001
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        _LOG.warning(
-          "checkpoint %d in %s is damaged (%s): removed, going back to the "
-          "one before it",
-          round_,
-          self._folder,
-          reason,
-        )
-        if hosts.is_first():
-          shutil.rmtree(self._folder / str(round_))
-        hosts.wait()
+        self._set_aside(round_, error)
         self._manager.reload()
-    return 0, state, {}
+    return 0, init(), {}
 
   def close(self) -> None:
     """Waits until all is on the disk; UserError if there is no room on it."""
@@ -129,6 +135,38 @@ class Checkpoints:
     with self._explained():
       self._manager.wait_until_finished()
     self._manager.close()
+
+  def _set_aside(self, round_: int, error: Exception) -> None:
+    """Moves a damaged checkpoint out of the way.
+
+    Raises what has nothing to do with the checkpoint.
+    """
+    # Of TensorStore's errors, the one that says why.
+    cause = error.__cause__ or error
+    reason = f"{type(cause).__name__}: {cause}".splitlines()[0][:120]
+    path = self._folder / str(round_)
+    if hosts.is_lost(cause) or isinstance(cause, RuntimeError):
+      raise cause
+    if not _is_damage(cause):
+      if not isinstance(cause, OSError | ValueError | MemoryError):
+        raise error
+      raise UserError(
+        f"{path} can not be read here ({reason}), and may be sound: mend that, "
+        "and run the same command again to go on"
+      ) from error
+    beside = (
+      path.with_name(f"{round_}.damaged-{n}") for n in itertools.count()
+    )
+    aside = next(path for path in beside if not path.exists())
+    _LOG.warning(
+      "checkpoint %d in %s is damaged (%s): moved to %s, going back to the one "
+      "before it",
+      *(round_, self._folder, reason, aside.name),
+    )
+    hosts.wait()  # All have looked.
+    if hosts.is_first():
+      path.rename(aside)
+    hosts.wait()
 
   def _read(self, round_: int, state: Any, adapt) -> tuple[Any, dict]:
     import orbax.checkpoint as ocp
@@ -169,7 +207,8 @@ class Checkpoints:
         raise
       for leftover in self._folder.glob("*.orbax-checkpoint-tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
-      kept = sorted(int(p.name) for p in self._folder.iterdir() if p.is_dir())
+      names = [path.name for path in self._folder.iterdir() if path.is_dir()]
+      kept = sorted(int(name) for name in names if name.isdigit())
       state = (
         f"the checkpoint of round {kept[-1]} is kept" if kept else "none yet"
       )
@@ -177,6 +216,20 @@ class Checkpoints:
         f"no room on the disk to save a checkpoint in {self._folder} "
         f"({state}): free some space and run the same command again to go on"
       ) from error
+
+
+def _is_damage(cause: BaseException) -> bool:
+  """Whether it tells of wrong bytes or missing files, not of this machine."""
+  # So TensorStore ends what the system has refused it: too many open files, or
+  # a disk that fails.
+  refused = re.search("os_error_code='([0-9]+)'", str(cause))
+  if refused and int(refused[1]) != errno.ENOENT:
+    return False
+  return isinstance(cause, _DAMAGE)
+
+
+def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
 def _leaves(tree) -> list[tuple[str, Any]]:

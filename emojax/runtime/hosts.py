@@ -156,7 +156,7 @@ def explained() -> Iterator[None]:
   try:
     yield
   except (Exception, SystemExit) as error:
-    if _state() is not None and _is_lost(error):
+    if _state() is not None and is_lost(error):
       _lost(sys.stderr.fileno(), one_line(str(error))[:200])
     is_said = not is_first()
     if not _left_together():
@@ -214,7 +214,7 @@ def _key(name: str) -> str:
   return f"emojax/{name}/{next(_CALLS)}"
 
 
-def _is_lost(error: BaseException) -> bool:
+def is_lost(error: BaseException) -> bool:
   """Whether it tells of another process; JAX has several types for that."""
   signs = "Gloo", "NCCL", "coordination", "heartbeat", "Barrier failed"
   return isinstance(error, RuntimeError | ValueError) and any(

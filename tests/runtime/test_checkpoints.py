@@ -1,10 +1,12 @@
 """Checkpoints: round trips, damage of every kind, and a disk that is full."""
 
+import errno
 import gc
 import logging
 import os
 import pathlib
 import shutil
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,7 @@ def save(folder, *rounds) -> None:
 
 def restore(folder):
   checkpoints = Checkpoints(folder)
-  restored = checkpoints.restore(make_state(0))
+  restored = checkpoints.restore(lambda: make_state(0))
   checkpoints.close()
   gc.collect()
   return restored
@@ -138,7 +140,7 @@ def test_a_state_that_is_donated_after_the_save(tmp_path):
   state["x"] = step(state["x"])
   checkpoints.close()
   checkpoints = Checkpoints(tmp_path)
-  _, restored, _ = checkpoints.restore(state)
+  _, restored, _ = checkpoints.restore(lambda: state)
   checkpoints.close()
   np.testing.assert_array_equal(restored["x"], np.arange(1 << 18))
 
@@ -153,7 +155,7 @@ def test_shardings_come_back(tmp_path):
   checkpoints.save(1, state, make_history(1))
   checkpoints.close()
   checkpoints = Checkpoints(tmp_path)
-  _, restored, _ = checkpoints.restore(state)
+  _, restored, _ = checkpoints.restore(lambda: state)
   checkpoints.close()
   for name in state:
     assert restored[name].sharding == state[name].sharding
@@ -219,8 +221,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     check(restore(saved), 1)
   (message,) = [r.message for r in caplog.records if r.name.startswith("emoj")]
   assert message.startswith(f"checkpoint 2 in {saved} is damaged")
+  assert "moved to 2.damaged-0" in message
   assert "\n" not in message
-  assert os.listdir(saved) == ["1"]
+  assert sorted(os.listdir(saved)) == ["1", "2.damaged-0"]
   save(saved, 2)  # Its place is free.
   check(restore(saved), 2)
 
@@ -233,7 +236,92 @@ def test_nothing_sound_is_left(saved, caplog):
     check(restore(saved), 0)
   found = [r.message[:12] for r in caplog.records if r.name.startswith("emoj")]
   assert found == ["checkpoint 2", "checkpoint 1"]
-  assert not os.listdir(saved)
+  assert sorted(os.listdir(saved)) == ["1.damaged-0", "2.damaged-0"]
+
+
+def test_what_is_damaged_twice_is_kept_twice(saved):
+  for _ in range(2):
+    flip(saved / "2")
+    check(restore(saved), 1)
+    save(saved, 2)
+  assert sorted(os.listdir(saved)) == ["1", "2", "2.damaged-0", "2.damaged-1"]
+
+
+def wrapped(cause: Exception) -> Exception:
+  """As Orbax raises it."""
+  error = Exception("Encountered error while reading array index")
+  error.__cause__ = cause
+  return error
+
+
+OPEN_FILES = "UNKNOWN: Error reading: Failed to open [os_error_code='24']"
+
+
+@pytest.mark.parametrize(
+  ("error", "raised"),
+  [
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB"), RuntimeError),
+    (wrapped(RuntimeError("RESOURCE_EXHAUSTED: 9 GB")), RuntimeError),
+    (ValueError("Gloo all-reduce failed: connection closed"), ValueError),
+    (OSError(errno.ESTALE, "Stale file handle"), UserError),
+    (OSError(errno.EMFILE, "Too many open files"), UserError),
+    (wrapped(ValueError(OPEN_FILES)), UserError),
+    (MemoryError(), UserError),
+    (AssertionError("a mistake of ours"), AssertionError),
+  ],
+)
+def test_what_the_machine_lacks_is_no_damage(
+  saved, error, raised, monkeypatch, caplog
+):
+  """Each of these has been taken for damage, and both checkpoints removed."""
+
+  def fail(*_):
+    raise error
+
+  with monkeypatch.context() as patch, pytest.raises(raised) as caught:
+    patch.setattr(Checkpoints, "_read", fail)
+    restore(saved)
+  if raised is UserError:
+    assert str(caught.value).startswith(f"{saved / '2'} can not be read here")
+  assert not [r for r in caplog.records if r.name.startswith("emoj")]
+  assert sorted(os.listdir(saved)) == ["1", "2"]
+  check(restore(saved), 2)
+
+
+def test_a_system_that_refuses_to_open_files(saved):
+  """TensorStore's own words for it."""
+  path = largest_file(saved / "2")
+  content = path.read_bytes()
+  path.unlink()
+  path.symlink_to(path)
+  with pytest.raises(UserError, match="can not be read here"):
+    restore(saved)
+  path.unlink()
+  path.write_bytes(content)
+  check(restore(saved), 2)
+
+
+def test_the_first_state_is_gone_before_another_one_is_read(saved, monkeypatch):
+  """A state that fills more than half of the memory can be restored, too."""
+  made, alive = [], []
+
+  def init():
+    state = make_state(0)
+    made.extend(map(weakref.ref, jax.tree.leaves(state)))
+    return state
+
+  read = Checkpoints._read
+
+  def look(*given):
+    alive.append(sum(one() is not None for one in made))
+    return read(*given)
+
+  monkeypatch.setattr(Checkpoints, "_read", look)
+  checkpoints = Checkpoints(saved)
+  check(checkpoints.restore(init), 2)
+  checkpoints.close()
+  assert len(made) == 4
+  assert alive == [0]
 
 
 def test_what_a_killed_save_leaves_is_no_checkpoint(saved):
@@ -248,7 +336,7 @@ def test_other_shapes_are_an_error_and_no_damage(saved):
   state["TS 1234, train/C1"]["kernel"] = jnp.zeros((72, 301))
   checkpoints = Checkpoints(saved)
   with pytest.raises(UserError, match="by another version") as caught:
-    checkpoints.restore(state, adapt=lambda state: state)
+    checkpoints.restore(lambda: state, adapt=lambda state: state)
   checkpoints.close()
   assert str(saved / "2") in str(caught.value)
   assert sorted(os.listdir(saved)) == ["1", "2"]
@@ -264,9 +352,11 @@ def test_more_rows_than_these_devices_have(tmp_path):
   checkpoints.close()
   fewer = {"runs": rows[:3]}
   checkpoints = Checkpoints(tmp_path)
-  adapted = checkpoints.restore(fewer, lambda s: {"runs": s["runs"][:3] + 1})
+  adapted = checkpoints.restore(
+    lambda: fewer, lambda s: {"runs": s["runs"][:3] + 1}
+  )
   with pytest.raises(UserError, match="by another version"):
-    checkpoints.restore(fewer)
+    checkpoints.restore(lambda: fewer)
   checkpoints.close()
   assert adapted[0] == 1
   np.testing.assert_array_equal(
