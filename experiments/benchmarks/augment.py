@@ -21,7 +21,6 @@ audiomentations' bounds on its dependencies do not admit those of emojax:
 
 import argparse
 import functools
-import json
 import multiprocessing
 import os
 import pathlib
@@ -266,9 +265,7 @@ def main():
     "goal_times_faster": 100 if jax.default_backend() == "gpu" else 3,
     "cases": rows,
   }
-  pathlib.Path(flags.output).write_text(
-    json.dumps(result, indent=2) + "\n", encoding="utf-8"
-  )
+  measure.write(result, flags.output)
 
 
 if __name__ == "__main__":

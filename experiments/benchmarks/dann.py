@@ -18,7 +18,6 @@ import glob
 import gzip
 import json
 import multiprocessing
-import pathlib
 import re
 import resource
 import sys
@@ -328,9 +327,7 @@ def main():
       _name(n): training.profile() for n, training in ours.items()
     },
   }
-  text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
-  print(text)
+  print(measure.write(result, flags.output))
 
 
 def _name(runs):

@@ -13,7 +13,6 @@ time, since compiling is what takes minutes; then they measure in turn.
 
 import argparse
 import dataclasses
-import json
 import multiprocessing
 import os
 import pathlib
@@ -49,15 +48,6 @@ TINY = {
   "num_attention_heads": 4,
   "intermediate_size": 64,
 }
-# The random parts of training would make the two sides differ.
-STILL = {
-  "hidden_dropout": 0.0,
-  "activation_dropout": 0.0,
-  "attention_dropout": 0.0,
-  "feat_proj_dropout": 0.0,
-  "layerdrop": 0.0,
-  "apply_spec_augment": False,
-}
 # Dense bfloat16 FLOP/s of the vendors' data sheets.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
 
@@ -87,7 +77,7 @@ PREPARING, MEASURING = 90, 100  # Seconds until which each has to be done.
 
 def fields(family, size):
   """What a config has besides its defaults, which are the base models'."""
-  return {**STILL, **{"base": {}, "large": LARGE, "tiny": TINY}[size]}
+  return {**measure.STILL, **{"base": {}, "large": LARGE, "tiny": TINY}[size]}
 
 
 def write_checkpoint(folder, family, size):
@@ -422,8 +412,7 @@ def main():
     "loading_base": load,
     "cases": rows,
   }
-  text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
+  measure.write(result, flags.output)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the system and through the program that its own script loads.
 """
 
 import argparse
-import json
 import pathlib
 import runpy
 import tempfile
@@ -83,8 +82,7 @@ def main() -> None:
           **compare(call, system, params, clips),
         }
       print(run, format_, results[format_], flush=True)
-  text = json.dumps(found, indent=2) + "\n"
-  pathlib.Path(given.output).write_text(text, encoding="utf-8")
+  measure.write(found, given.output)
 
 
 if __name__ == "__main__":

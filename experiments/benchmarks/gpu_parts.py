@@ -254,7 +254,7 @@ PARTS = (
 
 def _save(output: pathlib.Path, found: dict) -> None:
   with files.whole(output) as path:
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    measure.write(found, path)
 
 
 def main() -> None:

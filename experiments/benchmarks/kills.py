@@ -246,7 +246,7 @@ def main() -> None:
   def save():
     found.update(_sums(found["runs"]))
     with files.whole(flags.output) as path:
-      path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+      measure.write(found, path)
 
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)

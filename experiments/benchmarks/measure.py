@@ -1,16 +1,28 @@
 """What the benchmarks share."""
 
 import datetime
+import json
 import os
 import pathlib
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
+
+# Of a speech encoder: the random parts of training would make two sides differ.
+STILL = {
+  "hidden_dropout": 0.0,
+  "activation_dropout": 0.0,
+  "attention_dropout": 0.0,
+  "feat_proj_dropout": 0.0,
+  "layerdrop": 0.0,
+  "apply_spec_augment": False,
+}
 
 
 def seconds(function: Callable, *arguments) -> float:
@@ -46,6 +58,13 @@ def setting(*packages: str) -> dict:
     },
     "load_average": os.getloadavg(),
   }
+
+
+def write(found: Mapping[str, Any], path: str | os.PathLike) -> str:
+  """Writes what was found as JSON, and returns its text."""
+  text = json.dumps(found, indent=2)
+  pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
+  return text
 
 
 def _processor() -> str:

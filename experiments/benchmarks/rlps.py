@@ -16,8 +16,6 @@ XLA's own.
 
 import argparse
 import functools
-import json
-import pathlib
 import time
 from unittest import mock
 
@@ -330,8 +328,7 @@ def main():
     if is_gpu
     else f"not measured: JAX runs on {jax.default_backend()}",
   }
-  text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
+  measure.write(result, flags.output)
   print(result["gpu"])
 
 

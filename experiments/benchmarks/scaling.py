@@ -13,7 +13,6 @@ Also: what one device sends in a step, as the compiled program has it.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import pathlib
@@ -199,8 +198,7 @@ def main() -> None:
       name: {n: _row(times, name, n) for n in DEVICES} for name in STUDIES
     },
   }
-  text = json.dumps(result, indent=2)
-  flags.output.write_text(text + "\n", encoding="utf-8")
+  measure.write(result, flags.output)
   for name, rows in result["studies"].items():
     print(
       name,

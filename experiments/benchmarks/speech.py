@@ -14,7 +14,6 @@ computed and then read.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import re
@@ -38,15 +37,6 @@ RATE = clips.SAMPLE_RATE
 CLASSES = tuple("abcdefgh")
 BATCH, SECONDS = 4, 5
 CASES = {"frozen": 0, "last 2 layers": 2, "all layers": None}
-# The random parts of training would make the two sides differ.
-STILL = {
-  "hidden_dropout": 0.0,
-  "activation_dropout": 0.0,
-  "attention_dropout": 0.0,
-  "feat_proj_dropout": 0.0,
-  "layerdrop": 0.0,
-  "apply_spec_augment": False,
-}
 
 
 class Audio:
@@ -278,7 +268,7 @@ def main():
   flags.FLAGS(["speech"])
   results = {"setting": measure.setting("flax", "torch", "transformers")}
   with tempfile.TemporaryDirectory() as folder:
-    model = transformers.HubertModel(transformers.HubertConfig(**STILL))
+    model = transformers.HubertModel(transformers.HubertConfig(**measure.STILL))
     model.save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor(
       return_attention_mask=False
@@ -295,9 +285,7 @@ def main():
   with tempfile.TemporaryDirectory() as folder:
     os.environ["XDG_CACHE_HOME"] = folder
     results["features"] = stream((1_000, 10_000))
-  text = json.dumps(results, indent=2)
-  pathlib.Path(arguments.output).write_text(text + "\n", encoding="utf-8")
-  print(text)
+  print(measure.write(results, arguments.output))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ none; then 444 tokens are decoded, whatever they are. On a GPU:
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import pathlib
@@ -438,8 +437,7 @@ def main():
     "weights": flags.size if not flags.checkpoint else "of a checkpoint",
     "cases": rows,
   }
-  text = json.dumps(result, indent=2)
-  pathlib.Path(flags.output).write_text(text + "\n", encoding="utf-8")
+  measure.write(result, flags.output)
 
 
 if __name__ == "__main__":
