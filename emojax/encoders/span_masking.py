@@ -1,7 +1,46 @@
 """Spans of a sequence that are hidden in training."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+
+
+def masked(
+  x_BxTxD: jax.Array,
+  lengths_B: jax.Array,
+  config: Any,
+  draw_key: Callable[[], jax.Array],
+  fill: jax.Array | float = 0.0,
+) -> jax.Array:
+  """Hides spans of steps as `fill`, and then of features as zeros.
+
+  After SpecAugment (Park et al. 2019), as Hugging Face's models do it.
+
+  Args:
+    x_BxTxD: sequences of `lengths_B` steps each.
+    config: of the encoder, with `mask_time_prob`, `mask_feature_length` and so
+      on; nothing is drawn for what has probability 0.
+    draw_key: gives new randomness each time.
+    fill: a value, or an array [1, 1, D].
+  """
+  batch, size, width = x_BxTxD.shape
+  if config.mask_time_prob > 0:
+    hidden_BxT = spans(
+      *(draw_key(), lengths_B, size),
+      *(config.mask_time_prob, config.mask_time_length),
+      config.mask_time_min_masks,
+    )
+    x_BxTxD = jnp.where(hidden_BxT[..., None], fill, x_BxTxD)
+  if config.mask_feature_prob > 0:
+    hidden_BxD = spans(
+      *(draw_key(), jnp.full(batch, width), width),
+      *(config.mask_feature_prob, config.mask_feature_length),
+      config.mask_feature_min_masks,
+    )
+    x_BxTxD = jnp.where(hidden_BxD[:, None], 0, x_BxTxD)
+  return x_BxTxD
 
 
 def spans(

@@ -90,29 +90,14 @@ class SpeechEncoder(nn.Module):
     )
     if not (train and config.apply_spec_augment):
       return x_BxTxD
-    batch, frames, size = x_BxTxD.shape
-    if config.mask_time_prob > 0:
-      hidden_BxT = span_masking.spans(
-        self.make_rng("dropout"),
-        frames_B if self.masked else jnp.full(batch, frames),
-        frames,
-        config.mask_time_prob,
-        config.mask_time_length,
-        config.mask_time_min_masks,
-      )
-      embedding_1x1xD = embedding.astype(self.dtype)[None, None]
-      x_BxTxD = jnp.where(hidden_BxT[..., None], embedding_1x1xD, x_BxTxD)
-    if config.mask_feature_prob > 0:
-      hidden_BxD = span_masking.spans(
-        self.make_rng("dropout"),
-        jnp.full(batch, size),
-        size,
-        config.mask_feature_prob,
-        config.mask_feature_length,
-        config.mask_feature_min_masks,
-      )
-      x_BxTxD = jnp.where(hidden_BxD[:, None], 0, x_BxTxD)
-    return x_BxTxD
+    batch, frames, _ = x_BxTxD.shape
+    return span_masking.masked(
+      x_BxTxD,
+      frames_B if self.masked else jnp.full(batch, frames),
+      config,
+      lambda: self.make_rng("dropout"),
+      embedding.astype(self.dtype)[None, None],
+    )
 
 
 class CTC(nn.Module):

@@ -151,29 +151,11 @@ class WhisperEncoder(nn.Module):
     config = self.config
     if not (train and config.apply_spec_augment):
       return x_BxTxM
-    batch, size, bands = x_BxTxM.shape
-    if config.mask_time_prob > 0:
-      spectra_B = 2 * jnp.minimum(-(-lengths_B // SAMPLES_PER_FRAME), size // 2)
-      hidden_BxT = span_masking.spans(
-        self.make_rng("dropout"),
-        spectra_B,
-        size,
-        config.mask_time_prob,
-        config.mask_time_length,
-        config.mask_time_min_masks,
-      )
-      x_BxTxM = jnp.where(hidden_BxT[..., None], 0, x_BxTxM)
-    if config.mask_feature_prob > 0:
-      hidden_BxM = span_masking.spans(
-        self.make_rng("dropout"),
-        jnp.full(batch, bands),
-        bands,
-        config.mask_feature_prob,
-        config.mask_feature_length,
-        config.mask_feature_min_masks,
-      )
-      x_BxTxM = jnp.where(hidden_BxM[:, None], 0, x_BxTxM)
-    return x_BxTxM
+    size = x_BxTxM.shape[1]
+    spectra_B = 2 * jnp.minimum(-(-lengths_B // SAMPLES_PER_FRAME), size // 2)
+    return span_masking.masked(
+      x_BxTxM, spectra_B, config, lambda: self.make_rng("dropout")
+    )
 
 
 class EncoderLayer(nn.Module):
