@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import flax
 import jax
 import numpy as np
 
@@ -114,7 +115,8 @@ class _MLflow:
     )
     self.id = self._client.create_run(experiment, run_name=name).info.run_id
     # It takes a hundred at once.
-    params = [entities.Param(k, str(v)) for k, v in _flatten(config)]
+    flat = flax.traverse_util.flatten_dict(config, sep=".")
+    params = [entities.Param(k, str(v)) for k, v in flat.items()]
     for start in range(0, len(params), 100):
       self._client.log_batch(self.id, params=params[start : start + 100])
 
@@ -191,7 +193,7 @@ class Trackers:
     self,
     names: Sequence[str],
     workdir: pathlib.Path,
-    config: Mapping[str, Any],
+    config: dict[str, Any],
   ):
     """`names` are of `NAMES`; `config` is what JSON can hold."""
     self._names = names if jax.process_index() == 0 else ()
@@ -295,14 +297,6 @@ def _read(path: pathlib.Path) -> dict[str, str]:
     raise UserError(
       f"{path} is damaged ({_line(error)}): remove it, and trackers begin anew"
     ) from error
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = ""):
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from _flatten(value, f"{prefix}{name}.")
-    else:
-      yield f"{prefix}{name}", value
 
 
 def _plainly_named(values: Mapping[str, float]) -> dict[str, float]:
