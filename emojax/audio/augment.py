@@ -83,35 +83,7 @@ def _one_by_one(function, *batch):
 
 
 def _augment(settings, responses_NxR, key_B, audio, lengths_B, noise_BxS):
-  rate = settings.sample_rate
-  clips = audio, lengths_B
-  if settings.pitch_probability or settings.stretch_probability:
-    clips = _voice(settings, key_B, clips)
-
-  if settings.crop_probability:
-    picked_B, place_B, share = _draw(key_B, _CROP, settings.crop_probability, 2)
-    share_B = _within(settings.crop_share, share)
-    clips = _where(picked_B, clips, waveforms.crop, place_B, share_B)
-
-  if settings.shift_probability:
-    picked_B, u = _draw(key_B, _SHIFT, settings.shift_probability, 1)
-    samples_B = jnp.round(_within(settings.shift_seconds, u) * rate)
-    samples_B = samples_B.astype(jnp.int32)
-    samples_B = jnp.clip(samples_B, -clips[1], audio.shape[1])
-    clips = _where(picked_B, clips, waveforms.shift, samples_B)
-
-  if (
-    settings.stretch_probability
-    or settings.crop_probability
-    or settings.shift_probability
-  ):
-    # Of less than a frame a label says nothing: such a clip keeps its time.
-    least_B = jnp.minimum(lengths_B, settings.min_samples)
-    enough_B = clips[1] >= least_B
-    clips = (
-      jnp.where(enough_B[:, None], clips[0], audio),
-      jnp.where(enough_B, clips[1], lengths_B),
-    )
+  clips = _time(settings, key_B, (audio, lengths_B))
 
   if settings.reverberation_probability:
     clips = _room(settings, responses_NxR, key_B, clips)
@@ -150,6 +122,41 @@ def _augment(settings, responses_NxR, key_B, audio, lengths_B, noise_BxS):
     share = _within(settings.time_mask_share, share)
     mask = _same_lengths(waveforms.mask_time)
     clips = _where(picked_B, clips, mask, place, share)
+  return clips
+
+
+def _time(settings, key_B, clips):
+  """Pitch, speed, and which part of a clip is recorded, and when."""
+  audio, lengths_B = clips
+  if settings.pitch_probability or settings.stretch_probability:
+    clips = _voice(settings, key_B, clips)
+
+  if settings.crop_probability:
+    picked_B, place_B, share = _draw(key_B, _CROP, settings.crop_probability, 2)
+    share_B = _within(settings.crop_share, share)
+    clips = _where(picked_B, clips, waveforms.crop, place_B, share_B)
+
+  if settings.shift_probability:
+    picked_B, u = _draw(key_B, _SHIFT, settings.shift_probability, 1)
+    samples_B = jnp.round(
+      _within(settings.shift_seconds, u) * settings.sample_rate
+    )
+    samples_B = samples_B.astype(jnp.int32)
+    samples_B = jnp.clip(samples_B, -clips[1], audio.shape[1])
+    clips = _where(picked_B, clips, waveforms.shift, samples_B)
+
+  if (
+    settings.stretch_probability
+    or settings.crop_probability
+    or settings.shift_probability
+  ):
+    # Of less than a frame a label says nothing: such a clip keeps its time.
+    least_B = jnp.minimum(lengths_B, settings.min_samples)
+    enough_B = clips[1] >= least_B
+    clips = (
+      jnp.where(enough_B[:, None], clips[0], audio),
+      jnp.where(enough_B, clips[1], lengths_B),
+    )
   return clips
 
 
