@@ -80,7 +80,7 @@ def parse_config(
 
   Raises:
     UserError: an unknown flag or field, a value of another type, no such
-      config.
+      config, or one that can not be imported.
     SystemExit: help was asked for.
   """
   if {"-h", "--help"} & set(argv):
@@ -104,6 +104,11 @@ def parse_config(
     if "No such file" in line:
       line += f" (from the current folder, {os.getcwd()})"
     raise UserError(line) from error
+  except ImportError as error:
+    raise UserError(
+      f"the config file can not be imported: {one_line(str(error))} "
+      f"(in {one_line(' '.join(argv[1:]))})"
+    ) from error
   except AttributeError as error:
     # ml_collections wraps the KeyError of a field that the config lacks, which
     # says what was meant.
@@ -205,7 +210,8 @@ def load_config(name: str) -> ml_collections.ConfigDict:
   """The config that `emojax train` knows by that name, locked.
 
   Raises:
-    UserError: there is no such config, or variant of it.
+    UserError: there is no such config, or variant of it; a module that it
+      imports is missing.
   """
   file, _, variant = shipped(name).partition(":")
   try:
@@ -213,19 +219,23 @@ def load_config(name: str) -> ml_collections.ConfigDict:
     return get_config(*filter(None, [variant])).lock()
   except (OSError, ValueError) as error:  # No such file, no such variant.
     raise UserError(f"{name}: {error}") from error
+  except ImportError as error:
+    raise UserError(f"{name} can not be imported: {error}") from error
 
 
 def shipped(name: str) -> str:
   """What `--config=` takes for `speech` or `speech:ravdess`.
 
-  A file of the user's own stays what it is. Configs import one another, so
-  their folder's home comes into Python's path.
+  A file of the user's own stays what it is. Configs import one another, and
+  such files import them, so their folder's home comes into Python's path.
 
   Raises:
     UserError: there is no such config.
   """
   stem, colon, variant = name.partition(":")
   if stem.endswith(".py"):
+    # Last: `configs` may be a package of the user's own.
+    sys.path.append(str(config_folder().parent))
     return name
   known: set[str] = set()
   for home in _HOMES:

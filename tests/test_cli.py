@@ -65,6 +65,24 @@ def test_a_config_that_is_none(name, said):
     emojax.config(name)
 
 
+@pytest.mark.parametrize(
+  ("line", "said"),
+  [
+    ("import nowhere", "No module named 'nowhere'"),
+    ("from configs import nothing", "cannot import name 'nothing'"),
+  ],
+)
+def test_a_config_that_can_not_be_imported(parse, tmp_path, line, said):
+  file = tmp_path / "mine.py"
+  file.write_text(f"{line}\n", encoding="utf-8")
+  with pytest.raises(UserError, match=f"imported: {said}") as caught:
+    parse(f"--config={file}")
+  assert str(file) in str(caught.value)
+  with pytest.raises(UserError, match=f"imported: {said}") as caught:
+    emojax.config(str(file))
+  assert str(caught.value).startswith(str(file))
+
+
 def test_fields_take_the_types_of_the_config(parse):
   config = parse(
     TABLE_2,

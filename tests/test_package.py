@@ -91,17 +91,63 @@ print(speech.__file__, speech.get_config(variant).data.corpus)
 """
 
 
-def test_it_reads_its_own_configs(wheel, tmp_path):
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory) -> pathlib.Path:
+  """Where the wheel is installed."""
+  folder = tmp_path_factory.mktemp("site")
+  wheel.extractall(folder)
+  return folder
+
+
+def run(site, folder, program, *arguments) -> subprocess.CompletedProcess:
   """Nothing of the checkout is in Python's path."""
-  site = tmp_path / "site"
-  wheel.extractall(site)
-  done = subprocess.run(
-    [sys.executable, "-c", _CONFIG],
-    cwd=tmp_path,
+  return subprocess.run(
+    [sys.executable, "-c", program, *arguments],
+    cwd=folder,
     env=os.environ | {"PYTHONPATH": str(site)},
     capture_output=True,
     text=True,
   )
+
+
+def test_it_reads_its_own_configs(site, tmp_path):
+  done = run(site, tmp_path, _CONFIG)
   assert done.returncode == 0, done.stderr
   config = site / "emojax" / "shipped" / "configs" / "speech.py"
   assert done.stdout.split() == [str(config), "ravdess"]
+
+
+_COMMAND = "from emojax import console; console.main()"
+_MINE = """
+from configs import speech
+{more}
+
+def get_config():
+  return speech.get_config("demo")
+"""
+
+
+@pytest.mark.parametrize(
+  ("more", "said"),
+  [
+    ("", "error: the config has no field "),  # So it has been loaded.
+    ("import nowhere", "error: the config file can not be imported: No module"),
+  ],
+)
+def test_a_config_of_ones_own_imports_those_of_the_wheel(
+  site, tmp_path, more, said
+):
+  """As docs/adding.md has it."""
+  (tmp_path / "mine.py").write_text(_MINE.format(more=more), encoding="utf-8")
+  command = ("train", "mine.py", "--config.epoch=1")
+  done = run(site, tmp_path, _COMMAND, *command)
+  assert done.returncode == 2, done.stderr
+  assert done.stderr.startswith(said)
+  assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_config_of_ones_own_from_python(site, tmp_path):
+  (tmp_path / "mine.py").write_text(_MINE.format(more=""), encoding="utf-8")
+  program = "import emojax; assert emojax.config('mine.py').data.corpus"
+  done = run(site, tmp_path, program)
+  assert done.returncode == 0, done.stderr
