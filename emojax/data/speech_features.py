@@ -33,7 +33,7 @@ from emojax.encoders import batching
 from emojax.errors import UserError
 from emojax.runtime.files import plain_name
 from emojax.runtime.progress import progress
-from emojax.weights import hub
+from emojax.weights import checkpoints, hub
 
 _VERSION = 1  # Raise it with any change of what an encoder computes.
 _LONGEST = 30 * SAMPLE_RATE  # Of a piece; Whisper takes no longer one.
@@ -85,7 +85,7 @@ class FrameMeans:
     described = [
       *(_VERSION, contents.VERSION, _LONGEST, jax.default_backend()),
       self.source.encoder.to_json(),
-      store.digest(self._folder()),
+      store.digest(checkpoints.files_of(self._folder(), hub.CONFIG_FILES)),
     ]
     name = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     label = plain_name(self.source.label)

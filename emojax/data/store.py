@@ -23,7 +23,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # Registers bfloat16 with NumPy.
 import ml_dtypes  # noqa: F401
@@ -227,10 +227,10 @@ class Vectors:
     return self.folder / digest[:2] / f"{digest}.npy"
 
 
-def digest(folder: pathlib.Path) -> str:
-  """SHA-256 of the names and the content of the files in a folder."""
+def digest(paths: Iterable[pathlib.Path]) -> str:
+  """SHA-256 of the names and the content of files."""
   content = hashlib.sha256()
-  for path in filter(pathlib.Path.is_file, sorted(folder.glob("*"))):
+  for path in filter(pathlib.Path.is_file, paths):
     with open(path, "rb") as file:
       of_file = hashlib.file_digest(file, "sha256").hexdigest()
     content.update(f"{path.name}\0{of_file}\0".encode())

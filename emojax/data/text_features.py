@@ -8,6 +8,7 @@ values, no download. `bert`: the mean token of a BERT or RoBERTa encoder.
 import functools
 import hashlib
 import itertools
+import json
 import logging
 import os
 import pathlib
@@ -22,6 +23,7 @@ from emojax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
+_VERSION = 1  # Raise it with any change of what an encoder computes.
 HASHED_WORDS = 1024
 NAMES = ("hashing", "bert", "elmo")
 _BATCH_SIZE = 32
@@ -67,8 +69,7 @@ def extract(
     from emojax.weights import hub
 
     folder = hub.folder(encoder, revision or None)
-  digest = store.digest(folder)[:16]
-  kept = Vectors(pathlib.Path(cache_dir, f"{name}-{digest}"))
+  kept = _kept(name, folder, cache_dir)
   digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
   vectors = {text: kept.get(digest) for text, digest in digests.items()}
   pending = [text for text, vector in vectors.items() if vector is None]
@@ -86,6 +87,26 @@ def extract(
         vectors[pending[row]] = vector
         kept.put(digests[pending[row]], vector)
   return np.stack([vectors[text] for text in texts])
+
+
+def _kept(
+  name: str, folder: pathlib.Path, cache_dir: str | os.PathLike
+) -> Vectors:
+  """Where they are: everything that changes a value is in its name."""
+  # Only here, as `extract` does.
+  import jax
+
+  from emojax.encoders import elmo_files
+  from emojax.weights import checkpoints, hub
+
+  if name == "elmo":
+    paths = elmo_files.find(folder)
+  else:
+    patterns = (*hub.CONFIG_FILES, *hub.TOKENIZER_FILES)
+    paths = checkpoints.files_of(folder, patterns)
+  described = [_VERSION, jax.default_backend(), store.digest(paths)]
+  digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+  return Vectors(pathlib.Path(cache_dir, f"{name}-{digest}"))
 
 
 def _warn_silent(texts: Sequence[str]) -> None:

@@ -23,12 +23,6 @@ from emojax.errors import UserError
 from emojax.runtime import files
 from emojax.weights import hub, json_files
 
-_CONFIGS = (
-  "config.json",
-  "preprocessor_config.json",
-  "processor_config.json",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Encoder(abc.ABC):
@@ -198,7 +192,7 @@ def find(name: str, revision: str = "") -> Source:
   """
   if name in _SOURCES:
     return _SOURCES[name]
-  folder = hub.folder(name, revision or None, _CONFIGS)
+  folder = hub.folder(name, revision or None, hub.CONFIG_FILES)
   fields = json_files.read_config(folder)
   source = str(folder / "config.json")
   kind = transformer_config.family(fields, source, "speech", _KINDS)

@@ -51,17 +51,10 @@ def open_tensors(folder: pathlib.Path) -> Readers:
   Raises a UserError, also when a tensor is read, where there is no such file,
   or one that is damaged or not to be trusted.
   """
-  for file in _FILES:
-    if (folder / file).is_file():
-      break
-  else:
-    why = folders.hint(folder, _FILES)
-    raise UserError(
-      f"{folder}: no weights; expected one of {', '.join(_FILES)}"
-      + (f"; {why}" if why else "")
-    )
-  is_index = file.endswith(".index.json")
-  found = _open_shards(folder, file) if is_index else _open(folder / file)
+  file = _first(folder)
+  found = (
+    _open_shards(folder, file) if _is_index(file) else _open(folder / file)
+  )
   if why := names.refusal(found):
     raise UserError(f"{folder / file}: {why}")
   readers = {}
@@ -74,6 +67,35 @@ def open_tensors(folder: pathlib.Path) -> Readers:
       )
     readers[name] = read
   return readers
+
+
+def files_of(
+  folder: pathlib.Path, patterns: Sequence[str]
+) -> list[pathlib.Path]:
+  """The files of the weights, as `open_tensors` takes them, and of `patterns`.
+
+  Raises a UserError where there are no weights.
+  """
+  file = _first(folder)
+  names = {file, *(_shards(folder, file).values() if _is_index(file) else ())}
+  beside = (path for pattern in patterns for path in folder.glob(pattern))
+  return sorted({*(folder / name for name in names), *beside})
+
+
+def _first(folder: pathlib.Path) -> str:
+  """The file that weights are read from: they themselves, or their index."""
+  for file in _FILES:
+    if (folder / file).is_file():
+      return file
+  why = folders.hint(folder, _FILES)
+  raise UserError(
+    f"{folder}: no weights; expected one of {', '.join(_FILES)}"
+    + (f"; {why}" if why else "")
+  )
+
+
+def _is_index(file: str) -> bool:
+  return file.endswith(".index.json")
 
 
 def has_weights(folder: pathlib.Path) -> bool:
@@ -196,8 +218,8 @@ def _list(kind: str, found: Sequence[str]) -> str:
   return f"{len(found)} {kind}: {', '.join(n[:120] for n in shown)}{end}"
 
 
-def _open_shards(folder: pathlib.Path, file: str) -> Readers:
-  """Opens every file that the index of a sharded checkpoint names."""
+def _shards(folder: pathlib.Path, file: str) -> dict[str, str]:
+  """The file of each tensor, by the index of a sharded checkpoint."""
   shards = json_files.read(folder / file).get("weight_map")
   if not isinstance(shards, dict) or not all(
     isinstance(shard, str) and shard and pathlib.PurePath(shard).name == shard
@@ -213,6 +235,12 @@ def _open_shards(folder: pathlib.Path, file: str) -> Readers:
     raise UserError(
       f"{folder / file}: {_list('of its files are not there', lost)}; {why}"
     )
+  return shards
+
+
+def _open_shards(folder: pathlib.Path, file: str) -> Readers:
+  """Opens every file that the index of a sharded checkpoint names."""
+  shards = _shards(folder, file)
   readers = {}
   for shard in sorted(set(shards.values()), reverse=True):
     readers.update(_open(folder / shard))

@@ -19,10 +19,17 @@ from emojax.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 _PYTORCH = "pytorch_model"
-MODEL_FILES = (
-  *("config.json", "preprocessor_config.json", "processor_config.json"),
+CONFIG_FILES = (
+  "config.json",
+  "preprocessor_config.json",
+  "processor_config.json",
+)
+TOKENIZER_FILES = (
   *("tokenizer*", "special_tokens_map.json", "added_tokens.json"),
   *("vocab*", "merges*"),
+)
+MODEL_FILES = (
+  *(*CONFIG_FILES, *TOKENIZER_FILES),
   *("model.safetensors", "model.safetensors.index.json"),
   "model-*-of-*.safetensors",
   *(f"{_PYTORCH}.bin", f"{_PYTORCH}.bin.index.json", f"{_PYTORCH}-*-of-*.bin"),

@@ -195,6 +195,11 @@ def test_an_interrupted_extraction_goes_on(
   # There are 320 samples in a frame.
   assert found[:, 0].tolist() == [320 * n for n in (8_000, 248_000, 20_800)]
   encoded.clear()
+  # What transcription or another program puts beside the encoder's files.
+  for name in ("generation_config.json", "tokenizer.json", "README.md"):
+    (tmp_path / "encoder" / name).write_text("{}")
+  conversations.load(data)
+  assert not encoded
   whisper(tmp_path / "encoder")
   conversations.load(data)
   assert encoded == [[248_000], [8_000, 20_800]]

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -62,6 +63,13 @@ def runs(monkeypatch):
   return given
 
 
+def write(folder, content="one"):
+  """What is hashed of the encoders that are stood in for."""
+  folder.mkdir(exist_ok=True)
+  for name in ("model.safetensors", "options.json", "weights.hdf5"):
+    (folder / name).write_text(content)
+
+
 def extract(name, folder, cache, texts=TEXTS):
   return text_features.extract(texts, name, str(folder), "", cache)
 
@@ -69,8 +77,7 @@ def extract(name, folder, cache, texts=TEXTS):
 @pytest.mark.parametrize("name", ["bert", "elmo"])
 def test_each_text_is_encoded_once(runs, tmp_path, name):
   folder = tmp_path / "encoder"
-  folder.mkdir()
-  (folder / "weights").write_text("one")
+  write(folder)
   found = extract(name, folder, tmp_path / "cache")
   assert found.tolist() == [[11, 7], [0, 7], [8, 7], [11, 7]]
   assert found.dtype == np.float32
@@ -79,14 +86,37 @@ def test_each_text_is_encoded_once(runs, tmp_path, name):
   again = extract(name, folder, tmp_path / "cache", ["a new one", *TEXTS])
   assert again[1:].tolist() == found.tolist()
   assert runs[1:] == [["a new one"]]
-  (folder / "weights").write_text("two")
+  write(folder, "two")
   extract(name, folder, tmp_path / "cache")
   assert len(runs) == 3
 
 
+@pytest.mark.parametrize("name", ["bert", "elmo"])
+def test_what_the_features_do_not_depend_on_changes_nothing(
+  runs, tmp_path, name, monkeypatch
+):
+  """But another tokenizer or device does, and another way to compute them."""
+  folder = tmp_path / "encoder"
+  write(folder)
+  extract(name, folder, tmp_path / "cache")
+  for other in ("README.md", "generation_config.json", "pytorch_model.bin"):
+    (folder / other).write_text("more")
+  extract(name, folder, tmp_path / "cache")
+  assert len(runs) == 1
+  monkeypatch.setattr(jax, "default_backend", lambda: "another")
+  extract(name, folder, tmp_path / "cache")
+  assert len(runs) == 2
+  monkeypatch.setattr(text_features, "_VERSION", 99)
+  extract(name, folder, tmp_path / "cache")
+  assert len(runs) == 3
+  (folder / "tokenizer.json").write_text("{}")
+  extract(name, folder, tmp_path / "cache")
+  assert len(runs) == (4 if name == "bert" else 3)
+
+
 def test_an_interrupted_run_goes_on(runs, tmp_path, monkeypatch):
   folder = tmp_path / "encoder"
-  folder.mkdir()
+  write(folder)
   whole = text.vectors
 
   def interrupted(*arguments):
@@ -103,7 +133,7 @@ def test_an_interrupted_run_goes_on(runs, tmp_path, monkeypatch):
 
 def test_a_damaged_vector_is_computed_again(runs, tmp_path):
   folder = tmp_path / "encoder"
-  folder.mkdir()
+  write(folder)
   found = extract("bert", folder, tmp_path / "cache")
   damaged = next((tmp_path / "cache").rglob("*.npy"))
   damaged.write_bytes(damaged.read_bytes()[:-3])
