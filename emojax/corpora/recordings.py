@@ -88,6 +88,17 @@ def digests(
   return found
 
 
+def decode(
+  one: Utterance, sample_rate: int
+) -> io.Recording | io.UnreadableAudio:
+  """Reads an utterance as int16 [S], or says why it can not be used."""
+  try:
+    found = io.decode(one.path, sample_rate, one.start, one.end)
+  except io.UnreadableAudio as error:
+    return error
+  return found._replace(samples=io.to_int16(found.samples))
+
+
 def ahead(
   function: Callable[[T], R], items: Iterable[T], depth: int
 ) -> Iterator[R]:

@@ -125,11 +125,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
     digest, one = self.digests[row], self.utterances[row]
     if isinstance(digest, io.UnreadableAudio):
       return digest
-    try:
-      found = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
-    except io.UnreadableAudio as error:
-      return error
-    return found._replace(samples=io.to_int16(found.samples))
+    return recordings.decode(one, SAMPLE_RATE)
 
 
 def prepare(

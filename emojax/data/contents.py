@@ -4,6 +4,7 @@ Of each a `content`: the bytes of its fingerprint as float32, which `Vectors`
 keeps.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -48,15 +49,8 @@ def ahead(utterances: Iterable[Utterance]):
   Yields:
     Of each the `io.Recording` in int16 [S], or why it cannot be used.
   """
-  return recordings.ahead(_decode, utterances, 2 * (os.cpu_count() or 1))
-
-
-def _decode(one: Utterance) -> io.Recording | io.UnreadableAudio:
-  try:
-    found = io.decode(one.path, SAMPLE_RATE, one.start, one.end)
-  except io.UnreadableAudio as error:
-    return error
-  return found._replace(samples=io.to_int16(found.samples))
+  decode = functools.partial(recordings.decode, sample_rate=SAMPLE_RATE)
+  return recordings.ahead(decode, utterances, 2 * (os.cpu_count() or 1))
 
 
 def fingerprints(

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from emojax.audio import io
-from emojax.audio.io import UnreadableAudio
 from emojax.corpora import faces as face_corpora
 from emojax.corpora import images, recordings
 from emojax.corpora import speech as speech_corpora
@@ -154,11 +153,10 @@ def _clip(
 ) -> dict[str, np.ndarray] | Unreadable:
   """The first window of a clip, with zeros after its end."""
   rate, size = system.sample_rate, system.window_samples
-  try:
-    found = io.decode(one.path, rate, one.start, one.end)
-  except UnreadableAudio as error:
-    return error
-  samples, shortest = io.to_int16(found.samples), system.encoder.min_samples
+  found = recordings.decode(one, rate)
+  if isinstance(found, Unreadable):
+    return found
+  samples, shortest = found.samples, system.encoder.min_samples
   if len(samples) < shortest:
     return recordings.too_short(one.path, len(samples), shortest, rate)
   audio_S = np.zeros(size, np.int16)
