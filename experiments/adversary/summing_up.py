@@ -179,7 +179,12 @@ def _table(summary: Summary) -> str:
   """What a probe and held-out speakers say, and what the test says."""
   lines = [
     [
-      *("corpus", "probe (chance)", "gain on held-out speakers, weighted", "lambda"),
+      *(
+        "corpus",
+        "probe (chance)",
+        "gain on held-out speakers, weighted",
+        "lambda",
+      ),
       *("C1-S", "DANN-S", "gain", "95 %, initialisations", "p"),
       *("95 %, speakers", "p"),
     ]
