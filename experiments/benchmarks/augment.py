@@ -2,7 +2,7 @@
 
   python -m experiments.benchmarks.augment --output=augment.json
 
-Clips of 5 s at 16 kHz. Every probability and range is that of
+Clips of 5 s at 16 kHz. Probabilities are those of `_ALL`, ranges those of
 `emojax.audio.settings`, set on both sides; the phase vocoder of audiomentations
 is librosa's, which is the published one (2048 samples, hop 512). On a CPU
 everything runs on one core: emojax in this process, audiomentations in

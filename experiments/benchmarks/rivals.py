@@ -74,7 +74,7 @@ def main() -> None:
   parser.add_argument("--turns", type=int, default=12)
   parser.add_argument("--runs", type=int, nargs="+", default=[1, 5])
   arguments = parser.parse_args()
-  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
+  allocator.keep_memory()  # As our programs do.
   problem = Problem(num_epochs=1)
   batches = jax.device_put(problem.plan.epoch(0))
   result = {"shape": problem.plan.shape._asdict(), "runs": {}}

@@ -135,8 +135,8 @@ def _streams() -> Section:
     "`configs/speech.py:live` does (pieces, rooms, noise, channels), tested on "
     "actors 11-24 in sixteen conditions, of which Holm's correction leaves the "
     "pieces of 1 and 2 s; noise recordings of the test are not those of the "
-    "training. Frozen Whisper base, one initialisation; a log-mel CNN is in the "
-    "experiment's report.",
+    "training. Frozen Whisper base, one initialisation; a log-mel CNN is in "
+    "the experiment's report.",
     "python -m experiments.robustness_ravdess.study RAVDESS NOISE \\\n"
     "  --output=FOLDER --encoder=openai/whisper-base",
     [markdown.table(body)],
@@ -195,9 +195,9 @@ def _adversary() -> Section:
     "adversary",
     "RAVDESS in EmoBox's folds (Whisper's layer 3, the best of single layers "
     "on actors 01-10, who are tested in some of them), or actors 01-10 "
-    "labelled and 11-24 tested (ComParE, eGeMAPS); MELD's transcripts in its official "
-    "parts, each of the six of the main cast unlabelled in turn. Whether "
-    "lambda is 0, and what it is else, is chosen on labelled speakers who are "
+    "labelled and 11-24 tested (ComParE, eGeMAPS); MELD's transcripts in its "
+    "official parts, each of the six of the main cast unlabelled in turn. "
+    "Whether lambda is 0, and what it is else, is chosen on labelled speakers who are "
     "held out; five initialisations (MELD: two), last epoch. Test speakers are "
     "in the domain loss, with their unlabelled utterances. C1 + speaker norm "
     "has C1's recipe as published, C1-S the stabilised one: these two differ "
