@@ -197,11 +197,11 @@ def _adversary() -> Section:
     "on actors 01-10, who are tested in some of them), or actors 01-10 "
     "labelled and 11-24 tested (ComParE, eGeMAPS); MELD's transcripts in its "
     "official parts, each of the six of the main cast unlabelled in turn. "
-    "Whether lambda is 0, and what it is else, is chosen on labelled speakers who are "
-    "held out; five initialisations (MELD: two), last epoch. Test speakers are "
-    "in the domain loss, with their unlabelled utterances. C1 + speaker norm "
-    "has C1's recipe as published, C1-S the stabilised one: these two differ "
-    "in two things.",
+    "Whether lambda is 0, and what it is else, is chosen on labelled speakers "
+    "who are held out; five initialisations (MELD: two), last epoch. Test "
+    "speakers are in the domain loss, with their unlabelled utterances. C1 + "
+    "speaker norm has C1's recipe as published, C1-S the stabilised one: "
+    "these two differ in two things.",
     "python -m experiments.adversary.study OUT --ravdess=RAVDESS \\\n"
     "  --encoder=openai/whisper-base --corpora=whisper,compare,egemaps,demo\n"
     "python -m experiments.adversary.study OUT --meld=MELD \\\n"
