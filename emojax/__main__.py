@@ -94,11 +94,12 @@ def _import_table(argv: list[str]) -> None:
   emojax import-table FILE.pkl OUT.npz
   """
   from emojax.data.import_table import import_pickle
+  from emojax.inference import results
 
   if len(argv) != 3:
     raise UserError("usage: emojax import-table FILE.pkl OUT.npz")
-  table = import_pickle(*argv[1:])
-  _tell(argv[2], table)
+  results.require_writable(argv[2], argv[1:2])
+  _tell(argv[2], import_pickle(*argv[1:]))
 
 
 def _features(argv: list[str]) -> None:
@@ -233,7 +234,7 @@ def _predict(argv: list[str]) -> None:
     if getattr(given, name) != default:
       raise UserError(f"--{name} is of a timeline: give --timeline=FILE.csv")
   if given.output is not None:
-    results.require_writable(given.output)
+    results.require_writable(given.output, paths)
   cli.require_devices()
   predictions = predict.load(run).predict(paths, given.detect)
   if given.output is None:
@@ -266,7 +267,7 @@ def _clean(argv: list[str]) -> None:
     raise UserError(
       "usage: emojax clean RUN DATA [--output=kept.csv] [--corpus=NAME]"
     )
-  results.require_writable(given.output)
+  results.require_writable(given.output, data)
   cli.require_devices()
   from emojax.inference import clean
 
@@ -279,7 +280,7 @@ def _timeline(run: str, paths: list[str], given: types.SimpleNamespace) -> None:
 
   if given.output is not None:
     raise UserError("give --output or --timeline, not both")
-  results.require_writable(given.timeline)
+  results.require_writable(given.timeline, paths)
   used, total = timeline.write(_listener(run, given), paths, given.timeline)
   _LOG.info("%s: %d of %d recordings heard", given.timeline, used, total)
 
@@ -336,11 +337,10 @@ def _push(argv: list[str]) -> None:
   """
   from emojax.publishing import push
 
-  given_names, given = cli.options(argv, {"private": (bool, False)}, 2)
-  if len(given_names) > 2:
+  (run, *rest), given = cli.options(argv, {"private": (bool, False)}, 2)
+  if len(rest) > 1:
     raise UserError("usage: emojax push RUN USER/NAME [--private]")
-  run, hub_id = given_names
-  print(push.push(run, hub_id, given.private))
+  print(push.push(run, rest[0], given.private))
 
 
 def _robustness(argv: list[str]) -> None:

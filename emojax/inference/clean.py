@@ -91,12 +91,9 @@ def clean(
     How many stay, of all and of each class.
 
   Raises:
-    UserError: no selector; whatever is wrong with the data; `output` is it.
+    UserError: no selector; whatever is wrong with the data.
   """
   target = pathlib.Path(output)
-  source = pathlib.Path(data).expanduser() if data else None
-  if source and source.exists() and target.exists() and target.samefile(source):
-    raise UserError(f"--output={output}: that is the training set itself")
   folder = pathlib.Path(run).expanduser()
   has_selector = (folder / stored.FOLDER / selectors.FILES[0]).is_file()
   if not has_selector and (folder / selectors.JUDGED).is_file():

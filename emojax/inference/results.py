@@ -59,14 +59,35 @@ class Predictions:
       }
 
 
-def require_writable(path: str | os.PathLike) -> None:
-  """Raises UserError now, not after the work, where no file can be written."""
+def require_writable(
+  path: str | os.PathLike, inputs: Sequence[str | os.PathLike] = ()
+) -> None:
+  """Raises UserError now, not after the work, where no file can be written.
+
+  Nor one of the `inputs`: a file that is named, or lies below a folder that is,
+  where a table is none of what is read.
+  """
   path = pathlib.Path(path).absolute()
+  if any(_is_read(path, os.path.expanduser(name)) for name in inputs):
+    raise UserError(
+      f"{path} is what is read, and would be overwritten: name another file"
+    )
   if path.is_dir():
     raise UserError(f"{path} is a folder: name a file in it")
   nearest = next(parent for parent in path.parents if parent.exists())
   with files.explained(path), tempfile.TemporaryFile(dir=nearest):
     pass
+
+
+def _is_read(path: pathlib.Path, named: str) -> bool:
+  """Whether a file that is there is the one that is named, or in it."""
+  if not os.path.isfile(path) or not os.path.exists(named):
+    return False
+  if os.path.samefile(path, named):
+    return True
+  is_table = path.suffix.lower() in (".csv", ".npz")
+  is_below = path.resolve().is_relative_to(os.path.realpath(named))
+  return is_below and not is_table
 
 
 def write_csv(path: str | os.PathLike, predictions: Predictions) -> None:

@@ -30,9 +30,9 @@ def write(
     How many recordings are in it, and of how many that were found.
 
   Raises:
-    UserError: none can be used; the file can not be written.
+    UserError: none can be used; the file can not be written, or is one of them.
   """
-  require_writable(output)
+  require_writable(output, paths)
   found, unread = sources.find(paths)
   used, skipped = 0, list(unread)
   with files.whole_table(output) as file:

@@ -256,7 +256,7 @@ def test_clips(listening, clips, caplog):
     (["empty"], "no face; expected"),
     (["others.csv"], "no example for training has a label that the selector "),
     (["unreadable.csv"], "none of 1 examples can be used; the first: .*gone"),
-    (["others.csv", "--output=others.csv"], "that is the training set itself"),
+    (["others.csv", "--output=others.csv"], "others.csv is what is read, and"),
     (["missing", "--output=others.csv"], "missing: no such file or folder"),
     ([], "usage: emojax clean RUN DATA"),
     (["set", "more"], "usage: emojax clean RUN DATA"),

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from emojax import __main__ as commands
 from emojax.errors import UserError
 from emojax.inference import results
 
@@ -58,3 +59,42 @@ def test_output_that_can_not_be_written(tmp_path):
       results.write_csv(path, PREDICTIONS)
   with pytest.raises(UserError, match="is a folder"):
     results.require_writable(tmp_path)
+
+
+def test_output_that_is_what_is_read(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  folder, linked = tmp_path / "set", tmp_path / "linked"
+  folder.mkdir()
+  linked.symlink_to(folder)
+  for name in ("talks.csv", "talk.wav"):
+    (folder / name).write_text("mine")
+  for path, named in (
+    ("set/talks.csv", "set/talks.csv"),
+    ("set/talks.csv", folder / "talks.csv"),
+    ("set/talk.wav", "set"),
+    ("set/talk.wav", "linked/"),
+    ("linked/talk.wav", "set"),
+  ):
+    with pytest.raises(UserError, match="is what is read, and would be overw"):
+      results.require_writable(path, ["elsewhere", named])
+  # A table below a folder is what was written there the last time.
+  results.require_writable("set/talks.csv", ["set"])
+  results.require_writable("set/new.wav", ["set", "run", "hub/id"])
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    ["predict", "run", "mine.csv", "--output=mine.csv"],
+    ["predict", "run", "mine.csv", "--timeline=mine.csv"],
+    ["clean", "run", "mine.csv", "--output=mine.csv"],
+    ["import-table", "mine.csv", "mine.csv"],
+  ],
+)
+def test_commands_that_write_spare_what_they_read(
+  arguments, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "mine.csv").write_text("path\na.wav\n")
+  with pytest.raises(UserError, match="is what is read"):
+    commands.main(["emojax", *arguments])
