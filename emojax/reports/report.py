@@ -53,7 +53,7 @@ def report(
 
   Raises:
     UserError: no folder holds a finished run, or one is there twice; the runs
-      have no metric in common; `output` is one of them or can not be written.
+      have no metric in common; `output` holds a run or can not be written.
   """
   folders, output = [pathlib.Path(f) for f in folders], pathlib.Path(output)
   _check(folders, output)
@@ -124,10 +124,12 @@ def _check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
   for index, folder in enumerate(folders):
     if resolved[index] in resolved[:index]:
       raise UserError(f"{folder} is there twice: name each run once")
-  if output.resolve() in resolved and (output / summaries.FILE).exists():
+  is_compared = output.resolve() in resolved
+  is_run = (output / "config.json").exists()
+  if is_run or (is_compared and (output / summaries.FILE).exists()):
     raise UserError(
-      f"{output} is one of the runs, and its files would be overwritten: "
-      "choose another folder with --output"
+      f"{output} holds a run, whose files would be overwritten: choose another "
+      "folder with --output"
     )
 
 

@@ -40,7 +40,8 @@ def require_free(output: str | os.PathLike) -> None:
   if folder.exists() and not folder.is_dir():
     raise UserError(f"{folder} is no folder: choose another --output")
   is_taken = (folder / summaries.FILE).exists()
-  if is_taken and summaries.read(folder).study != _STUDY:
+  is_begun = (folder / "config.json").exists()
+  if is_begun or (is_taken and summaries.read(folder).study != _STUDY):
     raise UserError(
       f"{folder} holds a run, whose files would be overwritten: choose another "
       "--output"

@@ -233,6 +233,13 @@ def test_the_command_leaves_a_table_and_a_figure(
     reports.require_free(home / "run")
 
 
+def test_the_folder_of_a_run_that_goes_on_is_not_free(tmp_path):
+  reports.require_free(tmp_path)
+  (tmp_path / "config.json").write_text("{}")
+  with pytest.raises(UserError, match="holds a run"):
+    reports.require_free(tmp_path)
+
+
 @pytest.mark.parametrize(
   ("what", "message"),
   [

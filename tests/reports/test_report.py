@@ -232,8 +232,10 @@ def test_what_a_glob_finds_beside_runs_is_left_out(tmp_path, write, caplog):
   names = ("a_file is no folder", "begun holds a run that has not finished")
   for part in (*names, "comparison is no folder", "npz is damaged"):
     assert part in caplog.text
-  with pytest.raises(UserError, match="is one of the runs"):
-    reports.report([run], run)
+  # Neither in one of the runs nor in another one, finished or not.
+  for folder in (run, tmp_path / "begun"):
+    with pytest.raises(UserError, match="holds a run"):
+      reports.report([run], folder)
 
 
 def test_the_command(tmp_path, capsys, monkeypatch, write):
