@@ -8,6 +8,7 @@ Python would raise KeyboardInterrupt wherever it is, and callbacks of the
 garbage collector, of which JAX has one, swallow it: so nothing here raises.
 """
 
+import collections
 import contextlib
 import gc
 import io
@@ -16,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from emojax.runtime import allocator
@@ -33,6 +35,7 @@ _END = threading.RLock()
 _OUTPUTS: list["_Output"] = []  # Of a program of ours: stdout and stderr.
 _ERRORS = [2]  # The descriptor of stderr.
 _QUIET: list[bool] = []
+_SEEN: collections.Counter[int] = collections.Counter()  # By `_watch`.
 
 
 def begin() -> None:
@@ -120,9 +123,11 @@ def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
   they are.
   """
   is_main = threading.current_thread() is threading.main_thread()
+  seen, handled = _SEEN.copy(), []
 
   def request(number: int, frame) -> None:
     del frame
+    handled.append(number)
     signal.signal(number, signal.SIG_DFL)
     handle(number)
 
@@ -136,6 +141,14 @@ def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
     for number, handler in previous.items():
       signal.signal(number, handler)
     if is_main:
+      # The watching thread may be late: it is not to take these for new ones.
+      until = time.monotonic() + 1
+      while (
+        _OUTPUTS
+        and any(_SEEN[number] == seen[number] for number in handled)
+        and time.monotonic() < until
+      ):
+        time.sleep(0.01)
       _WAITING.remove(handle)
 
 
@@ -262,6 +275,7 @@ def _watch(read: int) -> None:
     for number in os.read(read, 64):
       if number in ENDING and not _WAITING:
         _finish(number)
+      _SEEN[number] += 1
 
 
 def _finish(number: int, frame=None) -> None:

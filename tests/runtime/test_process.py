@@ -82,6 +82,17 @@ def test_who_waits_for_a_signal_is_told_and_goes_on():
   assert end(start(script)) == (0, "[15]\n", "")
 
 
+def test_who_is_told_and_goes_on_is_not_ended_by_a_late_thread():
+  script = """
+    sys.setswitchinterval(30)  # No other thread runs before this one waits.
+    with process.on_stop(lambda number: None):
+      os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)
+    print("went on")
+  """
+  assert end(start(script)) == (0, "went on\n", "")
+
+
 def test_what_is_ignored_stays_so():
   script = """
     os.kill(os.getpid(), signal.SIGHUP)
