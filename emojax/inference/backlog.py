@@ -39,8 +39,13 @@ class Backlog:
     self._is_open, self._error = True, None
 
   def push(self, samples_S: np.ndarray) -> None:
-    """Adds what was heard; it is copied, and never waits."""
+    """Adds what was heard; it is copied, and never waits.
+
+    After the end nothing is added: a fast source would go on for ever.
+    """
     with self._changed:
+      if not self._is_open:
+        return
       self._last = time.monotonic()
       self._blocks.append(np.array(samples_S[-self._most :], np.float32))
       self._lost += len(samples_S) - len(self._blocks[-1])

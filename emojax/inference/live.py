@@ -5,6 +5,7 @@ S samples.
 
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from emojax.runtime import process
 
 _BLOCK = 1600  # Samples, of standard input and of a file in its own time.
 _SECONDS = 10.0  # That may wait to be heard.
+_WAIT = 0.2  # Seconds until a pipe that waits finds out that it is to stop.
 _PATIENCE = 60.0  # Seconds without a sample: a pipe may have to start first.
 
 Show = Callable[[Window | Segment, Stream], None]
@@ -61,9 +63,10 @@ def listen(
     with microphone.listening(device) as (backlog, rate):
       _follow(listener, session, show, backlog, rate)
     return
-  blocks = _pcm(0) if source == "-" else _file(source)
+  stopped = threading.Event()
+  blocks = _pcm(0, stopped) if source == "-" else _file(source)
   if fast:
-    _hear_all(listener, session, show, blocks, rate)
+    _hear_all(listener, session, show, blocks, rate, stopped)
     return
   name = "standard input" if source == "-" else source
   backlog = Backlog(round(_SECONDS * rate), name, _PATIENCE)
@@ -84,10 +87,9 @@ def _follow(listener, session, show, backlog, rate) -> None:
       show(found, stream)
 
 
-def _hear_all(listener, session, show, blocks, rate) -> None:
+def _hear_all(listener, session, show, blocks, rate, stopped) -> None:
   stream = Stream(listener, rate)
   session.counts = stream.counts
-  stopped = threading.Event()
 
   def until_stopped() -> Iterator[np.ndarray]:
     for samples_S in blocks:
@@ -118,22 +120,27 @@ def _feed(blocks: Iterator, backlog: Backlog, pace: int | None) -> None:
     backlog.close()
 
 
-def _pcm(descriptor: int) -> Iterator[np.ndarray]:
-  """Float32 of 16-bit samples; half a sample at the end is no sample.
+def _pcm(descriptor: int, stopped: threading.Event) -> Iterator[np.ndarray]:
+  """Float32 of 16-bit samples until `stopped`; half a sample is no sample.
 
   Of a descriptor: Python can not end while a thread waits in `sys.stdin`.
   """
   rest = b""
-  while data := _read(descriptor):
+  while data := _read(descriptor, stopped):
     data = rest + data
     rest = data[len(data) // 2 * 2 :]
     samples_S = np.frombuffer(data[: len(data) - len(rest)], "<i2")
     yield samples_S.astype(np.float32) / io.FULL_SCALE
 
 
-def _read(descriptor: int) -> bytes:
+def _read(descriptor: int, stopped: threading.Event) -> bytes:
+  """What has come in; nothing at the end, or when it is to stop."""
   try:
-    return os.read(descriptor, 2 * _BLOCK)
+    while not stopped.is_set():
+      # A signal does not end `os.read`: Python begins it again.
+      if select.select([descriptor], [], [], _WAIT)[0]:
+        return os.read(descriptor, 2 * _BLOCK)
+    return b""
   except OSError as error:  # It is closed, or a folder.
     raise UserError(
       f"standard input can not be read ({error.strerror}): send samples, or "

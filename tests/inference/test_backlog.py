@@ -40,6 +40,7 @@ def test_it_ends_after_what_was_heard():
     backlog.take(0)
   backlog = Backlog(100, "it", 60)
   backlog.close()
+  backlog.push(np.ones(5))  # By a source that does not know.
   assert backlog.take(0) is None
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -242,17 +243,30 @@ def test_an_error_while_listening_is_not_the_microphones(
 def test_standard_input_that_is_a_folder(tmp_path):
   folder = os.open(tmp_path, os.O_RDONLY)
   with pytest.raises(UserError, match=r"can not be read \(Is a directory\)"):
-    list(live._pcm(folder))
+    list(live._pcm(folder, threading.Event()))
   os.close(folder)
   with pytest.raises(UserError, match=r"can not be read \(Bad file"):
-    list(live._pcm(folder))
+    list(live._pcm(folder, threading.Event()))
 
 
-def test_ctrl_c_ends_a_pipe_that_waits(listening_run, talk, tmp_path):
+def test_a_pipe_that_waits_is_left_where_it_is_to_stop():
+  read, write = os.pipe()
+  os.write(write, b"\0\0")
+  stopped = threading.Event()
+  blocks = live._pcm(read, stopped)
+  assert len(next(blocks)) == 1
+  threading.Timer(0.1, stopped.set).start()
+  assert list(blocks) == []
+  for end in (read, write):
+    os.close(end)
+
+
+@pytest.mark.parametrize("how", [(), ("--fast",)])
+def test_ctrl_c_ends_a_pipe_that_waits(listening_run, talk, tmp_path, how):
   output = tmp_path / "session"
   command = [sys.executable, "-m", "emojax", "live", str(listening_run)]
   with subprocess.Popen(
-    [*command, "--input=-", f"--output={output}"],
+    [*command, "--input=-", f"--output={output}", *how],
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
