@@ -76,10 +76,17 @@ class Pauses:
     return Span(start, stop) if is_speech else None
 
   def _cut(self) -> Span:
-    """Ends it where speech was least likely of late; the rest goes on."""
+    """Ends it where speech was least likely of late; the rest goes on.
+
+    In a pause that has begun there is no rest.
+    """
     recent = list(self._recent)
     least = min(range(len(recent)), key=recent.__getitem__)
     stop = self._frame - len(recent) + least + 1
-    start, self._start, self._earliest = self._start, stop, stop
-    self._spoken = self._frame - stop
+    rest = recent[least + 1 :]
+    if stop >= self._last:
+      stop = min(stop, self._last + PADDING)
+    start, self._earliest = self._start, stop
+    self._start = stop if stop < self._last else None
+    self._spoken = sum(probability >= _PAUSE for probability in rest)
     return Span(start, stop)

@@ -38,6 +38,21 @@ def test_padding_never_overlaps_the_segment_before():
   assert first.stop <= second.start
 
 
+def test_a_cut_in_a_pause_leaves_no_silence_behind():
+  # The frame of least speech is after the last one of speech, or long after.
+  for least in (298, 300, 304, 311):
+    signal = [0.9] * 297 + [0.2] * 15 + [0.2] * 40
+    signal[least] = 0.01
+    assert found_in(signal) == [Span(0, min(least + 1, 303))]
+    # Whoever speaks next has a segment that does not overlap this one.
+    first, second = found_in(signal[:314] + [0.9] * 20 + [0.0] * 40)
+    assert first.stop <= second.start < second.stop == 314 + 20 + 6
+  # What is left after a cut before the pause is counted as what it is.
+  signal = [0.9] * 292 + [0.36] + [0.9] * 4 + [0.2] * 55
+  signal[292] = 0.1
+  assert found_in(signal) == [Span(0, 293)]
+
+
 def test_what_is_too_long_is_cut_where_speech_is_least_likely():
   signal = [0.9] * 700
   signal[290] = 0.36
