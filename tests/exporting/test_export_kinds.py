@@ -14,6 +14,7 @@ import emojax
 from emojax.data import table as tables
 from emojax.data.table import FeatureTable
 from emojax.exporting import export
+from emojax.exporting.scripts import conversations as script
 from emojax.systems import stored
 from emojax.systems.conversations import ConversationSystem
 from emojax.systems.faces import FaceSystem
@@ -142,6 +143,29 @@ def test_conversations(tmp_path, monkeypatch, capsys, format_, normalisation):
   check(said, expected, "dialogue", "turn")
   if normalisation == "train":
     padded_dialogues_are_those_alone(tmp_path / "out", table, expected)
+
+
+def test_the_script_reads_tables_as_the_system_does(tmp_path):
+  path, count = tmp_path / "table.npz", 13
+  speakers = np.array(["Ann", "ann ", "bob"])[np.arange(count) % 3]
+  arrays = {
+    "Audio": np.random.default_rng(2).normal(0, 1, (count, 2)),
+    "speaker": speakers,
+    "dialogue": np.where(np.arange(count) % 2, "one", "One"),
+    "turn": np.arange(count)[::-1].astype(np.float64).astype(str),
+  }
+  np.savez(path, **arrays)
+  found, table = script.read(path, {"audio": 2}), tables.load(path, False)
+  for ours, rows in zip(
+    script.dialogues(found), tables.dialogues(table), strict=True
+  ):
+    np.testing.assert_array_equal(ours, rows)
+  _, speaker = np.unique(list(map(script.key, speakers)), return_inverse=True)
+  _, expected = np.unique(table.speaker, return_inverse=True)
+  np.testing.assert_array_equal(speaker, expected)
+  np.savez(path, **arrays | {"turn": np.full(count, "first")})
+  with pytest.raises(SystemExit, match="turn: could not convert"):
+    script.read(path, {"audio": 2})
 
 
 def padded_dialogues_are_those_alone(

@@ -8,10 +8,17 @@ The table holds features as they were in training (float32 [U, D] for each of
 import json
 import pathlib
 import sys
+import unicodedata
 
 import numpy as np
 
 FOLDER = pathlib.Path(__file__).parent
+
+
+def key(name) -> str:
+  """Equal for two spellings of one name, which differ in case or blanks."""
+  name = name.decode() if isinstance(name, bytes) else str(name)
+  return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def by_speaker(values: np.ndarray, speakers: np.ndarray) -> np.ndarray:
@@ -28,11 +35,12 @@ def by_speaker(values: np.ndarray, speakers: np.ndarray) -> np.ndarray:
 
 def dialogues(table: dict[str, np.ndarray]) -> list[np.ndarray]:
   """The rows of each dialogue, in the order of their turns."""
-  sessions = table.get("session", np.full(len(table["turn"]), ""))
-  groups: dict[tuple, list[int]] = {}
-  for row, name in enumerate(zip(sessions, table["dialogue"], strict=True)):
-    groups.setdefault(name, []).append(row)
   turn = table["turn"]
+  sessions = table.get("session", np.full(len(turn), ""))
+  names = zip(map(key, sessions), map(key, table["dialogue"]), strict=True)
+  groups: dict[tuple, list[int]] = {}
+  for row, name in enumerate(names):
+    groups.setdefault(name, []).append(row)
   return [
     np.array(sorted(rows, key=turn.__getitem__)) for rows in groups.values()
   ]
@@ -41,11 +49,16 @@ def dialogues(table: dict[str, np.ndarray]) -> list[np.ndarray]:
 def read(path: str, widths: dict[str, int]) -> dict[str, np.ndarray]:
   """The table's arrays; ends where features are missing or of another width."""
   try:
-    table = dict(np.load(path, allow_pickle=False))
+    arrays = dict(np.load(path, allow_pickle=False))
   except (OSError, ValueError, TypeError) as error:
     sys.exit(f"{path}: no feature table (.npz): {error}")
+  table = {key(name): values for name, values in arrays.items()}
   if missing := {*widths, "speaker", "dialogue", "turn"} - table.keys():
     sys.exit(f"{path}: no {', '.join(sorted(missing))}")
+  try:  # Text may hold them: "10", "2.0".
+    table["turn"] = table["turn"].astype(np.float64).astype(np.int64)
+  except ValueError as error:
+    sys.exit(f"{path}: turn: {error}")
   for name, width in widths.items():
     if table[name].shape[1:] != (width,):
       sys.exit(f"{path}: {name} is {table[name].shape}, not [U, {width}]")
@@ -65,8 +78,9 @@ def main() -> None:
   table = read(sys.argv[1], widths)
   names = [*widths]
   if card["normalisation"] == "speaker":
+    speakers = np.array(list(map(key, table["speaker"])))
     for name in names:
-      table[name] = by_speaker(table[name], table["speaker"])
+      table[name] = by_speaker(table[name], speakers)
   for rows in dialogues(table):
     inputs = {name: table[name][rows][None] for name in names}
     (found,) = call(**inputs, lengths=[len(rows)])["probabilities"]
