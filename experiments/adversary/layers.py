@@ -22,7 +22,8 @@ _OTHERS = "c1_s", "dann_s", "ridge_chosen"
 
 def main() -> None:
   """Trains both, and writes `summary.json` into the folder."""
-  output, config = on_layers.begin(__doc__, seeds=5)
+  linear = pathlib.Path(__file__).parent / "linear"
+  output, config, before = on_layers.begin(__doc__, seeds=5, beside=linear)
   corpus = conversations.read(config)
   held_FxU = np.stack(
     [
@@ -30,7 +31,6 @@ def main() -> None:
       for split in corpus.splits.values()
     ]
   )
-  before = summaries.read(pathlib.Path(__file__).parent / "linear")
   rows = [before.row(SETTING, name) for name in _OTHERS]
   known = {one.id: one for one in before.systems}
   systems = [known[name] for name in _OTHERS]

@@ -4,10 +4,9 @@ python -m experiments.adversary.linear OUT --ravdess=RAVDESS --encoder=WHISPER
 
 Ridge regression on Whisper's layers, see `emojax/reports/baselines.py`; which
 layers and which penalty is chosen in each fold on labelled speakers who are
-held out. Beside it the networks of `study`, of the summary in this folder.
+held out. Beside it the networks of `study`, of the summary in this folder or in
+another one (`--beside`).
 """
-
-import pathlib
 
 import numpy as np
 
@@ -79,9 +78,7 @@ def _rows(
       label_U, target_U = conversations.targets(corpus, fold, split)
       tested = np.flatnonzero(target_U >= 0)
       states_UxD = corpus.normalised(method, label_U >= 0)["audio"]
-      states_UxLxD = states_UxD.reshape(
-        len(label_U), len(_LAYERS["layers_0_6"]), -1
-      )
+      states_UxLxD = on_layers.states(states_UxD)
       found = _predictions(corpus, np.flatnonzero(label_U >= 0), states_UxLxD)
       of_method[fold] = {name: score for name, (_, score) in found.items()}
       best = max(of_method[fold], key=of_method[fold].get)
@@ -104,9 +101,8 @@ def _rows(
 
 def main() -> None:
   """Fits all, and writes `summary.json` into the folder."""
-  output, config = on_layers.begin(__doc__, seeds=1)
+  output, config, before = on_layers.begin(__doc__, seeds=1)
   rows, scores = _rows(conversations.read(config))
-  before = summaries.read(pathlib.Path(__file__).parent)
   rows += [before.row(SETTING, name) for name in _NETWORKS]
   known = {one.id: one for one in before.systems}
   systems = [*_systems(), *(known[name] for name in _NETWORKS)]

@@ -101,7 +101,8 @@ def mean_distance(representation_NxK, speaker_N, labelled_N, count):
   share_S = one_hot_NxS.sum(0)
   mean_SxK = one_hot_NxS.T @ representation_NxK
   mean_SxK /= jnp.maximum(share_S, 1)[:, None]
-  far_S = jnp.square(mean_SxK - representation_NxK.mean(0)).sum(1)
+  mean_1xK = representation_NxK.mean(0, keepdims=True)
+  far_S = jnp.square(mean_SxK - mean_1xK).sum(1)
   return (share_S * far_S).sum() / len(speaker_N)
 
 

@@ -16,6 +16,7 @@ import ml_collections
 
 from configs import dann as configs
 from emojax.trainers import dann
+from experiments import flags
 from experiments.adversary import summing_up
 
 
@@ -123,7 +124,8 @@ def main() -> None:
   """Trains what is asked for and not there yet, and sums up."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("output", type=pathlib.Path)
-  parser.add_argument("--corpora", default=",".join(CORPORA))
+  corpora = flags.some_of(CORPORA)
+  parser.add_argument("--corpora", type=corpora, default=list(CORPORA))
   parser.add_argument("--ravdess", help="the folder of RAVDESS", default="")
   parser.add_argument("--encoder", default="openai/whisper-base")
   parser.add_argument("--meld", help="the folder of MELD", default="")
@@ -132,7 +134,7 @@ def main() -> None:
   )
   parser.add_argument("--seeds", type=int, default=5)
   arguments = parser.parse_args()
-  for name in filter(None, arguments.corpora.split(",")):
+  for name in arguments.corpora:
     dann.train(config_of(name, arguments), arguments.output / "runs" / name)
   labels = {name: corpus.label for name, corpus in CORPORA.items()}
   summing_up.write(arguments.output, labels)

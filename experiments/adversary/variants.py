@@ -29,7 +29,6 @@ from experiments.adversary.networks import Loss, Weights
 _SETTING = "RAVDESS, actors 01-10 in pairs"
 _ACTORS = [f"{number:02d}" for number in range(1, 11)]
 _HELD_OUT, _BATCH = 2, 60
-_NUM_LAYERS = 7  # Of whisper-base, with what enters the first.
 _FIVE = (1, 2, 3, 4, 5)
 
 
@@ -159,7 +158,7 @@ def folds(
     held_FxU: whether the speaker of a clip is held out.
     variant: for its layers and its normalisation.
   """
-  audio_UxLxD = table.features["audio"].reshape(len(table), _NUM_LAYERS, -1)
+  audio_UxLxD = on_layers.states(table.features["audio"])
   audio_UxD = audio_UxLxD[:, list(variant.layers)].reshape(len(table), -1)
   names, speaker_U = np.unique(table.speaker, return_inverse=True)
   found = []
@@ -233,7 +232,7 @@ def _table(summary: Summary) -> str:
 
 def main() -> None:
   """Trains all, and writes `summary.json` and `table.md` into the folder."""
-  output, config = on_layers.begin(__doc__, seeds=3)
+  output, config, _ = on_layers.begin(__doc__, seeds=3)
   config.batch_size = _BATCH
   table = conversations.load(config.data)
   table = table.take(np.isin(table.speaker, _ACTORS))

@@ -27,6 +27,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from configs import rlps as configs
 from emojax.models import label_selector, selector
 from emojax.trainers import rlps_s
+from experiments import flags
 from experiments.rlps_s import cnn, dense, losses, summing_up
 from experiments.rlps_s.settings import SETTINGS, SPEECH, Data
 
@@ -252,11 +253,12 @@ def main() -> None:
   parser.add_argument("--classifier", default="dense", choices=CLASSIFIERS)
   parser.add_argument("--table", help="Whisper's states of RAVDESS")
   parser.add_argument("--output", type=pathlib.Path, required=True)
-  parser.add_argument("--settings", help="all that can be done")
+  settings = flags.some_of(SETTINGS)
+  parser.add_argument("--settings", type=settings, help="all that can be done")
   parser.add_argument("--seeds", type=int, default=6)
   arguments = parser.parse_args()
   classifier = CLASSIFIERS[arguments.classifier]
-  for name in (arguments.settings or ",".join(SETTINGS)).split(","):
+  for name in arguments.settings or SETTINGS:
     setting = SETTINGS[name]
     source = arguments.table if name == SPEECH else arguments.data
     if source is None or (name == SPEECH and arguments.classifier != "dense"):

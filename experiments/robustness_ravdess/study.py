@@ -37,6 +37,7 @@ from emojax.reports import robustness as reports
 from emojax.summary import Summary, System
 from emojax.systems.speech import to_float
 from emojax.trainers import speech
+from experiments import flags
 
 # Of Speech Commands' backgrounds. White and pink noise teach: training has
 # Gaussian noise as well, so that here they would be no test.
@@ -217,13 +218,14 @@ def main() -> None:
   parser.add_argument("noise", type=pathlib.Path, help="background recordings")
   parser.add_argument("--encoder", default="openai/whisper-base")
   parser.add_argument("--output", type=pathlib.Path, required=True)
-  parser.add_argument("--rows", default=",".join(LABELS))
+  rows = flags.some_of(LABELS)
+  parser.add_argument("--rows", type=rows, default=list(LABELS))
   arguments = parser.parse_args()
   output, noise = arguments.output, arguments.output / "noise"
   split_noise(arguments.noise, noise)
   if not (output / "copies.csv").exists():
     write_manifests(arguments.data, output, noise)
-  for name in arguments.rows.split(","):
+  for name in arguments.rows:
     manifest = "copies.csv" if name == "whisper_live" else "plain.csv"
     config = config_of(name, output / manifest, arguments.encoder, noise)
     run, tested = output / "runs" / name, output / "tested" / name

@@ -26,6 +26,7 @@ from emojax.data import clips
 from emojax.data.clips import Clips
 from emojax.systems import untrained
 from emojax.trainers import speech
+from experiments import flags
 from experiments.whisper_ravdess import summing_up, svm
 
 _SPLITS = {
@@ -179,7 +180,8 @@ def main() -> None:
   parser.add_argument("data", help="the folder of RAVDESS")
   parser.add_argument("--encoder", default="openai/whisper-base")
   parser.add_argument("--output", type=pathlib.Path, required=True)
-  parser.add_argument("--rows", default=",".join((*ROWS, *svm.ROWS)))
+  every = [*ROWS, *svm.ROWS]
+  parser.add_argument("--rows", type=flags.some_of(every), default=every)
   parser.add_argument("--split", choices=_SPLITS, default="emobox")
   parser.add_argument("--folds", help="such as 'fold 1,fold 2'; else all")
   parser.add_argument("--seeds", type=int, default=5)
@@ -188,9 +190,13 @@ def main() -> None:
   title, split = _SPLITS[arguments.split]
   data, _ = clips.read(config_of(source, split))
   if arguments.folds:
-    kept = {fold: data.splits[fold] for fold in arguments.folds.split(",")}
+    try:
+      folds = flags.some_of(data.splits)(arguments.folds)
+    except argparse.ArgumentTypeError as error:
+      parser.error(f"argument --folds: {error}")
+    kept = {fold: data.splits[fold] for fold in folds}
     data = dataclasses.replace(data, splits=kept)
-  names = arguments.rows.split(",")
+  names = arguments.rows
   folder = arguments.output / "runs"
   found: dict[str, dict[str, Chosen]] = {name: {} for name in names}
   for fold in data.splits:
