@@ -97,9 +97,7 @@ class Grid:
     if not hosts.asked((folder / _FIGURES).exists):
       state, history = self.loop(study, folder, num_rounds, str(run), unit)
       result = study.summarize(state, history)
-      if hosts.is_first():
-        _write(folder, result, history)
-      hosts.wait()
+      hosts.asked(lambda: _write(folder, result, history))
     return _read(run, folder)
 
   def finished(self, run: Run) -> Outcome | None:
@@ -117,8 +115,7 @@ class Grid:
     unit: str = "epoch",
   ) -> tuple[loop.State, loop.History]:
     """`loop.run` in a folder of the study, which is claimed for its config."""
-    if hosts.is_first():
-      _claim(self.workdir, self._config)
+    hosts.asked(lambda: _claim(self.workdir, self._config))
     every = self._config.checkpoint_every
     others = [self._tracked.writer(folder)] if self._tracked else []
     return loop.run(study, folder, num_rounds, every, description, unit, others)
@@ -183,29 +180,28 @@ def complete(
   workdir = pathlib.Path(workdir)
   finished = functools.partial(is_finished, workdir, config)
   if not hosts.asked(finished):
-    with (
-      _locked(workdir) if hosts.is_first() else contextlib.nullcontext(),
-      process.resumable(),
-      contextlib.closing(_trackers(workdir, config)) as tracked,
-    ):
+    with contextlib.ExitStack() as held:
+      hosts.asked(lambda: held.enter_context(_locked(workdir)))
+      held.enter_context(process.resumable())
+      tracked = _trackers(workdir, config)
+      held.enter_context(contextlib.closing(tracked))
       # The process that had the lock may have come to the end.
       if not hosts.asked(finished):
         summary, results = study(Grid(workdir, config, tracked))
-        if hosts.is_first():
-          _claim(workdir, config)
-          _write_results(workdir, results)
-          tracked.summarize(_final_figures(summary))
-          # Last: its presence says that the folder is finished.
-          with files.whole(workdir / summaries.FILE) as path:
-            summaries.write(path, summary)
-      hosts.wait()
+        written = workdir, config, summary, results, tracked
+        hosts.asked(lambda: _write_results(*written))
   return summaries.read(workdir)
 
 
-def _write_results(workdir: pathlib.Path, results: Files) -> None:
+def _write_results(workdir, config, summary, results: Files, tracked) -> None:
+  _claim(workdir, config)
   for name, write in results.items():
     with files.whole(workdir / name) as path:
       write(path)
+  tracked.summarize(_final_figures(summary))
+  # Last: its presence says that the folder is finished.
+  with files.whole(workdir / summaries.FILE) as path:
+    summaries.write(path, summary)
 
 
 def _trackers(workdir, config: ml_collections.ConfigDict) -> trackers.Trackers:

@@ -17,7 +17,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from emojax.errors import UserError, one_line
 from emojax.runtime import native_stderr, process
@@ -91,16 +91,18 @@ def is_first() -> bool:
 
 
 def asked(find: Callable[[], T]) -> T:
-  """What the first process finds, on all of them; JSON can hold it."""
-  state = _state()
-  if state is None:
+  """What the first process finds, on all of them; JSON can hold it.
+
+  Where it fails they end as it does, and no scheduler begins them again.
+  """
+  if _state() is None:
     return find()
   key = _key("asked")
-  if is_first():
-    value = find()
-    state.client.key_value_set(key, json.dumps(value))
-    return value
-  return json.loads(state.client.blocking_key_value_get(key, _MONTH * 1000))
+  if not is_first():
+    return _heard(key)
+  with _told(key) as told:
+    told["value"] = find()
+  return told["value"]
 
 
 def largest(value: int) -> int:
@@ -129,12 +131,13 @@ def first_alone() -> Iterator[None]:
   """Lets the first process through, and the others when it has done.
 
   What it has kept in a cache is there for the others, where they share it.
+  Where it fails they end as it does.
   """
+  key = _key("alone")
   if not is_first():
-    wait()
-  yield
-  if is_first():
-    wait()
+    _heard(key)
+  with _told(key) if is_first() else contextlib.nullcontext():
+    yield
 
 
 def share(values: list) -> list:
@@ -212,6 +215,33 @@ def _state():
 
 def _key(name: str) -> str:
   return f"emojax/{name}/{next(_CALLS)}"
+
+
+@contextlib.contextmanager
+def _told(key: str) -> Iterator[dict[str, Any]]:
+  """Tells the others the `value` that it is given, or how it has ended."""
+  told = {}
+  try:
+    yield told
+  except UserError as error:
+    told["error"] = str(error)
+    raise
+  except (Exception, SystemExit) as error:
+    told["code"] = error.code if isinstance(error, SystemExit) else 1
+    raise
+  finally:
+    if _state() is not None:
+      _state().client.key_value_set(key, json.dumps(told))
+
+
+def _heard(key: str) -> Any:
+  """What the first process tells; it ends as that one does."""
+  told = json.loads(_state().client.blocking_key_value_get(key, _MONTH * 1000))
+  if "error" in told:
+    raise UserError(told["error"])
+  if "code" in told:
+    raise SystemExit(told["code"])
+  return told.get("value")
 
 
 def is_lost(error: BaseException) -> bool:

@@ -9,12 +9,13 @@ import time
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
-from emojax import loop
+from emojax import loop, runs
 from emojax.errors import UserError
-from emojax.runtime import hosts, process, sharding
+from emojax.runtime import hosts, locks, process, sharding
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from tests import processes
 
@@ -92,6 +93,59 @@ def test_an_error_of_one_is_no_reason_to_begin_again():
     (_, first), (_, second) = (one.communicate() for one in both)
   assert [one.returncode for one in both] == [2, hosts.LOST], first + second
   assert first == "error: the folder is another's\n"
+
+
+def fail_for_all(argv):
+  number, (where, folder) = join(argv)
+
+  def fail():
+    assert number == 0
+    raise UserError("the data are nowhere")
+
+  with hosts.explained():
+    if where == "asked":
+      hosts.asked(fail)
+    elif where == "first alone":
+      with hosts.first_alone():
+        fail()
+    else:
+      config = ml_collections.ConfigDict({"checkpoint_every": 1})
+      runs.complete(config, pathlib.Path(folder), lambda grid: fail())
+  raise AssertionError("it goes on")
+
+
+@pytest.mark.parametrize(
+  ("where", "said"),
+  [
+    ("asked", "the data are nowhere"),
+    ("first alone", "the data are nowhere"),
+    ("a folder in use", "is in use by another process"),
+  ],
+)
+def test_a_users_error_of_the_first_is_that_of_all(tmp_path, where, said):
+  """A scheduler would begin anew on anything else."""
+  lock = locks.take(tmp_path / ".lock")
+  with two(fail_for_all, where, str(tmp_path)) as both:
+    (_, first), (_, second) = (one.communicate() for one in both)
+  locks.release(lock)
+  assert [one.returncode for one in both] == [2, 2], first + second
+  assert first.startswith("error: ") and said in first
+  assert first.count("\n") == 1, first
+  assert not second
+
+
+def make_a_mistake(argv):
+  number, _ = join(argv)
+  with hosts.explained(), hosts.first_alone():
+    assert number
+  raise AssertionError("it goes on")
+
+
+def test_a_mistake_of_the_first_ends_all_too():
+  with two(make_a_mistake) as both:
+    (_, first), (_, second) = (one.communicate() for one in both)
+  assert [one.returncode for one in both] == [1, 1], first + second
+  assert "Traceback" in first and not second
 
 
 def walk(seconds: float) -> loop.Study:
