@@ -287,7 +287,8 @@ def test_a_thread_trains_too(uninterrupted, tmp_path):
 def test_a_summary_that_is_not_finite_is_not_written(tmp_path):
   def study(grid):
     summary, files = Walks()(grid)
-    bad = Row("few", "walk", {"mile": summaries.Estimate.of([np.nan])})
+    mile = dataclasses.replace(summaries.Estimate.of([1.0]), mean=np.nan)
+    bad = Row("few", "walk", {"mile": mile})
     return dataclasses.replace(summary, rows=(bad,)), files
 
   with pytest.raises(ValueError, match="JSON"):
