@@ -21,6 +21,7 @@ from emojax.encoders.whisper_config import WhisperConfig
 from emojax.encoders.whisper_encoder import Whisper
 from emojax.errors import UserError
 from emojax.exporting import export
+from emojax.exporting.scripts import speech as speech_script
 from emojax.systems import stored
 from emojax.systems.speech import SpeechSystem
 
@@ -180,6 +181,25 @@ def test_the_script_says_what_predict_says(tmp_path, run, exported):
     said = line.split("\t")
     assert (said[0], said[2]) == (emotion, path)
     assert abs(float(said[1]) - confidence) < 1e-5
+
+
+def test_the_script_bounds_its_batches_and_hears_opposite_phases(tmp_path):
+  random, sizes = np.random.default_rng(3), []
+
+  def call(audio, lengths):
+    sizes.append(len(lengths))
+    return {"logits": np.stack([audio.mean(1), audio.std(1)], 1)}
+
+  card = {"sample_rate": RATE, "bounds": {"samples": [400, 800]}}
+  card["temperature"] = 0.1
+  mono = random.uniform(-0.5, 0.5, (800 * 37, 1))
+  said = []
+  for name, channels in (("mono", [1]), ("opposite", [1, -1])):
+    path = tmp_path / f"{name}.wav"
+    soundfile.write(path, mono * channels, RATE, subtype="FLOAT")
+    said.append(speech_script.probabilities(call, card, str(path)))
+  assert sizes == 2 * [16, 16, 5]
+  np.testing.assert_allclose(said[1], said[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

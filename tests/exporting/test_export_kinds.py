@@ -15,6 +15,7 @@ from emojax.data import table as tables
 from emojax.data.table import FeatureTable
 from emojax.exporting import export
 from emojax.exporting.scripts import conversations as script
+from emojax.exporting.scripts import faces as faces_script
 from emojax.systems import stored
 from emojax.systems.conversations import ConversationSystem
 from emojax.systems.faces import FaceSystem
@@ -126,6 +127,13 @@ def test_faces(tmp_path, monkeypatch, capsys, format_, changes):
     Image.fromarray(pixels).convert(mode).save(paths[-1])
   said = script_says(monkeypatch, capsys, tmp_path / "out", paths)
   check(said, emojax.load(run).predict(paths), "path")
+
+
+def test_the_script_of_faces_refuses_deep_pixels(tmp_path):
+  path = tmp_path / "deep.png"
+  Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(path)
+  with pytest.raises(SystemExit, match="I;16; expected 8 bits a channel"):
+    faces_script.pixels(str(path), 18, 20, 1)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ def pixels(path: str, height: int, width: int, channels: int) -> np.ndarray:
       image = ImageOps.exif_transpose(file)
   except OSError as error:
     sys.exit(f"{path}: {error}")
+  if image.mode.startswith(("I", "F")):  # Nobody knows which value is white.
+    sys.exit(f"{path}: pixels of type {image.mode}; expected 8 bits a channel")
   if image.has_transparency_data:  # What is transparent is white.
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")

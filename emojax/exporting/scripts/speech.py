@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 
 FOLDER = pathlib.Path(__file__).parent
+_BATCH = 16  # Windows that are computed at once: it bounds the memory.
 
 
 def windows(num_samples: int, size: int) -> list[tuple[int, int]]:
@@ -19,23 +20,36 @@ def windows(num_samples: int, size: int) -> list[tuple[int, int]]:
   return [(start, start + size) for start in starts]
 
 
+def mono(samples: np.ndarray) -> np.ndarray:
+  """The mean of channels [S, C], or the first with sound where it has none."""
+  mean, ranges = samples.mean(1), np.ptp(samples, axis=0)
+  is_loud = ranges >= 2e-4  # As the system reads recordings.
+  if is_loud.any() and np.ptp(mean) < 0.05 * ranges.max():
+    return samples[:, is_loud.argmax()]
+  return mean
+
+
 def probabilities(call, card: dict, path: str) -> np.ndarray:
   """Of each class, of a recording of any length."""
   try:
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
   except soundfile.LibsndfileError as error:
     sys.exit(f"{path}: {error}")
-  samples, (least, most) = samples.mean(1), card["bounds"]["samples"]
+  least, most = card["bounds"]["samples"]
   if rate != card["sample_rate"]:
     sys.exit(f"{path}: {rate} Hz; resample it to {card['sample_rate']} Hz")
   if len(samples) < least:
     sys.exit(
       f"{path}: {len(samples)} samples, less than the {least} of a frame"
     )
+  samples, found = mono(samples), []
   bounds = windows(len(samples), most)
-  audio = np.stack([samples[start:stop] for start, stop in bounds])
-  lengths = np.full(len(audio), audio.shape[1])
-  logits = call(audio=audio, lengths=lengths)["logits"].mean(0)
+  for first in range(0, len(bounds), _BATCH):
+    some = bounds[first : first + _BATCH]
+    audio = np.stack([samples[start:stop] for start, stop in some])
+    lengths = np.full(len(audio), audio.shape[1])
+    found.append(call(audio=audio, lengths=lengths)["logits"])
+  logits = np.concatenate(found).mean(0)
   scores = np.exp((logits - logits.max()) / card["temperature"])
   return scores / scores.sum()
 
