@@ -25,6 +25,7 @@ from emojax.systems.speech import SpeechSystem
 
 _WINDOW = 5.0  # Seconds, where the run was trained on as much.
 _SHORTEST_HOP = 0.1
+LEAST_SPEECH = 0.25  # Seconds in a window; one with less is not classified.
 
 
 class Speech(NamedTuple):
@@ -161,9 +162,10 @@ def load(
     )
   longest = min(system.window_seconds, _longest(system))
   shortest = system.encoder.min_samples / system.sample_rate
-  if window is not None and not shortest <= window <= longest:
+  least = max(shortest, LEAST_SPEECH)
+  if window is not None and not least <= window <= longest:
     raise UserError(
-      f"--window={window:g}: this run hears {shortest:g} to {longest:g} "
+      f"--window={window:g}: this run hears {least:g} to {longest:g} "
       "seconds at once, as in its training"
     )
   most = window or min(_WINDOW, longest)

@@ -23,13 +23,12 @@ from emojax.audio.settings import SAMPLE_RATE
 from emojax.audio.speech_detection import FRAME, SpeechDetector
 from emojax.errors import UserError
 from emojax.inference import pauses
-from emojax.inference.listener import Listener, Speech
+from emojax.inference.listener import LEAST_SPEECH, Listener, Speech
 from emojax.inference.pauses import PER_SECOND, Pauses, Span
 from emojax.inference.smoothing import Smoother
 
 _RATES = 1_000, 768_000  # As of recordings.
 _SPEECH = 0.5  # Probability above which a frame counts as speech.
-_LEAST_SPEECH = 0.25  # Seconds in a window; one with less is not classified.
 _LEVEL_FRAMES = round(30 * PER_SECOND)  # Of speech, whose level counts.
 _MOST_GAIN = 30.0  # dB.
 _FULL = 0.999
@@ -218,7 +217,7 @@ class Stream:
     self._classified = self._now
     times = start / SAMPLE_RATE, self._now / SAMPLE_RATE
     speech = sum(self._speech) / PER_SECOND
-    if speech < _LEAST_SPEECH:
+    if speech < LEAST_SPEECH:
       if not speech:
         self._smoother.reset()
       return Window(*times, speech, None, None, "")
