@@ -375,3 +375,15 @@ def test_the_audit_is_that_of_the_trainer(monkeypatch, capsys, name, asked):
   entry.main(argv)
   assert configs[0].trainer == name
   assert "a setting\nits parts\n" in capsys.readouterr().out
+
+
+def test_windows_is_one_line():
+  script = (
+    "import signal, sys; from emojax import console; del signal.SIGHUP;"
+    "sys.platform = 'win32'; sys.modules['fcntl'] = None; console.main()"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], capture_output=True, text=True
+  )
+  assert done.returncode == 2 and "WSL" in done.stderr
+  assert done.stderr.count("\n") == 1
