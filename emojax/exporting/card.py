@@ -109,6 +109,7 @@ it is used. Everything about it is in `{FILE}`.
 Sizes: {"; ".join(bounds)}.
 
 Its probabilities differed by at most {difference:.1e} from those of the system
-that it was made from, on {card["compared_on"]}.
+that it was made from, computed in {card["computes_in"]}, on
+{card["compared_on"]}.
 """
   (folder / "README.md").write_text(text, encoding="utf-8")

@@ -257,6 +257,8 @@ def test_bfloat16_is_float32_in_onnx(tmp_path):
   run = make_run(tmp_path / "run", "hubert", dtype="bfloat16")
   said = export.export(run, tmp_path / "out", "onnx")
   assert said["computes_in"] == "float32"
+  page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+  assert "that it was made from, computed in float32, on\n" in page
 
 
 def is_refused(tmp_path, arguments, what):
