@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory):
   """Whisper of random weights."""
   folder = tmp_path_factory.mktemp("whisper")
   save(folder)
-  save_words(folder, ("en", "de"), stamps=False)
+  save_words(folder, ("en", "de"), timestamps=False)
   return folder
 
 
@@ -124,7 +124,7 @@ def test_a_ctc_checkpoint(tmp_path, own, monkeypatch):
 
 def without_decoder(folder):
   save(folder, prefix="encoder.")
-  save_words(folder, ("en",), stamps=False)
+  save_words(folder, ("en",), timestamps=False)
 
 
 def bert(folder):
