@@ -196,7 +196,7 @@ def row(
   return summaries.over_speakers(found, hits_IxU, class_U, speakers_U)
 
 
-def _table(summary: Summary) -> str:
+def comparison_table(summary: Summary) -> str:
   """Accuracy of each variant, and over actors what it gains on two of them."""
   over = {
     (one.a, one.b): one
@@ -227,7 +227,7 @@ def _table(summary: Summary) -> str:
         else [markdown.NOTHING] * 3
       )
     lines.append(line)
-  return markdown.table(lines, num_names=2) + "\n"
+  return markdown.table(lines, num_names=2)
 
 
 def main() -> None:
@@ -266,7 +266,7 @@ def main() -> None:
   title = "What was tried on top of DANN-S"
   summary = on_layers.write(output, title, systems, rows, pairs)
   with files.whole(output / "table.md") as path:
-    path.write_text(_table(summary), encoding="utf-8")
+    path.write_text(comparison_table(summary) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from emojax import markdown
 from emojax.reports import tables
-from emojax.summary import Summary
-from experiments.adversary import summing_up
-from experiments.results import page
+from experiments.results import adversary, page
 from experiments.results.page import Headline, Section
 
 _UNWEIGHTED = "unweighted_accuracy"
@@ -23,8 +21,7 @@ def sections() -> list[Section]:
     _pretrained(),
     _fourteen_actors(),
     _streams(),
-    _adversary(),
-    _linear(),
+    *adversary.sections(),
     _dann_on_whisper(),
     _table_3(),
     _wrong_labels(),
@@ -171,102 +168,6 @@ def _dann_on_whisper() -> Section:
         found, _FOURTEEN, [_UNWEIGHTED, "weighted_accuracy", "speaker_probe"]
       ),
       page.comparisons(found, _FOURTEEN, _UNWEIGHTED, pairs),
-    ],
-  )
-
-
-def _adversary() -> Section:
-  found = page.study("adversary")
-  body = []
-  for setting in found.settings:
-    pairs = {
-      (one.a, one.b): None
-      for one in found.comparisons
-      if one.setting == setting
-    }
-    metrics = [_UNWEIGHTED, "weighted_accuracy"]
-    body += [f"### {setting}", page.systems(found, setting, metrics)]
-    if pairs:
-      body += [page.comparisons(found, setting, _UNWEIGHTED, [*pairs])]
-    body += _same_runs(found, setting)
-  setting = found.settings[0]
-  return Section(
-    "When an adversary helps",
-    "adversary",
-    "RAVDESS in EmoBox's folds (Whisper's layer 3, the best of single layers "
-    "on actors 01-10, who are tested in some of them), or actors 01-10 "
-    "labelled and 11-24 tested (ComParE, eGeMAPS); MELD's transcripts in its "
-    "official parts, each of the six of the main cast unlabelled in turn. "
-    "Whether lambda is 0, and what it is else, is chosen on labelled speakers "
-    "who are held out; five initialisations (MELD: two), last epoch. Test "
-    "speakers are in the domain loss, with their unlabelled utterances. C1 + "
-    "speaker norm has C1's recipe as published, C1-S the stabilised one: "
-    "these two differ in two things.",
-    "python -m experiments.adversary.study OUT --ravdess=RAVDESS \\\n"
-    "  --encoder=openai/whisper-base --corpora=whisper,compare,egemaps,demo\n"
-    "python -m experiments.adversary.study OUT --meld=MELD \\\n"
-    "  --text=sentence-transformers/all-MiniLM-L6-v2 --corpora=meld --seeds=2",
-    body,
-    [
-      Headline(
-        ""
-        if system != "c1_s"
-        else "the same folds, one layer of Whisper; "
-        "clips of the test actors are unlabelled training data",
-        found.label(system),
-        page.estimate(found, setting, system, _UNWEIGHTED),
-        "",
-      )
-      for system in ("c1_s", "dann_s", "c1_speaker_norm")
-    ],
-  )
-
-
-def _same_runs(found: Summary, setting: str) -> list[str]:
-  """A sentence on each pair of systems that are one, where lambda is 0."""
-  pairs = [
-    (one, other)
-    for end in ("", "_speaker_norm")
-    if (one := found.row(setting, f"dann_s{end}"))
-    and (other := found.row(setting, f"c1_s{end}"))
-  ]
-  return [
-    f"{found.label(one.system)} takes lambda = 0: it and "
-    f"{found.label(other.system)} are the same runs."
-    for one, other in pairs
-    if summing_up.same_runs(one, other)
-  ]
-
-
-def _linear() -> Section:
-  found = page.study("adversary/linear")
-  (setting,) = found.settings
-  pairs = [(one.a, one.b) for one in found.comparisons]
-  chosen = "ridge_chosen"
-  return Section(
-    "Without any clip of the test speaker: a linear classifier",
-    "adversary/linear",
-    "RAVDESS in EmoBox's folds, Whisper's layers averaged over a clip; ridge "
-    "regression on each class. In each fold 20 actors are labelled; penalty "
-    "and layers are those with the best mean recall on labelled actors who "
-    "are held out, four at a time. The networks beside it are those of the "
-    "section above, on layer 3. Only DANN-S and the rows with speaker norm "
-    "have clips of the test actors, without labels. That it is ridge "
-    "regression, and these four sets of layers, was decided on actors 01-10, "
-    "who are tested in some of the folds.",
-    "python -m experiments.adversary.linear OUT --ravdess=RAVDESS \\\n"
-    "  --encoder=openai/whisper-base",
-    [
-      page.systems(found, setting, [_UNWEIGHTED, "weighted_accuracy"]),
-      page.comparisons(found, setting, _UNWEIGHTED, list(dict.fromkeys(pairs))),
-    ],
-    [
-      Headline(
-        "the same folds, Whisper's layers chosen on labelled actors",
-        "ridge regression",
-        page.estimate(found, setting, chosen, _UNWEIGHTED),
-        "",
-      )
     ],
   )
 

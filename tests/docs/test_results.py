@@ -3,6 +3,7 @@
 import pytest
 
 from emojax.summary import Comparison, Estimate, Row, Summary, System
+from experiments.adversary import variants
 from experiments.results import __main__ as results
 from experiments.results import page
 
@@ -34,6 +35,12 @@ def test_what_is_committed_is_what_the_command_writes():
   assert results.PAGE.read_text(encoding="utf-8") == results.results(), mend
   readme = results.README.read_text(encoding="utf-8")
   assert readme == results.readme(readme), mend
+
+
+def test_the_readme_of_variants_has_their_table():
+  table = variants.comparison_table(page.study("adversary/variants"))
+  readme = page.EXPERIMENTS / "adversary" / "README.md"
+  assert table in readme.read_text(encoding="utf-8")
 
 
 def test_a_table_has_ours_and_what_is_published(found):
