@@ -83,7 +83,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.data.labels = SEVEN
   config.data.image_size = (48, 48)  # Height and width.
   config.data.channels = 1  # Or 3.
-  config.data.max_seconds = 2.0  # Of a clip of speech.
+  # Of a clip of speech, from its beginning; what comes later is not read.
+  config.data.max_seconds = 2.0
   # Each is a setting: none; intercepted (half and no faces, section 4.5);
   # symmetric, class_dependent (wrong labels). In the training part alone.
   config.data.noise = ("none",)
@@ -192,6 +193,7 @@ def _own_speech(config):
   _speech(config)
   _own(config)
   config.data.corpus = "manifest"
+  config.data.max_seconds = 6.0
 
 
 def _ferplus(config):

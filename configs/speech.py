@@ -38,9 +38,10 @@ so, and augmentation for rooms, microphones and noise that it has not heard.
     --config.augment.background_path=MUSAN \
     --config.augment.background_probability=0.5
 
-  python launch.py --config=configs/speech.py --config.data.corpus=manifest \
+  python launch.py --config=configs/speech.py:own \
       --config.data.path=MINE.csv --config.data.labels=angry,neutral
-    Your own recordings: a CSV with the columns path, label, speaker.
+    Your own recordings, a CSV with the columns path, label, speaker, by the
+    recipe of `whisper`: Whisper base, frozen.
 """
 
 import ml_collections
@@ -227,6 +228,16 @@ def _whisper(config):
   config.split.method = "emobox"
 
 
+def _own(config):
+  _whisper(config)
+  config.title = "Speech: your own recordings, unseen speakers"
+  config.baselines = ()
+  config.data.corpus = "manifest"
+  config.data.labels = "angry,happy,neutral,sad"
+  config.data.buckets = (2.0, 3.0, 4.0, 6.0)
+  config.split.method = "shuffle"
+
+
 def _published(config):
   config.title = "Speech: HuBERT on RAVDESS and CREMA-D, unseen actors"
   config.model.encoder = "facebook/hubert-base-ls960"
@@ -276,6 +287,7 @@ _CHANGES = {
   "demo": _demo,
   "ravdess": _ravdess,
   "whisper": _whisper,
+  "own": _own,
   "published": _published,
   "live": _live,
 }

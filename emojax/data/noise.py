@@ -4,6 +4,7 @@ N examples of a training part.
 """
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from emojax import checks
 from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 NOISE = ("none", "intercepted", "symmetric", "class_dependent")
 KINDS = ("full", "half", "none")
@@ -113,6 +116,12 @@ def read_clips(
   size = round(config.data.max_seconds * clips.SAMPLE_RATE)
   audio_UxS = np.zeros((len(found.class_U), size), np.int16)
   length_U = np.minimum(found.num_samples_U, size).astype(np.int32)
+  if longer := int((found.num_samples_U > size).sum()):
+    _LOG.warning(
+      "%d of %d clips are longer than config.data.max_seconds = %g: what comes "
+      "later in them is not read",
+      *(longer, len(length_U), config.data.max_seconds),
+    )
   for row, audio in enumerate(found.audio):
     audio_UxS[row, : length_U[row]] = audio[:size]
   source, label_U = {"audio": audio_UxS, "length": length_U}, found.class_U

@@ -50,7 +50,12 @@ def make_config(corpus, **changes):
   return config
 
 
-def test_clips_and_the_speech_classifier(corpus, cache):
+def test_own_clips_are_read_beyond_the_silence_that_they_begin_with():
+  config = rlps_config.get_config("own_speech")
+  assert config.data.max_seconds > 5.3  # The longest of RAVDESS.
+
+
+def test_clips_and_the_speech_classifier(corpus, cache, caplog):
   config = make_config(corpus)
   clean, noisy = rlps._read(config)
   assert not clean.demo
@@ -66,6 +71,9 @@ def test_clips_and_the_speech_classifier(corpus, cache):
     )
     number = int(str(name)[-6:-4])
     assert clean.classes[label_N[index]] == ("happy", "sad")[number % 2]
+  # Not without a word: 0.3 s is a part of most of them.
+  longer = sum(len(samples) > size for samples in corpus[1].values())
+  assert f"{longer} of 24 clips are longer than" in caplog.text
   # Wrong labels are in the training part alone.
   wrong = noisy.train.label_N != label_N
   assert wrong.sum() == round(0.3 * len(label_N))
