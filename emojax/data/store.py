@@ -19,8 +19,8 @@ import io
 import math
 import os
 import pathlib
+import secrets
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -147,14 +147,15 @@ def open_or_create(
 
 def is_there(folder: pathlib.Path) -> bool:
   """Whether a store is there; it may be damaged."""
-  return (folder / _INDEX).exists()
+  with files.readable(folder):
+    return (folder / _INDEX).exists()
 
 
 def read(folder: pathlib.Path) -> Store:
   """Opens a store that is there; a `UserError` tells of a damaged one."""
   path = folder / _INDEX
   try:
-    with open(path, "rb") as file:
+    with files.readable(path), open(path, "rb") as file:
       arrays = dict(np.load(file, allow_pickle=False))
   except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     raise _damaged(path, str(error)) from error
@@ -174,8 +175,9 @@ def create(
 
 def _create(folder: pathlib.Path, compute) -> None:
   folder.parent.mkdir(parents=True, exist_ok=True)
-  prefix = f".{folder.name}."
-  work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+  # Not `mkdtemp`, whose folders are closed to the others who share a cache.
+  work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+  work.mkdir()
   with process.undone(lambda: shutil.rmtree(work, ignore_errors=True)):
     with open(work / _VALUES, "wb") as file:
       writer = Writer(file.fileno())
@@ -210,8 +212,10 @@ class Vectors:
 
   def get(self, digest: str) -> np.ndarray | None:
     """Gives a kept vector; None if it is not there whole."""
+    path = self._path(digest)
     try:
-      vector = np.load(self._path(digest), allow_pickle=False)
+      with files.readable(path):
+        vector = np.load(path, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError, ValueError, EOFError):
       return None
     is_vector = vector.ndim == 1 and vector.dtype == np.float32

@@ -148,6 +148,18 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
     raise
 
 
+@contextlib.contextmanager
+def readable(path: str | os.PathLike) -> Iterator[None]:
+  """Raises a `UserError` where another user keeps what is at `path`."""
+  try:
+    yield
+  except PermissionError as error:
+    raise UserError(
+      f"{path} can not be read ({error.strerror}): whose it is has to open it "
+      "(chmod -R a+rX), or set XDG_CACHE_HOME to a folder of your own"
+    ) from error
+
+
 def plain_name(name: str) -> str:
   """A file name that every file system takes, and no other name has."""
   plain = re.sub(r"[^\w.-]+", "-", name)[:60]

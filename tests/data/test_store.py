@@ -1,10 +1,14 @@
 """What is computed once: as it was computed, whole or not there."""
 
+import contextlib
 import errno
 import os
+import pathlib
 import pickle
+import stat
 import subprocess
 import sys
+import tempfile
 
 import ml_dtypes
 import numpy as np
@@ -205,3 +209,51 @@ def test_vectors(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match="choose another folder"):
     store.Vectors(tmp_path / "file" / "vectors").make()
+
+
+@contextlib.contextmanager
+def somebody_else():
+  """Whoever runs the tests, or nobody where that is root, who may read all."""
+  if os.geteuid():
+    yield
+    return
+  os.seteuid(65534)
+  try:
+    yield
+  finally:
+    os.seteuid(0)
+
+
+@pytest.fixture
+def shared():
+  """A folder that other users can enter, unlike `tmp_path`."""
+  with tempfile.TemporaryDirectory() as folder:
+    os.chmod(folder, 0o755)
+    yield pathlib.Path(folder)
+
+
+def test_other_users_read_what_is_kept(shared):
+  mask = os.umask(0o022)
+  try:
+    store.open_or_create(shared / "store", backwards(sequences()))
+  finally:
+    os.umask(mask)
+  assert stat.S_IMODE((shared / "store").stat().st_mode) == 0o755
+  with somebody_else():
+    found = store.open_or_create(shared / "store", backwards(sequences()))
+    np.testing.assert_array_equal(found.values[4:9], sequences()[2])
+
+
+@pytest.mark.parametrize("closed", ["store", "store/index.npz", "values"])
+def test_what_others_may_not_read_is_one_line(shared, closed):
+  store.open_or_create(shared / "store", backwards(sequences()))
+  store.Vectors(shared / "values").put("abcd", np.zeros(3, np.float32))
+  (shared / closed).chmod(0)
+  with (
+    somebody_else(),
+    pytest.raises(UserError, match=rf"/{closed}.*can not be read"),
+  ):
+    if closed == "values":
+      store.Vectors(shared / "values").get("abcd")
+    store.open_or_create(shared / "store", backwards(sequences()))
+  (shared / closed).chmod(0o755)
