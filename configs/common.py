@@ -57,11 +57,11 @@ def split() -> ml_collections.ConfigDict:
   # speakers: those that are named below. k_fold: groups of speakers in turn.
   # leave_one_out: each of the `group`s in turn. sessions: as Lian et al.,
   # `labelled_sessions` against `test_session`. official: the corpus' own parts,
-  # of faces. emobox: the six published folds of RAVDESS (Ma et al., Interspeech
-  # 2024), four actors each; EmoBox has no validation part, so a fifth of the
-  # other actors validates. folds: those of the file `folds`; where it has no
-  # validation part, a fifth of the training speakers validates. in_turn: each
-  # of `test_speakers`, unlabelled where the others teach, and tested in
+  # of faces and of meld, whoever is in several. emobox: the six published folds
+  # of RAVDESS (Ma et al., Interspeech 2024), four actors each; EmoBox has no
+  # validation part, so a fifth of the other actors validates. folds: those of
+  # the file `folds`; where it has no validation part, a fifth of the training
+  # speakers validates. in_turn: each of `test_speakers`, unlabelled where the others teach, and tested in
   # `test_session`. What only another method reads has to be empty.
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
@@ -74,7 +74,8 @@ def split() -> ml_collections.ConfigDict:
   # or a folder of EmoBox's files (fold_1/NAME_train_fold_1.jsonl and so on).
   split.folds = ""
   split.group = "speaker"  # Or "session", "corpus".
-  # Each a setting: the sessions that are labelled, "1234" is TS 1234.
+  # Each a setting: the sessions that are labelled, "1234" is TS 1234; longer
+  # names have commas between them, "train,dev".
   split.labelled_sessions = ()
   split.test_session = "5"
   return split

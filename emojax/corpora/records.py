@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ PART_SPELLINGS = {
   "testing": "test",
   **dict.fromkeys(("val", "valid", "dev"), "validation"),
 }
+_AND = re.compile(r"\s+&\s+")
 _SESSION = re.compile(
   r"(?:ses(?:sion)?[\s_-]*)?0*(\d{1,18})(?:\.0*)?", re.IGNORECASE
 )
@@ -33,7 +34,8 @@ class Utterance:
   """One labelled recording and its place in a conversation.
 
   '' is what is not known. An isolated clip is a dialogue of its own. It is a
-  whole file, or a segment of one, from `start` to `end`.
+  whole file, or a segment of one, from `start` to `end`. Several who speak at
+  once are one speaker, see `people`.
   """
 
   path: str  # The audio; '' where a corpus is read for its text and has none.
@@ -45,6 +47,14 @@ class Utterance:
   text: str = ""  # The transcript.
   start: float = 0.0  # In the file, in seconds.
   end: float | None = None  # None is the end of the file.
+  # Of what the file was cut from: its name, from when to when in seconds.
+  cut: tuple[str, float, float] | None = None
+
+  @property
+  def stretch(self) -> tuple[str, float, float]:
+    """Of what recording it is, from when to when in seconds."""
+    end = math.inf if self.end is None else self.end
+    return self.cut or (self.path, self.start, end)
 
   @property
   def name(self) -> str:
@@ -71,6 +81,25 @@ class Face:
   confidence: float | None = None  # Of the detector that drew the box.
   size: tuple[int, int] | None = None  # Height, width as shipped; None is any.
   offset: int | None = None  # Of the pixels in the table, in bytes.
+
+
+def people(speaker: str) -> tuple[str, ...]:
+  """Who speaks: 'Anna & Ben' are two, who speak at once."""
+  return tuple(_AND.split(speaker))
+
+
+def together(names: Iterable[str]) -> str:
+  """The name of several who speak at once, always in one order."""
+  return " & ".join(sorted(set(names)))
+
+
+def unify_speakers(speakers: Iterable[str], where: str) -> dict[str, str]:
+  """As `spelling.unify`, each of several who speak at once by themselves."""
+  speakers = list(dict.fromkeys(speakers))
+  spelt = spelling.unify(
+    (who for one in speakers for who in people(one)), f"{where}: speaker"
+  )
+  return {one: together(spelt[who] for who in people(one)) for one in speakers}
 
 
 def part_of(name: str) -> str:
@@ -135,7 +164,7 @@ def unify(found: Sequence[Utterance], where: str) -> list[Utterance]:
     UserError: nobody knows a label.
   """
   common = {one.label: canonical(one.label, where) for one in found}
-  speakers = spelling.unify((u.speaker for u in found), f"{where}: speaker")
+  speakers = unify_speakers((u.speaker for u in found), where)
   sessions = spelling.unify((u.session for u in found), f"{where}: session")
   names: dict[str, dict[str, None]] = {}
   for one in found:
@@ -181,7 +210,7 @@ def merge(
     prefix = f"{corpus}:" if len(found) > 1 else ""
     corpora += [corpus] * len(utterances)
     for one in utterances:
-      names = {"speaker": prefix + one.speaker}
+      names = {"speaker": together(prefix + p for p in people(one.speaker))}
       names["dialogue"] = prefix + one.dialogue
       names["session"] = one.session and prefix + one.session
       merged.append(dataclasses.replace(one, **names))

@@ -20,7 +20,13 @@ from emojax.audio import io, levels
 from emojax.audio.settings import Augmentation
 from emojax.corpora import labels, records
 from emojax.corpora import speech as corpora
-from emojax.data import array_record, duplicates, pipeline, splits
+from emojax.data import (
+  array_record,
+  duplicates,
+  pipeline,
+  split_audit,
+  splits,
+)
 from emojax.data.array_record import Corpus
 from emojax.data.splits import Split
 from emojax.errors import UserError
@@ -65,7 +71,7 @@ class Clips:
   session_U: np.ndarray  # '' where the corpus has none.
   path_U: np.ndarray
   name_U: np.ndarray  # Of the path, and what is heard of the file.
-  digest_U: np.ndarray  # SHA-256 of the file.
+  digest_U: np.ndarray  # SHA-256 of the samples.
   splits: dict[str, Split]  # By setting: parts train, validation and test.
 
   @property
@@ -168,12 +174,23 @@ def read(
   )
   made = splits.make(config.split, clips, validates=True)
   clips = dataclasses.replace(clips, splits=made)
-  emotion_U = np.array(classes)[clips.class_U]
-  who = (emotion_U, clips.speaker_U, clips.path_U, clips.digest_U)
-  tables = {name: splits.audit(split, *who) for name, split in made.items()}
+  tables = _audit(clips, utterances)
   for setting, split in made.items():
     _check_classes(clips, setting, split)
   return clips, tables
+
+
+def _audit(
+  clips: Clips, utterances: Sequence[records.Utterance]
+) -> dict[str, str]:
+  """Who is in which part, by setting."""
+  emotion_U = np.array(clips.classes)[clips.class_U]
+  dialogues = [f"{one.session}/{one.dialogue}" for one in utterances]
+  stretches = [one.stretch for one in utterances]
+  who = (emotion_U, clips.speaker_U, dialogues, clips.digest_U, stretches)
+  return {
+    name: split_audit.audit(split, *who) for name, split in clips.splits.items()
+  }
 
 
 def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:

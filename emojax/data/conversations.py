@@ -15,7 +15,7 @@ import numpy as np
 
 from emojax import checks, normalisation
 from emojax.corpora import labels, recordings, records, speech
-from emojax.data import batches, features, splits
+from emojax.data import batches, features, split_audit, splits
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
@@ -300,7 +300,7 @@ def _names(table: FeatureTable) -> splits.Names:
 
 
 def _audit(split: Split, table: FeatureTable) -> str:
-  return splits.audit(
+  return split_audit.audit(
     split, table.label, table.speaker, _dialogue_names(table), table.fingerprint
   )
 

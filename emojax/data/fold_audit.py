@@ -9,7 +9,7 @@ from typing import NamedTuple
 from emojax import markdown
 from emojax.corpora import delimited, fold_files, records, speech
 from emojax.corpora.fold_files import Clip
-from emojax.data import splits
+from emojax.data import split_audit
 from emojax.errors import UserError, one_line
 
 AUDITED = "no speaker and no recording is in two parts"
@@ -85,7 +85,7 @@ def _audit(
   table = [["part", "utterances", "speakers"]]
   for part in parts:
     people = (
-      one_line(splits.people(who[part])) if speakers else markdown.NOTHING
+      one_line(split_audit.people(who[part])) if speakers else markdown.NOTHING
     )
     table.append([part, str(len(paths[part])), people])
   leaks = []

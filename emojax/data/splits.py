@@ -1,28 +1,32 @@
-"""Who learns, who validates and who is tested; and the proof of it.
+"""Who learns, who validates and who is tested; `split_audit` proves it.
 
 Parts are made of whole speakers. Each corpus is split by itself and the parts
 are merged afterwards ("split, then merge"), so that every corpus is in every
-part. U utterances, all corpora together.
+part, unless speakers, sessions or corpora are named or left out. Who speaks
+with others is in a part where all of them are, and else in none. U utterances,
+all corpora together.
 """
 
 import dataclasses
-import itertools
+import logging
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from emojax import checks, markdown, spelling
+from emojax import checks, spelling
+from emojax.corpora import records
 from emojax.corpora.records import normalise_session
-from emojax.data import folds
+from emojax.data import folds, sessions
 from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 METHODS = (
   *("shuffle", "speakers", "k_fold", "leave_one_out", "sessions"),
-  *("emobox", "folds", "in_turn"),
+  *("emobox", "folds", "in_turn", "official"),
 )
 GROUPS = ("speaker", "session", "corpus")
 UNSEEN = "unseen "  # How settings begin that are named after test speakers.
@@ -33,15 +37,11 @@ _FIELDS = {
   "labelled_sessions": ("sessions",),
   "folds": ("folds",),
 }
-# What holds where `audit` has raised nothing.
-AUDITED = "no speaker and no identical recording is in two parts"
+# Others have made these parts: whoever is in two of them is named, or refused.
+_AS_THEY_ARE = ("folds", "official")
 
-_NAMED = 24  # Speakers that a table names.
-_LISTED = 100  # That an error names.
+_LISTED = 100  # Speakers that an error names.
 _SHARE = 0.2  # Of the speakers that are held out.
-# The unlabelled part gives away no label, so it may hold the test recordings:
-# that is the setting of domain adaptation. No other two parts may meet.
-_MAY_SHARE = frozenset(("unlabelled", "test"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Split:
   """Sorted rows [N] by the name of the part, see `make`."""
 
   parts: dict[str, np.ndarray]
+  official: bool = False  # Of the authors of the corpus, whoever is in two.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def make(
   """The splits that a config asks for, by the names of their settings.
 
   Args:
-    split: a `config.split` of any method but 'official', the corpus' own parts.
+    split: a `config.split`.
     names: of all utterances.
     validates: the parts are 'train', 'validation' and 'test', else 'labelled',
       'unlabelled' (as the test part, or all other sessions) and 'test'.
@@ -93,7 +94,7 @@ def make(
     )
   choosers = (
     *(_shuffle, _by_speakers, _k_fold, _leave_one_out, _by_sessions),
-    *(_emobox, _by_files, _in_turn),
+    *(_emobox, _by_files, _in_turn, _official),
   )
   choose = dict(zip(METHODS, choosers, strict=True))[split.method]
   made = {}
@@ -107,7 +108,9 @@ def make(
         learn_U = learn_U & ~third_U
       parts = {"train": learn_U, "validation": third_U, "test": test_U}
     rows = {part: np.flatnonzero(of_part) for part, of_part in parts.items()}
-    made[setting] = Split(rows)
+    if split.method not in _AS_THEY_ARE:
+      rows = _apart(rows, names, setting)
+    made[setting] = Split(rows, split.method == "official")
   return made
 
 
@@ -133,13 +136,13 @@ def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
     UserError: the labelled part has one speaker only.
   """
   labelled, unlabelled = split.parts["labelled"], split.parts["unlabelled"]
-  sessions, speakers = names.session_U[labelled], names.speaker_U[labelled]
-  meetings = set(zip(sessions.tolist(), speakers.tolist(), strict=True))
+  session_N, speakers = names.session_U[labelled], names.speaker_U[labelled]
+  pairs = set(zip(session_N.tolist(), speakers.tolist(), strict=True))
+  meetings = {(where, who) for where, s in pairs for who in records.people(s)}
   # A speaker who comes to two sessions would be held out and labelled at once.
-  apart = len(meetings) == len(np.unique(speakers))
-  by_session = apart and len(np.unique(sessions)) > 1
-  units = sessions if by_session else speakers
-  known = np.unique(units)
+  apart = len(meetings) == len({who for _, who in meetings})
+  by_session = apart and len(np.unique(session_N)) > 1
+  known = np.unique(session_N) if by_session else _single(speakers)
   if len(known) < 2:
     raise UserError(
       f"only {known[0]} is labelled: choosing the stabilised recipe needs two "
@@ -147,10 +150,64 @@ def inner_folds(split: Split, names: Names, num_folds: int) -> list[Split]:
     )
   found = []
   for group in np.array_split(known, min(num_folds, len(known))):
-    test = labelled[np.isin(units, group)]
+    in_group = np.isin(session_N, group)
+    if not by_session:
+      in_group = _spoken_by(group, speakers)
+    test = labelled[in_group]
     learn, unseen = np.setdiff1d(labelled, test), np.union1d(unlabelled, test)
-    found.append(Split({"labelled": learn, "unlabelled": unseen, "test": test}))
+    parts = {"labelled": learn, "unlabelled": unseen, "test": test}
+    found.append(Split(_apart(parts, names)))
   return found
+
+
+def _single(speaker_N: np.ndarray) -> np.ndarray:
+  """Those who speak alone, sorted."""
+  known = np.unique(speaker_N)
+  return known[[len(records.people(who)) == 1 for who in known.tolist()]]
+
+
+def _spoken_by(who: Sequence[str], speaker_N: np.ndarray) -> np.ndarray:
+  """Whether only these people speak, a mask [N]."""
+  known, place_N = np.unique(speaker_N, return_inverse=True)
+  allowed = set(map(str, who))
+  spoken = [allowed.issuperset(records.people(one)) for one in known.tolist()]
+  return np.array(spoken, bool)[place_N]
+
+
+def _apart(
+  parts: Mapping[str, np.ndarray], names: Names, setting: str = ""
+) -> dict[str, np.ndarray]:
+  """Leaves out utterances of several speakers who are in several parts.
+
+  How many, a warning says where the `setting` has a name.
+  """
+  alone: dict[str, set[str]] = {}
+  seen: dict[str, set[str]] = {}
+  for part, rows in parts.items():
+    # Who is unlabelled may be tested, see `split_audit`.
+    side = "test" if part == "unlabelled" else part
+    for speaker in np.unique(names.speaker_U[rows]).tolist():
+      people = records.people(speaker)
+      for who in people:
+        of_kind = alone if len(people) == 1 else seen
+        of_kind.setdefault(who, set()).add(side)
+  seen |= alone  # Where one speaks alone is where one is.
+  between = [
+    speaker
+    for speaker in np.unique(names.speaker_U).tolist()
+    if len(people := records.people(speaker)) > 1
+    and len(set().union(*(seen.get(who, ()) for who in people))) > 1
+  ]
+  if not between:
+    return dict(parts)
+  out_U = np.isin(names.speaker_U, between)
+  if setting:
+    _LOG.warning(
+      "%s: utterances of several speakers, who are in several parts, are in "
+      "none: %d of %d, such as of %s",
+      *(setting, out_U.sum(), len(out_U), between[0]),
+    )
+  return {part: rows[~out_U[rows]] for part, rows in parts.items()}
 
 
 # Each of these yields settings: who learns, who is tested, and who validates or
@@ -181,19 +238,19 @@ def _by_speakers(split, names: Names, validates: bool) -> _Settings:
       f"config.split: {', '.join(both)} validates and tests; name each speaker "
       "once"
     )
-  masks = [np.isin(names.speaker_U, who) for who in chosen]
+  masks = [_spoken_by(who, names.speaker_U) for who in chosen]
   learn_U = ~np.any(masks, axis=0)
   if not learn_U.any():
     raise UserError(
       "config.split: no speaker is left to learn from; there are "
-      f"{_listed(np.unique(names.speaker_U).tolist())}"
+      f"{_listed(_single(names.speaker_U).tolist())}"
     )
   yield f"{UNSEEN}{', '.join(chosen[-1])}", learn_U, masks[-1], masks[0]
 
 
 def _chosen(split, field: str, names: Names) -> list[str]:
   """The speakers that a field names, as the data spell them."""
-  known = sorted(set(names.speaker_U.tolist()))
+  known = _single(names.speaker_U).tolist()
   where = f"config.split.{field} = {split[field]!r}"
   who = _named(split[field], known)
   spelt = spelling.unify([*known, *who], f"{where}: speaker")
@@ -258,11 +315,11 @@ def _k_fold(split, names: Names, validates: bool) -> _Settings:
     raise UserError(
       f"config.split.num_folds = {num_folds}: one fold tests, {needs}"
     )
-  fold_U = np.zeros(len(names.speaker_U), int)
-  for _, known in _speakers_by_corpus(fold_U == 0, names, num_folds):
+  fold_U = np.full(len(names.speaker_U), -1)
+  for _, known in _speakers_by_corpus(fold_U < 0, names, num_folds):
     dealt = np.random.default_rng(split.seed).permutation(known)
     for fold, group in enumerate(np.array_split(dealt, num_folds)):
-      fold_U[np.isin(names.speaker_U, group)] = fold
+      fold_U[_spoken_by(group, names.speaker_U)] = fold
   for fold in range(num_folds):
     test_U = fold_U == fold
     validation_U = fold_U == (fold + 1) % num_folds if validates else test_U
@@ -273,6 +330,21 @@ def _leave_one_out(split, names: Names, validates: bool) -> _Settings:
   """Tests each group in turn; a fifth of the others' speakers validate."""
   group_U = getattr(names, f"{split.group}_U")
   known = sorted(set(group_U.tolist()) - {""})
+  if split.group == "speaker":
+    known = _single(group_U).tolist()
+  for corpus in np.unique(names.corpus_U) if known else ():
+    if not (group_U[names.corpus_U == corpus] != "").any():
+      raise UserError(
+        f"config.split.group = {split.group!r}: {corpus or 'the data'} has "
+        "none, and would be in no part: give one for each utterance, leave "
+        "the corpus out, or choose another group"
+      )
+  if stray := int(np.sum(group_U == "")):
+    _LOG.warning(
+      "config.split.group = %r: utterances without one are in no part: %d of "
+      "%d",
+      *(split.group, stray, len(group_U)),
+    )
   if len(known) < 2:
     raise UserError(
       f"config.split.group = {split.group!r}: the data have {len(known)} of "
@@ -287,46 +359,24 @@ def _leave_one_out(split, names: Names, validates: bool) -> _Settings:
 
 
 def _by_sessions(split, names: Names, validates: bool) -> _Settings:
-  """As Lian et al., e.g. TS 1234: the digits of the labelled sessions.
-
-  A fifth of their speakers validate.
-  """
-  settings = [str(labelled) for labelled in split.labelled_sessions]
-  if not settings or len(set(settings)) < len(settings):
-    raise UserError(
-      f"config.split.labelled_sessions = {split.labelled_sessions!r}: name "
-      "each setting once, such as ('1234', '23')"
-    )
+  """Labelled sessions against one; a fifth of their speakers validate."""
   session_U = _sessions(names)
-  test = normalise_session(split.test_session)
-  for labelled in settings:
-    setting = f"TS {labelled}"
-    chosen = [normalise_session(digit) for digit in labelled]
-    where = (
-      f"{setting} of config.split.labelled_sessions, tested on "
-      f"config.split.test_session = {split.test_session!r}"
-    )
-    if not chosen or test in chosen:
-      raise UserError(
-        f"{where}: name labelled sessions, and another one for the test"
-      )
-    for corpus in np.unique(names.corpus_U):
-      known = set(session_U[names.corpus_U == corpus].tolist()) - {""}
-      spelt = spelling.unify([*sorted(known), test], f"{where}: session")
-      missing = [name for name in (*chosen, spelt[test]) if name not in known]
-      if missing:
-        there = ", ".join(sorted(known)) or (
-          "none: give a session for each utterance, or choose another "
-          "config.split.method"
-        )
-        raise UserError(
-          f"{where}: {corpus or 'the data'}: no session {', '.join(missing)}; "
-          f"there are {there}"
-        )
-    learn_U = np.isin(session_U, chosen)
-    keys_U = np.array([spelling.key(session) for session in session_U])
-    test_U = keys_U == spelling.key(test)
+  for setting, learn_U, test_U in sessions.settings(
+    split.labelled_sessions, split.test_session, session_U, names.corpus_U
+  ):
     yield setting, learn_U, test_U, None if validates else ~learn_U
+
+
+def _official(split, names: Names, validates: bool) -> _Settings:
+  """The parts of a corpus' authors, which its sessions are."""
+  del split
+  part_U = sessions.official(_sessions(names), names.corpus_U)
+  third_U = part_U == "validation"
+  learn_U = part_U == "train"
+  if validates:
+    yield "official parts", learn_U, part_U == "test", third_U
+  else:
+    yield "official parts", learn_U | third_U, part_U == "test", None
 
 
 def _emobox(split, names: Names, validates: bool) -> _Settings:
@@ -355,13 +405,12 @@ def _by_files(split, names: Names, validates: bool) -> _Settings:
 def _hold_out(rest_U: np.ndarray, names: Names, seed: int) -> np.ndarray:
   """A fifth of the speakers of each corpus, of those in a mask: a mask [U]."""
   held_out_U = np.zeros_like(rest_U)
-  for corpus, _ in _speakers_by_corpus(rest_U, names, 2):
+  for corpus, known in _speakers_by_corpus(rest_U, names, 2):
     rows = np.flatnonzero(rest_U & (names.corpus_U == corpus))
-    known, speaker_R = np.unique(names.speaker_U[rows], return_inverse=True)
     # As scikit-learn draws them, whose import takes seconds.
     order = np.random.RandomState(seed).permutation(len(known))
     out = order[: math.ceil(_SHARE * len(known))]
-    held_out_U[rows[np.isin(speaker_R, out)]] = True
+    held_out_U[rows[_spoken_by(known[out], names.speaker_U[rows])]] = True
   return held_out_U
 
 
@@ -370,7 +419,7 @@ def _speakers_by_corpus(
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields each corpus and its speakers, who have to be at least so many."""
   for corpus in np.unique(names.corpus_U[mask_U]):
-    known = np.unique(names.speaker_U[mask_U & (names.corpus_U == corpus)])
+    known = _single(names.speaker_U[mask_U & (names.corpus_U == corpus)])
     if len(known) < least:
       raise UserError(
         f"{corpus or 'the data'}: {len(known)} speakers "
@@ -379,71 +428,3 @@ def _speakers_by_corpus(
         f"config.split.method of {', '.join(METHODS)}"
       )
     yield str(corpus), known
-
-
-def audit(
-  split: Split,
-  labels: Sequence[str],
-  speakers: Sequence[str],
-  dialogues: Sequence[str],
-  fingerprints: Sequence[str],
-) -> str:
-  """Counts what is in each part and checks that no two parts meet.
-
-  Only the unlabelled and the test part may share utterances.
-
-  Args:
-    split: rows by part.
-    labels: [U], '' where unlabelled.
-    speakers, dialogues: [U], unique over all corpora.
-    fingerprints: [U], equal for identical recordings, '' where unknown.
-
-  Returns:
-    A Markdown table: utterances, dialogues, speakers and labels of each part.
-
-  Raises:
-    UserError: an empty part; a speaker or a recording in two parts.
-  """
-  labels, speakers, dialogues, fingerprints = map(
-    np.asarray, (labels, speakers, dialogues, fingerprints)
-  )
-  for name, rows in split.parts.items():
-    if not len(rows):
-      raise UserError(f"the {name} part of the split is empty")
-  for pair in itertools.combinations(split.parts, 2):
-    if set(pair) != _MAY_SHARE:
-      for what, values in (("speaker", speakers), ("recording", fingerprints)):
-        _check_apart(split, pair, what, values, speakers, dialogues)
-  names = sorted(set(labels.tolist()) - {""})
-  table = [["part", "utterances", "dialogues", "speakers", *names, "no label"]]
-  for part, rows in split.parts.items():
-    counts = Counter(labels[rows].tolist())
-    who = people(speakers[rows].tolist())
-    numbers = len(rows), len(set(dialogues[rows].tolist())), who
-    labelled = (counts[name] for name in (*names, ""))
-    table.append([part, *map(str, (*numbers, *labelled))])
-  return markdown.table(table, num_names=len(table[0]))
-
-
-def people(speakers: Iterable[str]) -> str:
-  """How many they are, and who, of many the first, for a table."""
-  who = sorted(set(speakers))
-  more = f" and {len(who) - _NAMED} others" if len(who) > _NAMED else ""
-  return f"{len(who)}: {' '.join(who[:_NAMED])}{more}"
-
-
-def _check_apart(split, pair, what, values, speakers, dialogues) -> None:
-  """Refuses a value that rows of both parts have."""
-  one, other = (set(values[split.parts[part]].tolist()) for part in pair)
-  shared = sorted((one & other) - {""})
-  if not shared:
-    return
-  places = []
-  for part in pair:
-    row = next(row for row in split.parts[part] if values[row] == shared[0])
-    who = f"speaker {speakers[row]}, dialogue {dialogues[row]}"
-    places.append(f"the {part} part (row {row}: {who})")
-  raise UserError(
-    f"the same {what} is in {' and in '.join(places)}, {len(shared)} such in "
-    "all; split or clean the data so that each is in one part only"
-  )

@@ -18,7 +18,7 @@ import numpy as np
 from emojax import spelling
 from emojax.corpora import delimited
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import normalise_session
+from emojax.corpora.records import normalise_session, unify_speakers
 from emojax.errors import UserError
 from emojax.runtime import files
 
@@ -207,6 +207,7 @@ def _unified(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
     return np.array([known[name] for name in names.tolist()], str)
 
   session = unified(table.session, "session")
+  speakers = unify_speakers(table.speaker.tolist(), os.fspath(path))
   dialogue = table.dialogue.copy()
   for name in np.unique(session):
     of_session = session == name
@@ -215,7 +216,7 @@ def _unified(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
     table,
     session=session,
     dialogue=dialogue,
-    speaker=unified(table.speaker, "speaker"),
+    speaker=np.array([speakers[name] for name in table.speaker.tolist()], str),
     corpus=unified(table.corpus, "corpus"),
   )
 

@@ -187,11 +187,13 @@ def _called_otherwise(summary: Summary) -> dict[str, str]:
 
 
 def _without_names(audit: str) -> str:
-  """The table without what its cells have after a colon: who they are."""
+  """An audit without what comes after colons: who they are."""
+  table, *notes = audit.split("\n\n")
   lines = []
-  for line in audit.splitlines():
+  for line in table.splitlines():
     cells = re.split(r"(?<!\\)\|", line.strip("|"))
     is_rule = set(line) <= set("|-: ")
     shown = cells if is_rule else [cell.split(":")[0].strip() for cell in cells]
     lines.append([cell.strip() for cell in shown])
-  return markdown.table([lines[0], *lines[2:]], num_names=len(lines[0]))
+  shown = markdown.table([lines[0], *lines[2:]], num_names=len(lines[0]))
+  return "\n\n".join([shown, *(note.split(":")[0] for note in notes)])

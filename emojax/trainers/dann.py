@@ -24,7 +24,12 @@ import optax
 from flax import linen as nn
 
 from emojax import checks, losses, metrics, runs, summary
-from emojax.data import conversations, features, splits, text_features
+from emojax.data import (
+  conversations,
+  features,
+  split_audit,
+  text_features,
+)
 from emojax.data.batches import Evaluation
 from emojax.data.conversations import Conversations, Setting, Task
 from emojax.errors import UserError
@@ -41,7 +46,7 @@ from emojax.trainers import held_out, optimizers, recipe_search
 from emojax.trainers.recipe_search import SPEAKER, methods, named
 from emojax.trainers.run_axis import Cohort, Program, Training
 
-AUDITED = splits.AUDITED
+AUDITED = split_audit.AUDITED
 audit = conversations.audit
 
 

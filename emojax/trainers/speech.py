@@ -22,7 +22,7 @@ from clu import values as clu_values
 from emojax import calibration, checks, encoders, loop, runs
 from emojax import summary as summaries
 from emojax.audio.settings import Augmentation, Settings
-from emojax.data import clips, encoded, pipeline, splits
+from emojax.data import clips, encoded, pipeline, split_audit, splits
 from emojax.data.clips import Clips, Part
 from emojax.data.splits import Split
 from emojax.errors import UserError
@@ -40,7 +40,7 @@ from emojax.trainers import fit, optimizers, speech_step
 from emojax.trainers.fit import Best
 from emojax.trainers.speech_step import Programs, Recipe, State
 
-AUDITED = splits.AUDITED
+AUDITED = split_audit.AUDITED
 
 
 # The training of one classifier on one split.
@@ -290,7 +290,8 @@ def train(
 
 
 def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """Who is in which part of each split, as Markdown tables; see `splits.audit`.
+  """Who is in which part of each split, as Markdown tables; see
+  `split_audit.audit`.
 
   Raises:
     UserError: something in the config or the data is wrong.

@@ -4,9 +4,12 @@ import dataclasses
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from configs import common
 from emojax.corpora import speech as corpora
+from emojax.data import split_audit, splits
 from emojax.errors import UserError
 
 HEADER = (
@@ -56,7 +59,9 @@ def test_the_format_as_it_is_shipped(release):
   assert first.text == "Oh my God, he’s lost it, train."
   assert third.text == 'You say "porn" — again.'
   assert [u.label for u in found[:3]] == ["sad", "surprised", "happy"]
-  assert [u.speaker for u in found[:3]] == ["Phoebe", "Monica", "All"]
+  cast = "Chandler & Joey & Monica & Phoebe & Rachel & Ross"
+  assert [u.speaker for u in found[:3]] == ["Phoebe", "Monica", cast]
+  assert first.cut == ("MELD S4E7", 1257.256, 1260.049)
   assert [(u.dialogue, u.turn) for u in found[:3]] == [
     ("0", 0),
     ("0", 1),
@@ -229,3 +234,45 @@ def test_an_utterance_that_is_there_again(release, caplog):
   path.write_text(f"{whole}{row.replace('surprise', 'joy')}\n", "utf-8")
   with pytest.raises(UserError, match=r"line 5: .* there with Emotion 'surp"):
     corpora.read("meld", release)
+
+
+@pytest.mark.parametrize(
+  ("written", "meant"),
+  [
+    ("Ross and Joey", "Joey & Ross"),
+    ("Joey/Drake", "Joey"),
+    ("Dr. Drake Remoray", "Joey"),
+    ("The Guys", "Chandler & Joey & Monica & Phoebe & Rachel & Ross"),
+    ("Phoebe Sr", "Phoebe Sr."),
+    ("Ursula", "Phoebe & Ursula"),
+    ("Joey's Hand Twin", "Joey's Hand Twin"),
+  ],
+)
+def test_who_is_meant(release, written, meant):
+  path = release / "dev_sent_emo.csv"
+  text = path.read_text("utf-8").replace(",Monica,", f",{written},")
+  path.write_text(text, "utf-8")
+  assert corpora.read("meld", release)[4].speaker == meant
+
+
+def test_nobody_of_the_real_annotations_is_in_two_parts(real_data):
+  found = corpora.read("meld", real_data / "meld", needs_audio=False)
+  speaker_U = np.array([one.speaker for one in found])
+  names = splits.Names(
+    speaker_U,
+    np.array([one.session for one in found]),
+    np.full(len(found), "meld"),
+  )
+  split = common.split()
+  made = splits.make(split, names, validates=True)["unseen speakers"]
+  stretches = [one.stretch for one in found]
+  same = [[""] * len(found), speaker_U, speaker_U, [""] * len(found)]
+  text = split_audit.audit(made, *same, stretches)
+  assert "Phoebe Sr." in set(speaker_U.tolist())
+  assert "clips of the test part overlap in time with one of the train" in text
+  split.method = "official"
+  made = splits.make(split, names, validates=True)["official parts"]
+  assert [len(rows) for rows in made.parts.values()] == [9989, 1109, 2610]
+  assert "speakers are in the train and the test part, too: " in (
+    split_audit.audit(made, *same, stretches)
+  )

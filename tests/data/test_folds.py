@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from emojax.data import splits
+from emojax.data import split_audit, splits
 from emojax.errors import UserError
 
 ACTORS = [f"{actor:02d}" for actor in range(1, 25)]
@@ -204,7 +204,9 @@ def test_a_file_that_leaks_is_refused_by_the_audit(tmp_path):
     (parts,) = by_file(tmp_path, names, *rows, *more).values()
     split = splits.Split({part: np.array(rows) for part, rows in parts.items()})
     with pytest.raises(UserError, match=f"same {what} is in the train part"):
-      splits.audit(split, [""] * 4, names.speaker_U, list("1234"), [""] * 4)
+      split_audit.audit(
+        split, [""] * 4, names.speaker_U, list("1234"), [""] * 4
+      )
 
 
 def test_files_that_are_not_read(tmp_path):

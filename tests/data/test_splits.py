@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from emojax.data import splits
+from emojax.data import split_audit, splits
 from emojax.errors import UserError
 
 ACTORS = [f"{actor:02d}" for actor in range(1, 25)]
@@ -245,7 +245,7 @@ def test_each_group_is_left_out_once(validates):
       assert not speakers(names, rest[0]) & speakers(names, rest[1])
 
 
-def test_speakers_and_sessions_are_groups_too():
+def test_speakers_and_sessions_are_groups_too(caplog):
   names = splits.Names(
     np.repeat(ACTORS[:4], 2),
     np.repeat(["1", "2", ""], [4, 2, 2]),
@@ -254,9 +254,159 @@ def test_speakers_and_sessions_are_groups_too():
   made = make(names, False, method="leave_one_out", group="speaker")
   assert list(made) == [f"unseen {actor}" for actor in ACTORS[:4]]
   made = make(names, False, method="leave_one_out", group="session")
-  # Who has no session is in no part.
   assert made["without 2"]["labelled"].tolist() == [0, 1, 2, 3]
   assert made["without 2"]["test"].tolist() == [4, 5]
+  assert "without one are in no part: 2 of 8" in caplog.text
+
+
+def test_a_corpus_without_groups_would_be_in_no_part():
+  names = splits.Names(
+    np.repeat(["ie:F", "ie:M", "rav:01"], 2),
+    np.repeat(["ie:1", "ie:2", ""], 2),
+    np.repeat(["ie", "rav"], [4, 2]),
+  )
+  with pytest.raises(UserError, match="'session': rav has none"):
+    make(names, False, method="leave_one_out", group="session")
+
+
+# Two of each who speak alone, and who speak at once.
+CHOIR = splits.Names(
+  np.array([*"AABBCCDDEE", "A & B", "A & E", "D & E", "E & F"]),
+  np.full(14, ""),
+  np.full(14, "own"),
+)
+
+
+@pytest.mark.parametrize(
+  ("fields", "labelled", "test"),
+  [
+    ({"method": "speakers", "test_speakers": "E"}, "A A & B B C D", "E"),
+    (
+      {"method": "speakers", "test_speakers": "D,E"},
+      "A A & B B C",
+      "D D & E E",
+    ),
+    ({"method": "leave_one_out"}, None, None),
+    ({"method": "k_fold", "num_folds": 3}, None, None),
+    ({"method": "shuffle"}, None, None),
+  ],
+)
+@pytest.mark.parametrize("validates", BOTH)
+def test_who_speaks_with_others_is_where_they_are(
+  fields, labelled, test, validates, caplog
+):
+  if validates and fields["method"] == "speakers":
+    fields = fields | {"validation_speakers": "C"}
+    labelled = labelled.replace(" C", "")
+  made = make(CHOIR, validates, **fields)
+  for setting, parts in made.items():
+    first = "train" if validates else "labelled"
+    names = [sorted(speakers(CHOIR, parts[part])) for part in (first, "test")]
+    if labelled:
+      assert [" ".join(who) for who in names] == [labelled, test]
+    split_audit.audit(splits.Split(parts), *([""] * 14, CHOIR.speaker_U) * 2)
+    rows = np.unique(np.concatenate(list(parts.values())))
+    assert set(range(10)) <= set(rows.tolist())
+    if len(rows) < 14:
+      assert f"{setting}: utterances of several speakers" in caplog.text
+      assert f"in none: {14 - len(rows)} of 14" in caplog.text
+  if fields["method"] == "leave_one_out":
+    assert list(made) == [f"unseen {who}" for who in "ABCDE"]
+
+
+def test_a_choir_in_the_folds_of_the_labelled_part():
+  parts = make(CHOIR, False, method="speakers", test_speakers="C")["unseen C"]
+  for fold in splits.inner_folds(splits.Split(parts), CHOIR, 2):
+    sides = (fold.parts["labelled"], fold.parts["unlabelled"])
+    one, other = (
+      {who for name in speakers(CHOIR, rows) for who in name.split(" & ")}
+      for rows in sides
+    )
+    assert not one & other
+    assert one | other >= set("ABCDE")
+
+
+@pytest.mark.parametrize(
+  ("sessions", "labelled", "test", "rows"),
+  [
+    (["train", "train", "dev", "test"], "train", "test", [0, 1]),
+    (["train", "train", "dev", "test"], "Train, dev", "test", [0, 1, 2]),
+    (["10", "11", "11", "12"], "10", "12", [0]),
+    (["10", "11", "11", "12"], "10,11", "12", [0, 1, 2]),
+    (["1", "2", "2", "5"], "12", "5", [0, 1, 2]),
+    (["1", "2", "12", "5"], "1,2", "5", [0, 1]),
+    (["1", "2", "12", "5"], "12,", "5", [2]),
+  ],
+)
+def test_sessions_of_longer_names(sessions, labelled, test, rows):
+  names = splits.Names(
+    np.array(list("ABCD")), np.array(sessions), np.full(4, "own")
+  )
+  parts = by_sessions(names, labelled, test=test)
+  assert parts["labelled"].tolist() == rows
+  assert parts["test"].tolist() == [3]
+
+
+def test_a_setting_that_may_be_two():
+  names = splits.Names(
+    np.array(list("ABCD")), np.array(["1", "2", "12", "5"]), np.full(4, "own")
+  )
+  with pytest.raises(UserError, match=r"write '12,' or '1,2'"):
+    by_sessions(names, "12")
+  with pytest.raises(UserError, match="no session evening; there are 1, 12, 2"):
+    by_sessions(names, "evening")
+
+
+PARTS = splits.Names(
+  np.array(list("ABABAC")),
+  np.array(["train", "train", "dev", "dev", "test", "test"]),
+  np.full(6, "meld"),
+)
+
+
+@pytest.mark.parametrize("validates", BOTH)
+def test_official_parts(validates):
+  made = splits.make(_official(), PARTS, validates)
+  parts = made["official parts"].parts
+  assert [rows.tolist() for rows in parts.values()] == (
+    [[0, 1], [2, 3], [4, 5]] if validates else [[0, 1, 2, 3], [4, 5], [4, 5]]
+  )
+  prints = ["p", "", "", "", "p", ""]
+  text = split_audit.audit(
+    made["official parts"], [""] * 6, PARTS.speaker_U, list("abcdef"), prints
+  )
+  assert "1 speakers are in the " in text
+  assert "and the test part, too: A" in text
+  assert "1 of 2 recordings of the test part are identical to one" in text
+
+
+@pytest.mark.parametrize("corpus", ["manifest", "", "ravdess"])
+def test_corpora_without_official_parts(corpus):
+  sessions = np.full(6, "") if corpus == "ravdess" else PARTS.session_U
+  names = splits.Names(PARTS.speaker_U, sessions, np.full(6, corpus))
+  with pytest.raises(UserError, match="no parts of its authors"):
+    splits.make(_official(), names, True)
+
+
+def _official():
+  split = common.split()
+  split.method = "official"
+  return split
+
+
+def test_clips_that_overlap_in_time():
+  split = splits.Split(
+    {"labelled": np.array([0, 1]), "test": np.array([2, 3, 4])}
+  )
+  stretches = [
+    *(("S1", 0, 10), ("S2", 5, 6), ("S1", 2, 3), ("S1", 9, 12), ("S2", 0, 6)),
+  ]
+  who = ["A", "A", "B", "B", "B"]
+  text = split_audit.audit(split, [""] * 5, who, who, [""] * 5, stretches)
+  said = (
+    "2 of 3 clips of the test part overlap in time with one of the labelled"
+  )
+  assert said in text
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -489,7 +639,7 @@ ON_03 = splits.Split(
 
 
 def test_the_audit_counts():
-  text = splits.audit(ON_03, LABELS, SPEAKERS, PLACES, UNIQUE)
+  text = split_audit.audit(ON_03, LABELS, SPEAKERS, PLACES, UNIQUE)
   rows = [
     [c.strip() for c in line.split("|")[1:-1]] for line in text.split("\n")
   ]
@@ -513,7 +663,7 @@ def test_the_audit_names_some_speakers():
   names = clips_of(CREMA_D, each=1)
   (parts,) = make(names, validates=False).values()
   count = len(CREMA_D)
-  text = splits.audit(
+  text = split_audit.audit(
     splits.Split(parts), [""] * count, names.speaker_U, CREMA_D, [""] * count
   )
   labelled = text.split("\n")[2]
@@ -527,7 +677,7 @@ def test_a_speaker_in_two_parts():
   with pytest.raises(
     UserError, match=r"same speaker.*labelled.*row 0: speaker 01"
   ):
-    splits.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)
+    split_audit.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)
 
 
 @pytest.mark.parametrize("one", ["labelled", "validation"])
@@ -536,14 +686,14 @@ def test_a_recording_in_two_parts(one, other):
   rows = {one: np.array([0, 1, 3]), other: np.array([2, 4])}
   copies = ["p", "q", "r", "s", "q"]
   with pytest.raises(UserError, match=r"same recording.*row 1.*row 4"):
-    splits.audit(splits.Split(rows), LABELS, SPEAKERS, PLACES, copies)
+    split_audit.audit(splits.Split(rows), LABELS, SPEAKERS, PLACES, copies)
 
 
 def test_unknown_recordings_are_no_copies():
-  assert splits.audit(ON_03, LABELS, SPEAKERS, PLACES, [""] * 5)
+  assert split_audit.audit(ON_03, LABELS, SPEAKERS, PLACES, [""] * 5)
 
 
 def test_an_empty_part():
   split = splits.Split({"labelled": np.arange(5), "test": np.arange(0)})
   with pytest.raises(UserError, match="test part of the split is empty"):
-    splits.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)
+    split_audit.audit(split, LABELS, SPEAKERS, PLACES, UNIQUE)

@@ -23,14 +23,14 @@ from flax import linen as nn
 
 from configs import dann
 from emojax import checks, losses, metrics, runs, summary
-from emojax.data import conversations, splits
+from emojax.data import conversations, split_audit
 from emojax.reports import tables
 from emojax.runtime import environment
 from emojax.runtime.sharding import REPLICA, REPLICATED
 from emojax.summary import System
 from emojax.trainers.run_axis import Cohort, Program, Training
 
-AUDITED = splits.AUDITED
+AUDITED = split_audit.AUDITED
 audit = conversations.audit
 BC_LSTM = System("bc_lstm", "bc-LSTM")
 

@@ -15,7 +15,7 @@ import emojax
 from configs import common
 from emojax import __main__ as entry
 from emojax import summary as summaries
-from emojax.data import splits
+from emojax.data import split_audit, splits
 from emojax.encoders.log_mel import LogMel
 from emojax.errors import UserError
 from emojax.publishing import push
@@ -172,7 +172,7 @@ def settings_of(method, fields, folder):
   made = splits.make(config, names, validates=method != "in_turn")
   empty = np.full(12, "")
   tables = {
-    setting: splits.audit(split, empty, speaker_U, session_U, empty)
+    setting: split_audit.audit(split, empty, speaker_U, session_U, empty)
     for setting, split in made.items()
   }
   return config.to_dict(), tables

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from emojax import spelling
-from emojax.corpora import delimited, recordings
+from emojax.corpora import delimited, recordings, records
 from emojax.corpora.labels import canonical
 from emojax.corpora.records import Once, Utterance
 from emojax.errors import UserError
@@ -42,22 +42,38 @@ _PARTS = {
 _COLUMNS = delimited.Columns(
   ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"),
   names=("Dialogue_ID", "Utterance_ID"),
+  optional=("Season", "Episode", "StartTime", "EndTime"),
   known=(
-    *("Sr No.", "Sentiment", "Season", "Episode", "StartTime", "EndTime"),
+    *("Sr No.", "Sentiment"),
     *("Old_Dialogue_ID", "Old_Utterance_ID", "DiaID_UttID"),
   ),
   expected="copy the file from the release again",
 )
 # The test part has some clips again under this name.
 _AGAIN = "final_videos_test"
+# Who is meant where the release has another name. An actor of two roles is one
+# voice; whoever speaks with others is in no part without them.
+_SPEAKERS = {
+  "Dr. Drake Remoray": "Joey",
+  "Dr. Stryker Ramoray": "Joey",
+  "Dr. Leedbetter": "Dr. Ledbetter",
+  "Phoebe Sr": "Phoebe Sr.",
+  "Ursula": records.together(("Phoebe", "Ursula")),
+}
+# Some or all of these; nobody has written down which.
+_CAST = "Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross"
+_CROWD = "All", "Both", "The Guys"
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_TIME = re.compile(r"([0-9]+):([0-9]+):([0-9]+)[,.]([0-9]+)")
 _C1_CONTROLS = re.compile("[\x80-\x9f]")
 
 
 def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
   """Yields all utterances, part by part, in the order of the release.
 
-  The session is the official part: `train`, `dev` or `test`. A few clips of
+  The session is the official part: `train`, `dev` or `test`. "Ross and Joey"
+  speak at once, as `records.people`, and so does the main cast where all speak.
+  Clips are known by the seconds of the episode, too. A few clips of
   the release are missing or damaged; they are yielded too, and whoever reads
   the audio names them and counts them among the unreadable ones. `read_text`
   takes the annotation files alone; paths are those of clips that are there.
@@ -91,14 +107,17 @@ def read(path: str, needs_audio: bool = True) -> Iterator[Utterance]:
       label = canonical(row["Emotion"], where)
       place = row["Dialogue_ID"], row["Utterance_ID"]
       name = "dia{}_utt{}".format(*place)
-      if not once.is_new(place, row | {"Emotion": label}, where):
+      facts = {name: row[name] for name in _COLUMNS.required}
+      if not once.is_new(place, facts | {"Emotion": label}, where):
         continue
       clip = audio.get(name) or audio.get(_AGAIN + name)
       if needs_audio and not clip:
         clip = clips / f"{name}.wav"
-      names = row["Speaker"], place[0], int(place[1]), part
+      names = _speaker(row["Speaker"]), place[0], int(place[1]), part
       used |= {name, _AGAIN + name}
-      yield Utterance(str(clip or ""), label, *names, row["Utterance"])
+      yield Utterance(
+        str(clip or ""), label, *names, row["Utterance"], cut=_cut(row)
+      )
     once.warn()
     rest = [clip for clip in ours if clip.stem not in used]
     walk.warn_unread(clips or root, rest, f"without a line in {annotations}")
@@ -127,6 +146,27 @@ def _read_rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, str]]]:
     # The names of clips have no zeros before their numbers.
     numbers = {name: str(int(row[name])) for name in _COLUMNS.names}
     yield where, row | numbers
+
+
+def _speaker(name: str) -> str:
+  if name in _CROWD:
+    return records.together(_CAST)
+  # Joey/Drake is Joey, who plays a doctor.
+  people = (who.partition("/")[0].strip() for who in name.split(" and "))
+  return records.together(_SPEAKERS.get(who, who) for who in people)
+
+
+def _cut(row: dict[str, str]) -> tuple[str, float, float] | None:
+  """The seconds of the episode; some copies of the release do not have them."""
+  times = [_TIME.fullmatch(row.get(n, "")) for n in ("StartTime", "EndTime")]
+  episode = [row.get(name, "") for name in ("Season", "Episode")]
+  if not all((*times, *episode)):
+    return None
+  seconds = [
+    60 * (60 * int(h) + int(m)) + float(f"{s}.{rest}")
+    for h, m, s, rest in (time.groups() for time in times)
+  ]
+  return f"MELD S{episode[0]}E{episode[1]}", *seconds
 
 
 def _decode(path: pathlib.Path) -> str:
