@@ -61,8 +61,9 @@ def split() -> ml_collections.ConfigDict:
   # of RAVDESS (Ma et al., Interspeech 2024), four actors each; EmoBox has no
   # validation part, so a fifth of the other actors validates. folds: those of
   # the file `folds`; where it has no validation part, a fifth of the training
-  # speakers validates. in_turn: each of `test_speakers`, unlabelled where the others teach, and tested in
-  # `test_session`. What only another method reads has to be empty.
+  # speakers validates. in_turn: each of `test_speakers`, unlabelled where the
+  # others teach, and tested in `test_session`. What only another
+  # method reads has to be empty.
   split.method = "shuffle"
   split.seed = 42  # With it `shuffle` has the published test speakers.
   # Comma-separated; a name with a comma in double quotes: '"Smith, Jo",B'.
