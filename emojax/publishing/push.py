@@ -7,6 +7,7 @@ import tempfile
 
 from emojax import summary as summaries
 from emojax.corpora import faces, shipped, speech
+from emojax.data import features, functionals
 from emojax.errors import UserError
 from emojax.publishing import model_card
 from emojax.systems import selectors, stored
@@ -54,11 +55,23 @@ def push(run: str | os.PathLike, hub_id: str, private: bool = False) -> str:
 
 
 def _require_known_encoders(system: ConversationSystem) -> None:
-  """Others can not extract features by a folder of this machine."""
-  for field in ("audio_features", "text_encoder"):
-    name = system.features.get(field)
-    if name and pathlib.Path(name).expanduser().is_dir():
+  """Others can not extract features by somebody's folder.
+
+  Whether it is on this machine does not matter: training has settled each hub
+  id to a commit. An encoder of no use has none, but may be a path all the same.
+  """
+  fields = system.features
+  reads = fields.get("text_features") not in ("hashing", features.NOTHING)
+  for field, revision, is_used in (
+    ("audio_features", "audio_revision", True),
+    ("text_encoder", "text_revision", reads),
+  ):
+    name = fields.get(field)
+    if not name or name in (*functionals.NAMES, features.NOTHING):
+      continue
+    is_path = name.count("/") > 1 or name[0] in "./~"
+    if is_path or (is_used and not fields[revision]):
       raise UserError(
-        f"config.data.{field} = {name!r}: a folder of this machine, and nobody "
-        "else has it; train with the hub id of that encoder"
+        f"config.data.{field} = {name!r}: a folder, which nobody else has; "
+        "train with the hub id of that encoder"
       )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import re
 
 import jax
@@ -237,10 +238,32 @@ def test_folds_that_are_numbers_and_all_of_them(run, hub):
   assert "**unseen speakers (2 of 2)**" in card
 
 
-def test_an_encoder_that_is_here_alone(run, hub, tmp_path):
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+  ("fields", "refused"),
+  [
+    ({"text_features": "bert", "text_encoder": str(HERE)}, "text_encoder"),
+    # Trained on another machine, or moved since.
+    ({"text_features": "elmo", "text_encoder": "/data/elmo"}, "text_encoder"),
+    ({"text_features": "bert", "text_encoder": "data/bert"}, "text_encoder"),
+    ({"text_features": "none", "text_encoder": "/data/bert"}, "text_encoder"),
+    ({"audio_features": "/data/whisper"}, "audio_features"),
+    ({"audio_features": "eGeMAPSv02", "text_features": "hashing"}, None),
+    ({"text_features": "none", "text_encoder": "user/bert"}, None),
+    (
+      {"audio_features": "user/whisper", "audio_revision": "0" * 40}
+      | {"text_features": "bert", "text_encoder": "user/bert"}
+      | {"text_revision": "1" * 40},
+      None,
+    ),
+  ],
+)
+def test_an_encoder_that_others_do_not_have(run, hub, fields, refused):
   system = ConversationSystem(
     ("angry", "sad"),
-    {**dict.fromkeys(FEATURE_FIELDS, ""), "text_encoder": str(tmp_path)},
+    {**dict.fromkeys(FEATURE_FIELDS, ""), **fields},
     {"text": 3},
     *("speaker", 4, 2, False),
   )
@@ -249,7 +272,10 @@ def test_an_encoder_that_is_here_alone(run, hub, tmp_path):
   )
   for name, write in stored.writers(system, params).items():
     write(run / name)
-  with pytest.raises(UserError, match=r"text_encoder.*of this machine"):
+  if refused is None:
+    push._require_known_encoders(system)
+    return
+  with pytest.raises(UserError, match=f"{refused} = .* a folder"):
     push.push(run, NAME)
   assert not hub.files
 
