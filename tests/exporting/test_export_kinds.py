@@ -176,6 +176,25 @@ def test_the_script_reads_tables_as_the_system_does(tmp_path):
     script.read(path, {"audio": 2})
 
 
+@pytest.mark.parametrize(
+  ("wrong", "said"),
+  [
+    ({"turn": np.array([0, 1, np.nan])}, "turn: NaN"),
+    ({"speaker": np.array(["ann", "bob"])}, "arrays of several lengths"),
+    ({"session": np.array("1")}, "arrays of several lengths"),
+    ({}, "no feature table"),  # Half a file.
+  ],
+)
+def test_the_script_names_what_is_wrong_with_a_table(tmp_path, wrong, said):
+  path, names = tmp_path / "table.npz", np.array(["1"] * 3)
+  arrays = {"audio": np.zeros((3, 2)), "speaker": names, "dialogue": names}
+  np.savez(path, **{**arrays, "turn": np.arange(3), **wrong})
+  if not wrong:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  with pytest.raises(SystemExit, match=said):
+    script.read(str(path), {"audio": 2})
+
+
 def padded_dialogues_are_those_alone(
   folder: pathlib.Path, path: str, expected
 ) -> None:

@@ -9,6 +9,8 @@ import json
 import pathlib
 import sys
 import unicodedata
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -49,16 +51,27 @@ def dialogues(table: dict[str, np.ndarray]) -> list[np.ndarray]:
 def read(path: str, widths: dict[str, int]) -> dict[str, np.ndarray]:
   """The table's arrays; ends where features are missing or of another width."""
   try:
-    arrays = dict(np.load(path, allow_pickle=False))
-  except (OSError, ValueError, TypeError) as error:
+    with open(path, "rb") as file:
+      arrays = dict(np.load(file, allow_pickle=False))
+  except (
+    *(OSError, ValueError, TypeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+  ) as error:
     sys.exit(f"{path}: no feature table (.npz): {error}")
   table = {key(name): values for name, values in arrays.items()}
   if missing := {*widths, "speaker", "dialogue", "turn"} - table.keys():
     sys.exit(f"{path}: no {', '.join(sorted(missing))}")
+  read_too = {"speaker", "dialogue", "turn", "session"} & table.keys()
+  lengths = {n: table[n].shape[:1] for n in sorted({*widths, *read_too})}
+  if len(set(lengths.values())) > 1:
+    sys.exit(f"{path}: arrays of several lengths: {lengths}")
   try:  # Text may hold them: "10", "2.0".
-    table["turn"] = table["turn"].astype(np.float64).astype(np.int64)
+    turn_U = table["turn"].astype(np.float64)
   except ValueError as error:
     sys.exit(f"{path}: turn: {error}")
+  if not np.isfinite(turn_U).all():
+    sys.exit(f"{path}: turn: NaN or infinite")
+  table["turn"] = turn_U.astype(np.int64)
   for name, width in widths.items():
     if table[name].shape[1:] != (width,):
       sys.exit(f"{path}: {name} is {table[name].shape}, not [U, {width}]")
