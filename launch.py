@@ -7,6 +7,9 @@ For example:
   python launch.py --config=configs/dann.py
   python launch.py --config=configs/dann.py:ravdess --config.data.path=RAVDESS
 
+One of several processes, see docs/clusters.md: --distributed, and outside of a
+cluster --coordinator=HOST:PORT --process_id=I --num_processes=N.
+
 The config files say what each field means. Without --workdir, the run is kept
 in runs/CONFIG-VARIANT. The same command on the same folder goes on where it
 stopped; on a finished folder it prints the result.

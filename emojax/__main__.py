@@ -23,8 +23,9 @@ _LOG = logging.getLogger("emojax")
 
 def main(argv: list[str]) -> None:
   """Runs the command that the command line names, or prints what there is."""
-  if len(argv) < 2 or argv[1] in ("-h", "--help"):
-    print(_overview())
+  if len(argv) < 2 or argv[1] in ("-h", "--help", "--version"):
+    asked = "--version" in argv[1:]
+    print(cli.version() if asked else cli.overview(__doc__, _COMMANDS))
     return
   if argv[1] not in _COMMANDS:
     names = ", ".join(sorted(_COMMANDS))
@@ -33,28 +34,20 @@ def main(argv: list[str]) -> None:
   if {"-h", "--help"} & set(argv):
     print(inspect.getdoc(command))
     if command is _train:
-      print(f"\nThe config files: {cli.config_folder()}")
+      print(cli.config_help(argv[2:3]))
     return
   command(argv[1:])
-
-
-def _overview() -> str:
-  width = max(map(len, _COMMANDS)) + 2
-  lines = [
-    f"  {name:<{width}}{inspect.getdoc(command).splitlines()[0]}"
-    for name, command in _COMMANDS.items()
-  ]
-  return "\n".join([__doc__, *lines, "\nemojax COMMAND --help says more."])
 
 
 def _train(argv: list[str]) -> None:
   """Trains a system, or goes on with it.
 
-  emojax train CONFIG[:VARIANT] [--workdir=RUN] [--config.FIELD=…]
+  emojax train CONFIG[:VARIANT] [--workdir=RUN] [--config.FIELD=…] \\
+      [--distributed [--coordinator=HOST:PORT --process_id=I --num_processes=N]]
 
-  CONFIG: dann, speech, rlps, or a file of your own. The same as `python
-  launch.py --config=configs/CONFIG.py[:VARIANT]` in a checkout; the config
-  files say what each field means.
+  CONFIG: dann, speech, rlps, or a file of your own, which says what each field
+  means; with --help also which variants there are. In a checkout the same as
+  `python launch.py --config=configs/CONFIG.py[:VARIANT]`.
   """
   from emojax import training
 
@@ -69,23 +62,26 @@ def _fetch(argv: list[str]) -> None:
 
   emojax fetch CORPUS FOLDER
   """
-  from emojax.corpora import downloads, speech
+  from emojax.corpora import downloads, faces, speech
 
   if len(argv) != 3:
     names = ", ".join(downloads.names())
     raise UserError(f"usage: emojax fetch CORPUS FOLDER; there are {names}")
   _, corpus, folder = argv
-  fetch = speech.fetch if corpus in speech.names() else downloads.fetch
+  found = (one for one in (speech, faces) if corpus in one.names())
+  fetch = next(found, downloads).fetch
   with process.resumable():
     path = shlex.quote(str(fetch(corpus, folder)))
+  configs = {"musan": "speech:live", "ravdess": "speech:whisper"}
   fields = f"--config.data.corpus={corpus} --config.data.path={path}"
   if corpus == "musan":
     fields = (
-      "--config.augment.background_probability=0.3 "  # Of speech:published.
+      "--config.augment.background_probability=0.5 "
       f"--config.augment.background_path={path}"
     )
   print(f"{corpus} is in {path}; to train with it:")
-  print(f"python -m emojax train speech {fields}")
+  config = configs.get(corpus, "speech:own")
+  print(f"emojax train {config} {fields} --workdir=runs/{corpus}")
 
 
 def _import_table(argv: list[str]) -> None:
@@ -150,6 +146,9 @@ def _config(argv: list[str]):
 
   if len(argv) > 1 and not argv[1].startswith("-"):
     argv = [argv[0], f"--config={cli.shipped(argv[1])}", *argv[2:]]
+  elif not any(one.split("=")[0] == "--config" for one in argv):
+    usage = "CONFIG[:VARIANT] (such as dann:ravdess), then --config.FIELD=…"
+    raise UserError(f"emojax {argv[0]} takes a config first: {usage}")
   holder = config_flags.DEFINE_config_file("config")
   return cli.parse_config(argv, holder, __doc__)
 
@@ -373,8 +372,8 @@ def _export(argv: list[str]) -> None:
 
   emojax export RUN OUT [--format=stablehlo|onnx]
 
-  OUT is a folder: the program, a card, and a script that runs it by jax alone
-  (stablehlo) or by onnxruntime alone (onnx).
+  OUT is a folder: the program, a card, and a script that runs it by jax
+  (stablehlo) or by onnxruntime (onnx), without emojax.
   """
   from emojax.exporting import export
 

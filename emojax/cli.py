@@ -1,15 +1,19 @@
 """What the entry points share: parsing, logging, errors and exit codes."""
 
+import ast
 import importlib
 import importlib.util
+import inspect
 import logging
 import os
 import pathlib
 import re
 import runpy
 import sys
+import tomllib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import ml_collections
@@ -198,6 +202,38 @@ def default_workdir(config_file: str) -> pathlib.Path:
   file, _, variant = config_file.partition(":")
   name = pathlib.Path(file).stem
   return pathlib.Path("runs", f"{name}-{variant}" if variant else name)
+
+
+def overview(begin: str, commands: Mapping[str, Callable]) -> str:
+  """What `emojax` prints: the first line of each command."""
+  width = max(map(len, commands)) + 2
+  lines = [
+    f"  {name:<{width}}{inspect.getdoc(command).splitlines()[0]}"
+    for name, command in commands.items()
+  ]
+  return "\n".join([begin, *lines, "\nemojax COMMAND --help says more."])
+
+
+def version() -> str:
+  """That of what is installed; of a checkout, what it would be installed as."""
+  try:
+    return f"emojax {metadata.version('emojax')}"
+  except metadata.PackageNotFoundError:
+    project = _PACKAGE.parent / "pyproject.toml"
+    text = project.read_text(encoding="utf-8")
+    return f"emojax {tomllib.loads(text)['project']['version']} (a checkout)"
+
+
+def config_help(named: Sequence[str]) -> str:
+  """What the first config that is named says of itself, and where all are."""
+  said = f"\nThe config files: {config_folder()}"
+  for name in named:
+    if not name.startswith("-"):
+      file = pathlib.Path(shipped(name).partition(":")[0]).expanduser()
+      if file.is_file():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        said += f"\n\n{file.name}: {ast.get_docstring(tree) or ''}"
+  return said
 
 
 def config_folder() -> pathlib.Path:

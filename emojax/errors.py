@@ -35,6 +35,17 @@ class Unreadable(Exception):
     return one_line(f"{self.path}: {self.why}")
 
 
+def extra(name: str) -> str:
+  """How to install what only some commands take: see pyproject.toml.
+
+  Not by the name of the package alone: it is on no index yet.
+  """
+  return (
+    f"install the extra {name}, in the checkout of emojax by pip install "
+    f"'.[{name}]'"
+  )
+
+
 def one_line(text: str) -> str:
   """A text that quotes what is in a file, for a terminal.
 

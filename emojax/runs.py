@@ -263,7 +263,7 @@ def is_finished(
     if here != there:
       raise UserError(
         f"{workdir} holds a run of another config ({name} is {there!r} there "
-        f"and {here!r} here): choose another --workdir"
+        f"and {here!r} here): choose another folder (--workdir)"
       )
   return (workdir / summaries.FILE).exists()
 

@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -307,6 +308,19 @@ def test_the_wheel_has_every_package():
     assert (ROOT.joinpath(*name.split(".")) / "__init__.py").is_file()
 
 
+def test_help_of_a_config_names_its_variants(capsys):
+  entry.main(["emojax", "train", "speech", "--help"])
+  said = capsys.readouterr().out
+  for name in ("speech.py:own", "speech.py:whisper", "--distributed"):
+    assert name in said
+
+
+def test_the_version_is_said(capsys):
+  entry.main(["emojax", "--version"])
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+  assert project["project"]["version"] in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
   ("arguments", "what"),
   [
@@ -314,10 +328,16 @@ def test_the_wheel_has_every_package():
     (["predict", "run"], "predict needs more arguments"),
     (["predict", "run", "a.wav", "--outptu=x"], "outptu"),
     (["predict", "nowhere", "a.wav"], "nowhere: no finished run"),
+    # Whatever the hub has under that name.
+    (["predict", "runs/speech", "a.wav"], "from the current folder"),
     (["predict", "run", "a.wav", "--output=."], "is a folder"),
     (["fetch"], "usage: emojax fetch CORPUS FOLDER; there are crema"),
     (["fetch", "ravdes", "here"], "'ravdes': nothing to download"),
     (["fetch", "meld", "here"], "meld: can not be downloaded by code"),
+    (["fetch", "ferplus", "here"], "ferplus: can not be downloaded by code"),
+    (["audit", "--config.data.path=x", "dann"], "takes a config first"),
+    (["audit", "--config.data.path=x"], "takes a config first"),
+    (["features", "x.npz"], "takes a config first"),
   ],
 )
 def test_a_command_that_is_wrong(tmp_path, monkeypatch, arguments, what):
@@ -332,10 +352,14 @@ def test_a_command_that_is_wrong(tmp_path, monkeypatch, arguments, what):
 @pytest.mark.parametrize(
   ("corpus", "field"),
   [
-    ("ravdess", "--config.data.corpus=ravdess --config.data.path="),
+    (
+      "ravdess",
+      "speech:whisper --config.data.corpus=ravdess --config.data.path=",
+    ),
+    ("emodb", "speech:own --config.data.corpus=emodb --config.data.path="),
     (
       "musan",
-      "--config.augment.background_probability=0.3 "
+      "speech:live --config.augment.background_probability=0.5 "
       "--config.augment.background_path=",
     ),
   ],
@@ -345,7 +369,13 @@ def test_fetch_says_what_is_next(tmp_path, capsys, corpus, field, name):
   folder = tmp_path / name / corpus
   folder.mkdir(parents=True)  # Downloaded before.
   entry.main(["emojax", "fetch", corpus, str(tmp_path / name)])
-  assert f"{field}{shlex.quote(str(folder))}" in capsys.readouterr().out
+  *_, line = capsys.readouterr().out.splitlines()
+  path = shlex.quote(str(folder))
+  # The demo has runs/speech, where this would be another config.
+  assert line == f"emojax train {field}{path} --workdir=runs/{corpus}"
+  study = line.split()[2]
+  for name in re.findall(r"--config\.([\w.]+)=", line):
+    functools.reduce(getattr, name.split("."), emojax.config(study))
 
 
 @pytest.mark.parametrize(
@@ -377,13 +407,21 @@ def test_the_audit_is_that_of_the_trainer(monkeypatch, capsys, name, asked):
   assert "a setting\nits parts\n" in capsys.readouterr().out
 
 
-def test_windows_is_one_line():
+@pytest.mark.parametrize(
+  "begin",
+  [
+    "from emojax import console; console.main()",
+    "runpy.run_module('emojax', run_name='__main__')",
+    "runpy.run_path('launch.py', run_name='__main__')",
+  ],
+)
+def test_windows_is_one_line(begin):
   script = (
-    "import signal, sys; from emojax import console; del signal.SIGHUP;"
-    "sys.platform = 'win32'; sys.modules['fcntl'] = None; console.main()"
+    "import runpy, signal, sys; del signal.SIGHUP; sys.platform = 'win32';"
+    f"sys.modules['fcntl'] = None; {begin}"
   )
   done = subprocess.run(
-    [sys.executable, "-c", script], capture_output=True, text=True
+    [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT
   )
   assert done.returncode == 2 and "WSL" in done.stderr
   assert done.stderr.count("\n") == 1

@@ -311,7 +311,7 @@ def test_the_folder_of_another_config(uninterrupted, change, what):
   message = str(caught.value)
   assert what in message
   assert str(uninterrupted) in message
-  assert "choose another --workdir" in message
+  assert "choose another folder (--workdir)" in message
   assert not walks.calls
 
 

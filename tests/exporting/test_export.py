@@ -294,7 +294,7 @@ def test_arguments_that_are_wrong(tmp_path, run, monkeypatch):
   is_refused(
     tmp_path,
     [run, out, "--format=onnx"],
-    "--format=onnx takes onnx, onnxruntime: pip install 'emojax[export]'",
+    "--format=onnx takes onnx, onnxruntime: install the extra export",
   )
 
 

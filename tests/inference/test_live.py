@@ -198,7 +198,7 @@ def test_no_microphone(listener, monkeypatch):
   with pytest.raises(UserError, match="no microphone 'usb'"):
     live.listen(listener, None, print, "", device="usb")
   monkeypatch.setitem(sys.modules, "sounddevice", None)
-  with pytest.raises(UserError, match=r"pip install 'emojax\[live\]'"):
+  with pytest.raises(UserError, match=r"install the extra live"):
     live.listen(listener, None, print, "")
 
 

