@@ -9,8 +9,9 @@ COPY . /source
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source
 
 FROM python:${PYTHON}-slim
-# An extra of JAX: cpu, cuda12 or cuda13. NVIDIA's libraries come with it.
+# An extra of JAX: cpu, cuda12, cuda13 or tpu. NVIDIA's libraries come with it.
 ARG JAX=cpu
+ARG EXTRAS=live,faces,export
 # What emojax requires, before emojax: that layer stays when its source changes.
 COPY requirements.txt /tmp/requirements.txt
 RUN pip install --no-cache-dir "jax[${JAX}]>=0.10" -r /tmp/requirements.txt
@@ -18,7 +19,7 @@ COPY --from=wheel /wheels /tmp/wheels
 # Bounds, not pins: they are those of every other installation.
 # hadolint ignore=DL3013
 RUN wheel=$(echo /tmp/wheels/*.whl) \
-  && pip install --no-cache-dir "${wheel}[live]" \
+  && pip install --no-cache-dir "${wheel}[${EXTRAS}]" \
   && useradd --create-home --uid=1000 emojax \
   && install --directory --owner=emojax /cache /work
 # Of NVIDIA's container runtime, where there is one.

@@ -32,9 +32,9 @@ def data() -> ml_collections.ConfigDict:
   # manifest.
   # Or one that a config registers (docs/adding.md).
   data.corpus = "demo"
-  # Its folder or file; of several corpora one each, comma-separated, in their
-  # order, where one that holds a comma stands in double quotes: '"/a,b",/c'.
-  # The demo needs none.
+  # Its folder or file; the demo needs none. Several corpora: a path each,
+  # comma-separated, in the same order. A path that holds a comma stands in
+  # double quotes: '"/a,b",/c'.
   data.path = ""
   # `corpora` and `paths` are the same two fields, for commands that name
   # several.

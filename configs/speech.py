@@ -106,8 +106,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.label_smoothing = 0.0
   config.mixup = 0.0  # Alpha of Beta(alpha, alpha); 0: none.
 
-  # What tells speakers or corpora apart, behind a gradient reversal layer, is
-  # to reach the encoder: that forgets them.
+  # What tells speakers (or corpora) apart is trained behind a gradient reversal
+  # layer, so that the encoder loses it.
   config.adversary = ml_collections.ConfigDict()
   config.adversary.domain = "none"  # Or "speaker", "corpus".
   config.adversary.reversal = 0.1  # Lambda.

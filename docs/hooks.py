@@ -12,6 +12,10 @@ from latex2mathml.converter import convert
 ROOT = pathlib.Path(__file__).parent.parent
 # A line of a page, in the place of which the code stands that it names.
 _CODE = re.compile(r"^<!-- code: ([\w./]+) ([\w.]+) -->$", re.MULTILINE)
+# A title for the tests, which readers would take for a caption.
+_FOR_TESTS = re.compile(
+  r'^(```\w+) title="(?:Not run by the tests|Run by)[^"\n]*"$', re.MULTILINE
+)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#]*)(#[^)]*)?\)")
 _EQUATION = re.compile(
   r'<(div|span) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
@@ -24,6 +28,7 @@ _OPTION = re.compile(r"(?<=[>\s])(--?\w+)([^\s<]*)")
 
 def on_page_markdown(markdown: str, page, config, files) -> str:
   """Puts code in its place; what is not on the site is named, not linked."""
+  markdown = _FOR_TESTS.sub(r"\1", markdown)
   markdown = _CODE.sub(lambda match: _fence(*match.groups()), markdown)
   here = pathlib.Path(config.docs_dir, page.file.src_uri).parent
   docs = pathlib.Path(config.docs_dir)

@@ -24,6 +24,8 @@ report() {
   exec python -m emojax report "${ended[@]}" --output="$2"
 }
 
+: "${2:?usage: sweep.sh LINES TABLE [OPTIONS OF sbatch]}"
+
 if [[ $1 == --report ]]; then
   report "$2" "$3"
 fi

@@ -177,7 +177,7 @@ def _table_3() -> Section:
   (setting,) = found.settings
   pairs = [(one.a, one.b) for one in found.comparisons]
   return Section(
-    "Table 3's company, on the demo corpus (synthetic)",
+    "Other networks of Table 3, on the demo corpus (synthetic)",
     "table3",
     "bc-LSTM, CMN and DialogueRNN on the features, batches and initialisations "
     "of C1 and DANN; Sessions 1-4 of synthetic conversations are labelled, "

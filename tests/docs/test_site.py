@@ -7,16 +7,22 @@ import html
 import importlib
 import os
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
 
 import pytest
 
+import emojax
 from configs import dann, rlps, speech
 from emojax.summary import Summary
 from tests.docs import pages
 
+# Of a config that comes with emojax.
+_COMMAND = re.compile(
+  r"emojax (?:train|audit|features) ((?:dann|rlps|speech)(?::\w+)?)\b(.*)"
+)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FETCHED = re.compile(r'<(?:script|link|img)[^>]*?"(https?://[^"]*)')
 
@@ -58,6 +64,13 @@ def test_equations_and_code_stand_in_the_pages_of_the_studies(site):
     assert "arithmatex" not in text and "code: emojax" not in text
     for number in numbers:
       assert re.search(rf"\(\s*{number}\s*\)", plain), (name, number)
+
+
+def test_what_is_said_to_the_tests_is_no_caption(site):
+  for page in site.rglob("*.html"):
+    text = page.read_text(encoding="utf-8")
+    assert "Not run by the tests" not in text, page
+    assert 'class="filename">Run by' not in text, page
 
 
 def test_it_asks_no_other_host(site):
@@ -106,6 +119,31 @@ def test_every_field_that_is_named_is_in_a_config():
       ), f"{pages.name(page)}: config.{field}"
 
 
+def test_commands_have_fields_of_their_own_config():
+  """Those in a line and in a block, run or not."""
+  count = 0
+  for page in pages.PAGES:
+    codes = re.findall(r"`([^`]+)`", pages.without_code(page))
+    for block in pages.blocks(page):
+      codes += block.code.replace("\\\n", " ").splitlines()
+    for code in codes:
+      code = " ".join(code.split())
+      if found := _COMMAND.search(code):
+        config = emojax.config(found[1])
+        for field in re.findall(r"--config\.([\w.]+)", found[2]):
+          assert _has(config, field), f"{pages.name(page)}: {code}"
+        count += 1
+  assert count > 40
+
+
+@pytest.mark.parametrize("study", ["dann", "rlps", "speech"])
+def test_the_page_of_a_study_names_fields_of_it(study):
+  config = emojax.config(study)
+  text = (pages.ROOT / "docs" / f"{study}.md").read_text("utf-8")
+  for field in re.findall(r"--config\.([\w.]*\w)", text):
+    assert _has(config, field), field
+
+
 def _has(config, field: str) -> bool:
   for part in field.split("."):
     if part not in getattr(config, "keys", tuple)():
@@ -119,6 +157,19 @@ def test_every_field_of_a_summary_is_in_the_table():
   rows = "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
   for field in dataclasses.fields(Summary):
     assert f"`{field.name}`" in rows, field.name
+
+
+@pytest.mark.parametrize("kind", ["speech", "faces"])
+def test_corpora_are_described_as_their_readers_do(kind):
+  text = (pages.ROOT / "docs" / "data.md").read_text("utf-8")
+  for module in pkgutil.iter_modules(
+    importlib.import_module(f"emojax.corpora.{kind}").__path__
+  ):
+    reader = importlib.import_module(f"emojax.corpora.{kind}.{module.name}")
+    if hasattr(reader, "SOURCE") and hasattr(reader, "LICENCE"):
+      cells = f"`{module.name}`", reader.LAYOUT, reader.SOURCE, reader.LICENCE
+      row = f"| {' | '.join(cells)} |\n"
+      assert row.replace("\\", "\\\\") in text
 
 
 @functools.cache

@@ -35,6 +35,7 @@ NOT_RUN = "Not run by the tests: "
 ELSEWHERE = "Run by "
 # Begins a title that names a file: the block is that file.
 FILE = re.compile(r"tests/[\w/]+\.py")
+NAMED = re.compile(r"(?:tests/[\w/]+\.py|\.ci/\w+)")
 SHORT = {
   "dann": (
     "num_epochs=1",
@@ -181,9 +182,10 @@ def test_every_snippet(page, workspace, run, monkeypatch, tmp_path):
   for block in pages.blocks(page):
     if block.title.startswith(NOT_RUN):
       assert len(block.title) > len(NOT_RUN), f"{block.where}: why?"
+      for test in NAMED.findall(block.title):
+        assert (pages.ROOT / test).is_file(), f"{block.where}: {test}"
     elif block.title.startswith(ELSEWHERE):
-      test = pages.ROOT / block.title.removeprefix(ELSEWHERE)
-      assert test.is_file(), block.where
+      _is_run_by(block, block.title.removeprefix(ELSEWHERE))
     elif FILE.fullmatch(block.title):
       _stands_in(block)
     elif block.language == "python":
@@ -197,6 +199,13 @@ def test_every_snippet(page, workspace, run, monkeypatch, tmp_path):
       json.loads(block.code)
     else:
       assert block.language == "text", f"{block.where}: of which language?"
+
+
+def _is_run_by(block: Block, file: str) -> None:
+  """The file has every line of the block, as it is."""
+  lines = (pages.ROOT / file).read_text("utf-8").splitlines()
+  for line in block.code.splitlines():
+    assert line in lines, f"{block.where}: {file} does not run {line!r}"
 
 
 def _stands_in(block: Block) -> None:
