@@ -1,13 +1,17 @@
 """The labels that all corpora share, and the classes of a study."""
 
 import difflib
+import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from emojax import spelling
 from emojax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 LABELS = (
   *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust"),
@@ -105,3 +109,25 @@ def class_index(
   """
   known = {"": UNLABELLED, **index}
   return np.array([known.get(label, LEFT_OUT) for label in labels], np.int32)
+
+
+def say_left_out(
+  where: str,
+  labels: Sequence[str] | np.ndarray,
+  index: Mapping[str, int],
+  needs_label: bool = True,
+) -> None:
+  """Logs how many of some labels [U] a study leaves out, and which.
+
+  `needs_label`: whoever has none is left out, too.
+  """
+  counts = Counter(map(str, labels))
+  without = counts.pop("", 0) if needs_label else 0
+  others = {name: n for name, n in counts.items() if name and name not in index}
+  said = [f"{without} without a label"] * bool(without)
+  if others:
+    named = ", ".join(f"{name} {others[name]}" for name in sorted(others))
+    total = sum(others.values())
+    said.append(f"{total} of labels that the study does not name ({named})")
+  if said:
+    _LOG.info("%s: of %d left out: %s", where, len(labels), ", ".join(said))

@@ -23,6 +23,7 @@ PART_SPELLINGS = {
   "testing": "test",
   **dict.fromkeys(("val", "valid", "dev"), "validation"),
 }
+NAMES = "speaker", "dialogue", "session"  # Unique within a corpus.
 _AND = re.compile(r"\s+&\s+")
 _SESSION = re.compile(
   r"(?:ses(?:sion)?[\s_-]*)?0*(\d{1,18})(?:\.0*)?", re.IGNORECASE
@@ -207,14 +208,20 @@ def merge(
   """
   merged, corpora = [], []
   for corpus, utterances in found:
-    prefix = f"{corpus}:" if len(found) > 1 else ""
+    after = corpus if len(found) > 1 else ""
     corpora += [corpus] * len(utterances)
     for one in utterances:
-      names = {"speaker": together(prefix + p for p in people(one.speaker))}
-      names["dialogue"] = prefix + one.dialogue
-      names["session"] = one.session and prefix + one.session
+      names = {name: named_after(after, getattr(one, name)) for name in NAMES}
       merged.append(dataclasses.replace(one, **names))
   return merged, corpora
+
+
+def named_after(corpus: str, name: str) -> str:
+  """`ravdess:01`, each of several who speak at once; once, and not ''."""
+  if not corpus or not name:
+    return name
+  prefix = f"{corpus}:"
+  return together(prefix + one.removeprefix(prefix) for one in people(name))
 
 
 def draw(count: int, *shares: float) -> list[np.ndarray]:

@@ -145,7 +145,9 @@ def read(
       config.data.max_skipped,
       min_samples,
     )
-    of_corpus = labels.class_index([u.label for u in corpus.utterances], index)
+    named = [one.label for one in corpus.utterances]
+    of_corpus = labels.class_index(named, index)
+    labels.say_left_out(f"{name}: clips", named, index)
     duplicates.check(name, corpus.utterances, corpus.digests, index)
     rows = np.flatnonzero(of_corpus >= 0)
     if not len(rows):

@@ -241,10 +241,10 @@ def load(
   """
   if config.corpus == "table":
     table = _load_table(config)
-    table = table.take(_is_kept(table.label, config))
+    table = table.take(_is_kept(table.label, table.corpus, config))
   else:
     utterances, names = records.merge(speech.read_all(config))
-    kept = _is_kept([one.label for one in utterances], config)
+    kept = _is_kept([one.label for one in utterances], names, config)
     utterances = list(itertools.compress(utterances, kept))
     names = list(itertools.compress(names, kept))
     arguments = utterances, names, config, cache_folder() / "features"
@@ -275,8 +275,15 @@ def _load_table(config: ml_collections.ConfigDict) -> FeatureTable:
   return dataclasses.replace(table, features=chosen)
 
 
-def _is_kept(names: Sequence[str], config) -> np.ndarray:
+def _is_kept(
+  names: Sequence[str], corpora: Sequence[str], config
+) -> np.ndarray:
+  """Whether a label is of the study, or none; says what is not."""
   _, index = labels.parse_classes(config.labels)
+  names, corpora = np.asarray(names), np.asarray(corpora)
+  for corpus in np.unique(corpora).tolist():
+    where = f"{corpus or config.path}: utterances"
+    labels.say_left_out(where, names[corpora == corpus], index, False)
   return labels.class_index(names, index) != labels.LEFT_OUT
 
 

@@ -14,7 +14,6 @@ import PIL
 
 from emojax.corpora import faces, images, labels, recordings, shipped
 from emojax.corpora.images import UnreadableImage
-from emojax.corpora.labels import UNLABELLED
 from emojax.corpora.records import PARTS, Face
 from emojax.data import store
 from emojax.data.noise import NoisyDataset, Part
@@ -60,7 +59,7 @@ def read(data: ml_collections.ConfigDict) -> NoisyDataset:
   classes, index = labels.parse_classes(data.labels)
   table = prepare(data, cache_folder() / "faces")
   class_N = labels.class_index(table.label.tolist(), index)
-  rows = split(table, class_N)
+  rows = split(table, index)
   train = rows["train"]
   clean = NoisyDataset(
     classes,
@@ -118,11 +117,12 @@ def prepare(
   return table
 
 
-def split(table: FaceTable, class_N: np.ndarray) -> dict[str, np.ndarray]:
+def split(table: FaceTable, index: Mapping[str, int]) -> dict[str, np.ndarray]:
   """Gives the rows of each part that belong to a class of the study.
 
   How many do not, for want of a label (of a majority of votes, in FERPlus) or
-  because the study leaves it out, is logged.
+  because the study leaves it out, is logged. `index` are the classes of the
+  labels that it keeps.
 
   Returns:
     int64 [n] rows, by `records.PARTS`.
@@ -131,17 +131,11 @@ def split(table: FaceTable, class_N: np.ndarray) -> dict[str, np.ndarray]:
     UserError: a part has none, or the training part lacks a class.
   """
   parts = {}
-  for index, part in enumerate(PARTS):
-    of_part = table.part == index
+  class_N = labels.class_index(table.label.tolist(), index)
+  for place, part in enumerate(PARTS):
+    of_part = table.part == place
     parts[part] = np.flatnonzero(of_part & (class_N >= 0))
-    without = np.sum(of_part & (class_N == UNLABELLED))
-    out = np.sum(of_part & (class_N < 0)) - without
-    if without or out:
-      _LOG.info(
-        "%s: %d of %d faces without a label and %d of labels that the study "
-        "does not name are left out",
-        *(part, without, np.sum(of_part), out),
-      )
+    labels.say_left_out(f"{part}: faces", table.label[of_part], index)
     if not len(parts[part]):
       raise UserError(
         f"the {part} part has no face of a class of the study; its labels are "

@@ -16,9 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from emojax import spelling
-from emojax.corpora import delimited
+from emojax.corpora import delimited, records
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import normalise_session, unify_speakers
 from emojax.errors import UserError
 from emojax.runtime import files
 
@@ -56,7 +55,7 @@ class FeatureTable:
   speaker: np.ndarray  # Never empty.
   dialogue: np.ndarray  # Unique within a session.
   turn: np.ndarray  # The order within a dialogue.
-  session: np.ndarray  # As `normalise_session` gives it.
+  session: np.ndarray  # As `records.normalise_session` gives it.
   corpus: np.ndarray | None = None
   fingerprint: np.ndarray | None = None  # Equal for identical recordings.
   path: np.ndarray | None = None  # Of the recording; a file does not keep it.
@@ -154,7 +153,8 @@ def load(path: str | os.PathLike, needs_label: bool = True) -> FeatureTable:
 
   `session` and `corpus` may be missing, and `label` where none is needed; other
   arrays than those of the contract are named as not used. Spellings of labels
-  and sessions are normalised, and two of one speaker or dialogue are one. Rows
+  and sessions are normalised, and two of one speaker or dialogue are one. Where
+  there are several corpora, names are those of each, see `records.merge`. Rows
   are told apart by all features that the file has; one that is there again
   counts once.
 
@@ -185,10 +185,10 @@ def load(path: str | os.PathLike, needs_label: bool = True) -> FeatureTable:
   table = dataclasses.replace(
     table,
     label=_translate(table.label, lambda one: canonical(one, f"{path}: label")),
-    session=_translate(table.session, normalise_session),
+    session=_translate(table.session, records.normalise_session),
     fingerprint=_fingerprints(table.features),
   )
-  return _each_once(_unified(table, path), path)
+  return _each_once(_after_corpora(_unified(table, path)), path)
 
 
 def _mended(names: np.ndarray, name: str) -> np.ndarray:
@@ -207,7 +207,7 @@ def _unified(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
     return np.array([known[name] for name in names.tolist()], str)
 
   session = unified(table.session, "session")
-  speakers = unify_speakers(table.speaker.tolist(), os.fspath(path))
+  speakers = records.unify_speakers(table.speaker.tolist(), os.fspath(path))
   dialogue = table.dialogue.copy()
   for name in np.unique(session):
     of_session = session == name
@@ -219,6 +219,15 @@ def _unified(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
     speaker=np.array([speakers[name] for name in table.speaker.tolist()], str),
     corpus=unified(table.corpus, "corpus"),
   )
+
+
+def _after_corpora(table: FeatureTable) -> FeatureTable:
+  """The same names in several corpora are told apart, see `records.merge`."""
+  new, corpora = {}, table.corpus.tolist()
+  for name in records.NAMES if len(set(corpora)) > 1 else ():
+    names = map(records.named_after, corpora, getattr(table, name).tolist())
+    new[name] = np.array(list(names), str)
+  return dataclasses.replace(table, **new)
 
 
 def _each_once(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:

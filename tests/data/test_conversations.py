@@ -49,11 +49,16 @@ def test_a_table_comes_as_it_is(stored, config):
     np.testing.assert_array_equal(loaded.features[name], table.features[name])
 
 
-def test_other_labels_are_left_out_and_unlabelled_ones_kept(stored, config):
+def test_other_labels_are_left_out_and_unlabelled_ones_kept(
+  stored, config, caplog
+):
   label = stored().label.copy()
   label[:3] = ["", "boredom", "excited"]
   table = stored(label=label)
+  caplog.set_level("INFO")
   loaded = conversations.load(config.data)
+  assert f"utterances: of {len(table)} left out: 1 of labels" in caplog.text
+  assert "does not name (boredom 1)" in caplog.text
   assert len(loaded) == len(table) - 1
   assert loaded.label[:2].tolist() == ["", "excited"]
   kept = table.label != "boredom"

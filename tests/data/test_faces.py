@@ -1,5 +1,6 @@
 """Decoded corpora of faces: what is kept, skipped, found twice and split."""
 
+import dataclasses
 import hashlib
 import logging
 import shutil
@@ -274,7 +275,7 @@ def test_no_image_in_two_parts(corpus, tmp_path, caplog):
 def test_rows_of_each_part(corpus, tmp_path):
   table = _prepare(tmp_path)
   _, index = labels.parse_classes("sad,happy")
-  parts = faces.split(table, labels.class_index(table.label, index))
+  parts = faces.split(table, index)
   assert {k: v.tolist() for k, v in parts.items()} == {
     "train": list(range(8)),
     "validation": list(range(8, 12)),
@@ -284,13 +285,13 @@ def test_rows_of_each_part(corpus, tmp_path):
 
 def test_a_part_or_a_class_without_faces(corpus, tmp_path):
   table = _prepare(tmp_path)
-  class_N = np.where(table.part == 1, -2, 0)
+  _, index = labels.parse_classes("sad,happy")
+  label = np.where(table.part == 1, "calm", table.label)
   with pytest.raises(UserError, match="the validation part has no face"):
-    faces.split(table, class_N)
-  happy = table.label == "happy"
-  class_N = np.where(happy & (table.part == 0), -2, happy)
+    faces.split(dataclasses.replace(table, label=label), index)
+  label = np.where(table.part == 0, "sad", table.label)
   with pytest.raises(UserError, match="train part has no face that is happy"):
-    faces.split(table, class_N)
+    faces.split(dataclasses.replace(table, label=label), index)
 
 
 def test_faces_without_a_majority_are_counted(real_data, tmp_path, caplog):
@@ -301,15 +302,14 @@ def test_faces_without_a_majority_are_counted(real_data, tmp_path, caplog):
   _, index = labels.parse_classes(
     "angry,disgust,fearful,happy,sad,surprised,neutral"
   )
-  class_N = labels.class_index(table.label, index)
   caplog.set_level(logging.INFO)
-  parts = faces.split(table, class_N)
+  parts = faces.split(table, index)
   train = table.label[table.part == 0]
   without, contempt = np.sum(train == ""), np.sum(train == "contempt")
   assert len(parts["train"]) == 1200 - without - contempt
   assert caplog.messages[0] == (
-    f"train: {without} of 1200 faces without a label and {contempt} of labels "
-    "that the study does not name are left out"
+    f"train: faces: of 1200 left out: {without} without a label, {contempt} of "
+    f"labels that the study does not name (contempt {contempt})"
   )
 
 

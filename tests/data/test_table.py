@@ -335,3 +335,26 @@ def test_an_array_that_is_there_twice(tmp_path):
     archive.writestr("Label.npy", b"")
   with pytest.raises(UserError, match="holds 'label' twice"):
     tables.load(path)
+
+
+def test_several_corpora_may_have_the_same_names(tmp_path, make_table):
+  table = make_table()
+  count = len(table)
+  names = np.resize(["01", "02 & 03"], count)
+  table = dataclasses.replace(
+    table,
+    corpus=np.resize(["x", "x", "y", "y"], count),
+    speaker=names,
+    dialogue=np.full(count, "1"),
+    session=np.full(count, ""),
+  )
+  tables.save(tmp_path / "a.npz", table)
+  first = tables.load(tmp_path / "a.npz")
+  four = ["x:01", "x:02 & x:03", "y:01", "y:02 & y:03"]
+  assert first.speaker[:4].tolist() == four
+  assert set(first.session.tolist()) == {""}
+  assert len(tables.dialogues(first)) == 2
+  tables.save(tmp_path / "b.npz", first)  # As `emojax features` writes it.
+  again = tables.load(tmp_path / "b.npz")
+  for name in ("speaker", "dialogue", "session", "corpus"):
+    np.testing.assert_array_equal(getattr(again, name), getattr(first, name))

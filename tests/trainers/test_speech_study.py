@@ -497,6 +497,11 @@ def test_a_class_that_nobody_tests_is_said(tmp_path, caplog):
   )
   audit(config)
   assert "no clip of the test part is angry" in caplog.text
+  caplog.set_level("INFO")
+  with pytest.raises(UserError):  # Nobody has them.
+    audit(make_config(path, **{"data.labels": "calm,fearful"}))
+  assert "demo" not in caplog.text
+  assert "labels that the study does not name (angry 1, happy " in caplog.text
 
 
 def test_too_little_memory(tmp_path, monkeypatch):
