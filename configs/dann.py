@@ -16,9 +16,10 @@ between the representation and a classifier of the speaker.
   python launch.py --config=configs/dann.py:table3 --config.data.path=IEMOCAP
     The paper's Table 3: bc-LSTM, CMN and, beside them, DialogueRNN.
 
-  python launch.py --config=configs/dann.py --config.data.corpus=manifest \
-      --config.data.path=MINE.csv --config.data.labels=angry,neutral \
-      --config.split.test_speakers=anna,ben --config.data.text_features=none
+  python launch.py --config=configs/dann.py --workdir=runs/mine \
+      --config.data.corpus=manifest --config.data.path=MINE.csv \
+      --config.data.labels=angry,neutral --config.data.text_features=none \
+      --config.split.test_speakers=anna,ben
     Your own recordings: a CSV with the columns path, label, speaker.
 
   python launch.py --config=configs/dann.py --config.data.text_features=bert \

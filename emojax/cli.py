@@ -215,13 +215,16 @@ def overview(begin: str, commands: Mapping[str, Callable]) -> str:
 
 
 def version() -> str:
-  """That of what is installed; of a checkout, what it would be installed as."""
+  """What a report of a fault has to say; of a checkout its own number."""
   try:
-    return f"emojax {metadata.version('emojax')}"
+    ours = metadata.version("emojax")
   except metadata.PackageNotFoundError:
     project = _PACKAGE.parent / "pyproject.toml"
     text = project.read_text(encoding="utf-8")
-    return f"emojax {tomllib.loads(text)['project']['version']} (a checkout)"
+    ours = f"{tomllib.loads(text)['project']['version']} (a checkout)"
+  python = ".".join(map(str, sys.version_info[:3]))
+  jax = metadata.version("jax")
+  return f"emojax {ours}, JAX {jax}, Python {python}, {sys.platform}"
 
 
 def config_help(named: Sequence[str]) -> str:

@@ -318,7 +318,8 @@ def test_help_of_a_config_names_its_variants(capsys):
 def test_the_version_is_said(capsys):
   entry.main(["emojax", "--version"])
   project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-  assert project["project"]["version"] in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert project["project"]["version"] in said and jax.__version__ in said
 
 
 @pytest.mark.parametrize(
