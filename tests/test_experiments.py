@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from sklearn import linear_model
 from torch.nn import functional
 
 from experiments import flags
-from experiments.adversary import networks, on_layers
+from experiments.adversary import inductive, networks, on_layers
 from experiments.rlps_s import losses
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -147,3 +148,18 @@ def test_mmd_is_the_variance_between_speakers():
   # The fourth speaker is in no clip of the batch.
   found = networks.mean_distance(x_NxK, speaker_N, None, 4)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_ridge_regression_from_products_is_scikit_learns():
+  features_NxD, features_TxD = draw(20, 30) + 1, draw(5, 30)
+  sign_NxC = np.sign(draw(20, 3))
+  scores_PxTxC = inductive.solve(
+    features_NxD @ features_NxD.T,
+    sign_NxC,
+    features_TxD @ features_NxD.T,
+    np.array([0.5, 20.0]),
+  )
+  for penalty, scores_TxC in zip((0.5, 20.0), scores_PxTxC, strict=True):
+    model = linear_model.Ridge(penalty).fit(features_NxD, sign_NxC)
+    expected_TxC = model.predict(features_TxD)
+    np.testing.assert_allclose(scores_TxC, expected_TxC, atol=1e-3)

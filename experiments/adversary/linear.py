@@ -18,7 +18,7 @@ from emojax.summary import Row, System
 from experiments.adversary import on_layers
 from experiments.adversary.on_layers import SETTING
 
-_LAYERS = {
+LAYERS = {
   "layer_3": (3,),
   "layers_2_4": (2, 3, 4),
   "layers_1_5": (1, 2, 3, 4, 5),
@@ -33,7 +33,7 @@ def _systems() -> list[System]:
   """Linear classifiers, each without and with z-scores by speaker."""
   names = {
     name: f"Ridge, layers {layers[0]} to {layers[-1]}"
-    for name, layers in _LAYERS.items()
+    for name, layers in LAYERS.items()
   }
   names["layer_3"] = "Ridge, layer 3"
   names[_CHOSEN] = "Ridge, layers chosen on labelled speakers"
@@ -55,7 +55,7 @@ def _predictions(
   """
   label_N, speaker_N = corpus.class_U[learn], corpus.speaker_U[learn]
   found = {}
-  for name, layers in _LAYERS.items():
+  for name, layers in LAYERS.items():
     features_UxLxD = states_UxLxD[:, list(layers)]
     features_UxD = features_UxLxD.reshape(len(features_UxLxD), -1)
     one = baselines.ridge(features_UxD[learn], label_N, speaker_N)

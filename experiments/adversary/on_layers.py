@@ -1,4 +1,4 @@
-"""What `linear`, `variants` and `layers` share: Whisper's layers of RAVDESS.
+"""What the programs on Whisper's layers of RAVDESS share.
 
 Their flags and config, and a summary of rows that are compared over speakers.
 """

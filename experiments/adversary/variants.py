@@ -26,9 +26,9 @@ from emojax.summary import Row, Summary, System
 from experiments.adversary import networks, on_layers
 from experiments.adversary.networks import Loss, Weights
 
-_SETTING = "RAVDESS, actors 01-10 in pairs"
-_ACTORS = [f"{number:02d}" for number in range(1, 11)]
-_HELD_OUT, _BATCH = 2, 60
+SETTING = "RAVDESS, actors 01-10 in pairs"
+ACTORS = [f"{number:02d}" for number in range(1, 11)]
+HELD_OUT, _BATCH = 2, 60
 _FIVE = (1, 2, 3, 4, 5)
 
 
@@ -235,12 +235,12 @@ def main() -> None:
   output, config, _ = on_layers.begin(__doc__, seeds=3)
   config.batch_size = _BATCH
   table = conversations.load(config.data)
-  table = table.take(np.isin(table.speaker, _ACTORS))
+  table = table.take(np.isin(table.speaker, ACTORS))
   classes, index = labels.parse_classes(config.data.labels)
   class_U = labels.class_index(table.label, index)
   _, speaker_U = np.unique(table.speaker, return_inverse=True)
-  pairs = range(len(_ACTORS) // _HELD_OUT)
-  held_FxU = np.stack([speaker_U // _HELD_OUT == pair for pair in pairs])
+  pairs = range(len(ACTORS) // HELD_OUT)
+  held_FxU = np.stack([speaker_U // HELD_OUT == pair for pair in pairs])
   frozen = ml_collections.FrozenConfigDict(config)
   rows = []
   for name, variant in VARIANTS.items():
@@ -253,7 +253,7 @@ def main() -> None:
       speaker_U,
       folds(config, table, class_U, held_FxU, variant),
     )
-    rows.append(row(_SETTING, name, logits, held_FxU, class_U, table.speaker))
+    rows.append(row(SETTING, name, logits, held_FxU, class_U, table.speaker))
     found = rows[-1].metrics["unweighted_accuracy"]
     took = time.perf_counter() - start
     print(
