@@ -37,13 +37,16 @@ class Dcnn(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images_BxHxWxC: jax.Array, train: bool = False
+    self,
+    images_BxHxWxC: jax.Array,
+    train: bool = False,
+    counts_B: jax.Array | None = None,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """float32 logits [B, K], and `features` [B, D], of images from -1 to 1.
 
-    They are at least 16 pixels high and wide; `train` makes no difference.
+    They are at least 16 pixels high and wide; nothing else makes a difference.
     """
-    del train
+    del train, counts_B
     x = images_BxHxWxC.astype(self.dtype)
     for index, width in enumerate(self.widths):
       x = _convolution(width, self.dtype, name=f"conv_{index}")(x)
@@ -84,14 +87,19 @@ class Vgg(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images_BxHxWxC: jax.Array, train: bool = False
+    self,
+    images_BxHxWxC: jax.Array,
+    train: bool = False,
+    counts_B: jax.Array | None = None,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """As `Dcnn`; the poolings have to leave a pixel of an image.
 
     With `train`, statistics are the batch's own (the collection `batch_stats`
-    changes), and dropout draws from the rng 'dropout'.
+    changes), of images that count, or of all without `counts_B`; and dropout
+    draws from the rng 'dropout'.
     """
     x = images_BxHxWxC.astype(self.dtype)
+    mask = None if counts_B is None else counts_B[:, None, None, None]
     for block, (width, depth) in enumerate(self.blocks):
       for layer in range(depth):
         x = _convolution(width, self.dtype, name=f"conv_{block}_{layer}")(x)
@@ -100,7 +108,7 @@ class Vgg(nn.Module):
           momentum=0.9,
           dtype=self.dtype,
           name=f"norm_{block}_{layer}",
-        )(x)
+        )(x, mask=mask)
         x = nn.relu(x)
       x = max_pool(x)
       x = nn.Dropout(self.map_dropout, deterministic=not train)(x)

@@ -37,9 +37,10 @@ class Classifier:
   # (key, inputs of one example) -> variables: a dict with `params`, and with
   # whatever else the model keeps.
   init: Callable[[jax.Array, Any], Any]
-  # (variables, inputs, train, key) -> (logits [B, K], features [B, D], changed
-  # variables), float32. The key is of dropout and random views.
-  apply: Callable[[Any, Any, bool, jax.Array], tuple[jax.Array, jax.Array, Any]]
+  # (variables, inputs, train, key, weight_B) -> (logits [B, K], features
+  # [B, D], changed variables), float32. The key is of dropout and random views;
+  # what has weight 0 only fills the batch up, and without weights nothing does.
+  apply: Callable[..., tuple[jax.Array, jax.Array, Any]]
 
 
 def describe(
@@ -117,18 +118,20 @@ def of_images(name: str, model: nn.Module, crop: int = 0) -> Classifier:
       images = images[:, :crop, :crop]
     return model.init(key, faces.centred(images))
 
-  def apply(variables, images, train, key):
+  def apply(variables, images, train, key, weight_B=None):
     if not train:
       return (*faces.evaluate(model, variables, images, crop), {})
     view_key, dropout_key = jax.random.split(key)
     if crop:
       images = image_classifiers.random_views(view_key, images, crop)
+    counts = {} if weight_B is None else {"counts_B": weight_B > 0}
     (logits, out), changed = model.apply(
       variables,
       faces.centred(images),
       train=True,
       mutable=["batch_stats"],
       rngs={"dropout": dropout_key},
+      **counts,
     )
     return logits, out["features"], changed
 
@@ -147,7 +150,8 @@ def of_speech(name: str, system: SpeechSystem) -> Classifier:
     audio_BxS = system.prepare(inputs["audio"], inputs["length"])
     return model.init(key, audio_BxS, inputs["length"])
 
-  def apply(variables, inputs, train, key):
+  def apply(variables, inputs, train, key, weight_B=None):
+    del weight_B  # No clip knows of the others.
     logits, out = system.apply(
       *(model, variables["params"], inputs["audio"], inputs["length"], train),
       train_encoder=train,

@@ -324,7 +324,8 @@ def classifier_loss(
 ) -> tuple[jax.Array, tuple[dict, Any]]:
   """The mean cross-entropy of a batch of all examples, for `train_step`."""
   logits_BxC, _, changed = classifier.apply(
-    {"params": params, **model_state}, _take(inputs, index_B), True, key
+    {"params": params, **model_state},
+    *(_take(inputs, index_B), True, key, weight_B),
   )
   targets_BxC = jax.nn.one_hot(label_N[index_B], logits_BxC.shape[1])
   loss = weighted_cross_entropy(logits_BxC, targets_BxC, weight_B)

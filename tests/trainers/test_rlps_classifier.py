@@ -61,7 +61,7 @@ def lookup(num_examples):
     del key, example
     return {"params": {"logits": jnp.zeros((num_examples, 3))}}
 
-  def apply(variables, number_B, train, key):
+  def apply(variables, number_B, train, key, weight_B=None):
     del train, key
     logits_BxK = variables["params"]["logits"][number_B]
     return logits_BxK, number_B[:, None].astype(jnp.float32), {}
@@ -127,7 +127,7 @@ def test_every_epoch_has_its_own_dropout():
   """Also where another learner has taken as many steps in another epoch."""
   plain = lookup(4)
 
-  def apply(variables, item_B, train, key):
+  def apply(variables, item_B, train, key, weight_B=None):
     logits, features, changed = plain.apply(variables, item_B, train, key)
     return logits * jax.random.uniform(key), features, changed
 
@@ -280,14 +280,21 @@ def test_what_is_removed_has_no_influence(dcnn, monkeypatch):
   assert losses == other_losses
 
 
-def test_what_fills_a_batch_up_has_no_influence(dcnn, monkeypatch):
-  key = jax.random.key(0)
+@pytest.mark.parametrize("name", ["dcnn", "cnn"])
+def test_what_fills_a_batch_up_has_no_influence(name, dcnn, monkeypatch):
+  key, case = jax.random.key(0), dcnn
+  if name == "cnn":
+    case = Case(
+      classifiers.of_images("CNN", Vgg(3, ((4, 1), (6, 2)))),
+      dcnn.part,
+      batch_size=8,
+    )
 
   def after(*filler):
     index = np.array([[4, 1, 2, *filler]], np.int32)
     weight = np.array([[1, 1, 1, 0, 0, 0, 0, 0]], np.float32)
     monkeypatch.setattr(fit, "filled_batches", lambda *_: (index, weight))
-    learner, loss = dcnn.examples.epoch(dcnn.start(key), np.arange(3), key)
+    learner, loss = case.examples.epoch(case.start(key), np.arange(3), key)
     return learner.variables, loss
 
   assert_equal(after(0, 0, 0, 0, 0), after(7, 6, 5, 4, 3))
