@@ -77,15 +77,7 @@ def make(
     UserError: a misspelt method or group, a field that the method or the study
       does not read; names that the data do not have, or too few of them.
   """
-  checks.choice({"split": split}, "split.method", METHODS)
-  checks.choice({"split": split}, "split.group", GROUPS)
-  for field, methods in _FIELDS.items():
-    if split[field] and split.method not in methods:
-      raise UserError(
-        f"config.split.{field} = {split[field]!r} goes with "
-        f"config.split.method = {' or '.join(map(repr, methods))}, not with "
-        f"{split.method!r}: choose that method, or set the field empty"
-      )
+  check(split)
   if split.validation_speakers and not validates:
     raise UserError(
       f"config.split.validation_speakers = {split.validation_speakers!r}: this "
@@ -112,6 +104,19 @@ def make(
       rows = _apart(rows, names, setting)
     made[setting] = Split(rows, split.method == "official")
   return made
+
+
+def check(split: ml_collections.ConfigDict) -> None:
+  """Raises UserError where a name is misspelt, or a field is not read."""
+  checks.choice({"split": split}, "split.method", METHODS)
+  checks.choice({"split": split}, "split.group", GROUPS)
+  for field, methods in _FIELDS.items():
+    if split[field] and split.method not in methods:
+      raise UserError(
+        f"config.split.{field} = {split[field]!r} goes with "
+        f"config.split.method = {' or '.join(map(repr, methods))}, not with "
+        f"{split.method!r}: choose that method, or set the field empty"
+      )
 
 
 def may_name_people(split: Mapping[str, Any]) -> bool:

@@ -97,6 +97,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   if len(size) != 2:
     raise UserError(f"config.data.image_size = {size}: give height, width")
+  if model.classifier == SPEECH and model.crop:
+    raise UserError(
+      f"config.model.crop = {model.crop}: clips have no squares; set it 0"
+    )
   least = faces.SMALLEST.get(model.classifier, 0)
   if model.crop > min(size) or (model.crop or min(size)) < least:
     raise UserError(

@@ -59,13 +59,12 @@ def check(
   if config.model.classifier == classifiers.SPEECH:
     if "intercepted" in config.data.noise:
       raise UserError("config.data.noise: intercepted noise is of images")
-    checks.choice(config, "split.method", splits.METHODS)
-    checks.choice(config, "split.group", splits.GROUPS)
   elif config.split.method != "official":
     raise UserError(
       f"config.split.method = {config.split.method!r}: corpora of faces come "
       "in parts; set it to official"
     )
+  splits.check(config.split)
 
 
 def _check_policies(config: ml_collections.ConfigDict) -> None:

@@ -417,8 +417,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
   checks.choice(config, "model.pooling", POOLINGS)
   checks.choice(config, "dtype", speech.DTYPES)
   checks.choice(config, "optimizer.schedule", optimizers.SCHEDULES)
-  checks.choice(config, "split.method", splits.METHODS)
-  checks.choice(config, "split.group", splits.GROUPS)
+  splits.check(config.split)
   checks.choice(config, "adversary.domain", ("none", "speaker", "corpus"))
   if config.baselines:
     known = (untrained.BY_SPEAKER, *encoders.names())

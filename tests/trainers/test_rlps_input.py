@@ -115,6 +115,16 @@ def test_an_unknown_variant_names_the_known_ones():
     ({"split.method": "k_fold"}, "'k_fold': corpora of faces .* to official"),
     ({"split.method": "offical"}, "'offical': .* set it to official"),
     (
+      {"split.test_speakers": "anna"},
+      "test_speakers = 'anna' goes with .* not with 'official'",
+    ),
+    ({"split.folds": "folds.csv"}, "set the field empty"),
+    (
+      SPEECH | {"split.method": "shuffle", "split.folds": "folds.csv"},
+      "set the field empty",
+    ),
+    (SPEECH | {"model.crop": 40}, "model.crop = 40: clips have no squares"),
+    (
       SPEECH | {"split.method": "k_folds"},
       "split.method = 'k_folds': there are shuffle, speakers, k_fold",
     ),
