@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -26,6 +25,7 @@ from emojax.data import (
   pipeline,
   split_audit,
   splits,
+  taught_classes,
 )
 from emojax.data.array_record import Corpus
 from emojax.data.splits import Split
@@ -33,8 +33,6 @@ from emojax.errors import UserError
 from emojax.runtime.files import cache_folder
 
 SAMPLE_RATE = array_record.SAMPLE_RATE
-
-_LOG = logging.getLogger(__name__)
 
 _MEASURED = 200  # Clips of a part whose level is that of all.
 
@@ -178,7 +176,7 @@ def read(
   clips = dataclasses.replace(clips, splits=made)
   tables = _audit(clips, utterances)
   for setting, split in made.items():
-    _check_classes(clips, setting, split)
+    taught_classes.check(setting, split, classes, clips.class_U)
   return clips, tables
 
 
@@ -299,22 +297,3 @@ def _parts(source, read, row_P, split, fields, lengths) -> dict[str, Part]:
     reader = pipeline.Reader(source, taken, {"clip": clip_P, **values})
     parts[name] = Part(rows, clip_P, taken.lengths_P, lengths, reader)
   return parts
-
-
-def _check_classes(clips: Clips, setting: str, split: Split) -> None:
-  """What nobody trains on cannot be learned; what nobody tests is said."""
-  for part, rows in split.parts.items():
-    present = np.unique(clips.class_U[rows])
-    missing = [name for i, name in enumerate(clips.classes) if i not in present]
-    names = ", ".join(missing)
-    if missing and part == "train":
-      raise UserError(
-        f"{setting}: no clip of the training part is {names}; leave it out of "
-        "config.data.labels, or choose another config.split"
-      )
-    if missing:
-      _LOG.warning(
-        "%s: no clip of the %s part is %s; unweighted accuracy is the mean "
-        "over the other classes",
-        *(setting, part, names),
-      )

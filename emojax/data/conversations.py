@@ -15,7 +15,13 @@ import numpy as np
 
 from emojax import checks, normalisation
 from emojax.corpora import labels, recordings, records, speech
-from emojax.data import batches, features, split_audit, splits
+from emojax.data import (
+  batches,
+  features,
+  split_audit,
+  splits,
+  taught_classes,
+)
 from emojax.data import table as tables
 from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
@@ -202,14 +208,13 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
 
   Raises:
     UserError: see `load`; a split that the data do not have; a speaker or an
-      identical recording in two parts.
+      identical recording in two parts; a class that is not in the labelled one.
   """
   table = load(config.data)
-  parts = splits.make(config.split, _names(table), validates=False)
-  audits = {setting: _audit(split, table) for setting, split in parts.items()}
+  classes, index = labels.parse_classes(config.data.labels)
+  parts, audits = _split(config, table)
   for setting, of_setting in audits.items():
     print(f"{setting}\n{of_setting}\n")
-  classes, index = labels.parse_classes(config.data.labels)
   return Conversations(
     table,
     classes,
@@ -222,9 +227,18 @@ def read(config: ml_collections.ConfigDict) -> Conversations:
 
 def audit(config: ml_collections.ConfigDict) -> dict[str, str]:
   """What `read` checks, without extracting features, and prints by setting."""
-  table = load(config.data, extracts=False)
+  return _split(config, load(config.data, extracts=False))[1]
+
+
+def _split(config, table: FeatureTable) -> tuple[dict, dict[str, str]]:
+  """The splits of a table, and who is in which part, by setting."""
   parts = splits.make(config.split, _names(table), validates=False)
-  return {name: _audit(split, table) for name, split in parts.items()}
+  audits = {setting: _audit(split, table) for setting, split in parts.items()}
+  classes, index = labels.parse_classes(config.data.labels)
+  class_U = labels.class_index(table.label, index)
+  for setting, split in parts.items():
+    taught_classes.check(setting, split, classes, class_U)
+  return parts, audits
 
 
 def load(

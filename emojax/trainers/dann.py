@@ -378,6 +378,7 @@ def train(
 def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
   with hosts.first_alone():
     corpus = conversations.read(config)
+  _check_baselines(config, corpus)
   found = search(config, corpus, grid) if config.stabilised.enabled else {}
   cohorts = make_cohorts(config, corpus, found.get("chosen", ()))
   folds = held_out.folds(config, corpus, cohorts[0])
@@ -472,6 +473,19 @@ def _baseline(corpus, name, split, method, baseline: str) -> reports.Trained:
   history = {"confusion_matrix": confusion_CxC[None, None]}
   system = named(baseline, baselines.LABELS[baseline], method)
   return reports.Trained(name, system, history, target_U, logits_UxC[None])
+
+
+def _check_baselines(config, corpus: Conversations) -> None:
+  """What would otherwise be said after the training, for another config."""
+  for name in corpus.splits if "ridge" in config.baselines else ():
+    rows = conversations.learnable(corpus, name).parts["labelled"]
+    who = set(corpus.table.speaker[rows].tolist())
+    if len(who) < 2:
+      raise UserError(
+        f"config.baselines: 'ridge' chooses its penalty on labelled speakers "
+        f"who are held out, and {name} has one, {who.pop()}; leave it out, or "
+        "choose another config.split"
+      )
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

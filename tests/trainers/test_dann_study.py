@@ -535,3 +535,39 @@ def test_a_part_without_labels(tmp_path, make_table, part):
   config = make_config(tmp_path / "table.npz", table)
   with pytest.raises(UserError, match=f"nothing in the {part} part has a labe"):
     dann.train(config, tmp_path / "run")
+
+
+def test_a_class_that_a_part_lacks(tmp_path, make_table, caplog):
+  """Of what nobody teaches the recall would be 0, without a word."""
+  table = make_table()
+  for lacking in (table.session == "5", table.session != "5"):
+    angry = lacking & (table.label == "angry")
+    label = np.where(angry, "sad", table.label)
+    config = make_config(
+      tmp_path / "table.npz", dataclasses.replace(table, label=label)
+    )
+    if lacking[0]:
+      said = "TS 1234: nothing in the labelled part is angry; leave it out"
+      for check in (dann.audit, lambda c: dann.train(c, tmp_path / "run")):
+        with pytest.raises(UserError, match=said):
+          check(config)
+    else:
+      dann.audit(config)
+      assert "nothing in the test part is angry" in caplog.text
+  assert not (tmp_path / "run").exists()
+
+
+def test_ridge_of_one_speaker_is_refused_before_the_training(
+  tmp_path, make_table
+):
+  table = make_table(num_dialogues=4)
+  speaker = np.where(table.session == "1", "1F", table.speaker)
+  config = make_config(
+    tmp_path / "table.npz",
+    dataclasses.replace(table, speaker=speaker),
+    baselines=("ridge",),
+    **{"split.labelled_sessions": ("1",)},
+  )
+  with pytest.raises(UserError, match=r"'ridge' .* TS 1 has one, 1F; leave it"):
+    dann.train(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
