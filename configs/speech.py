@@ -24,8 +24,9 @@ so, and augmentation for rooms, microphones and noise that it has not heard.
   python launch.py --config=configs/speech.py:whisper \
       --config.data.path=RAVDESS
     Whisper base, frozen, on the six folds of EmoBox: a learned average of its
-    layers; the same with each speaker z-scored; a log-mel CNN from scratch.
-    Other encoders: --config.model.encoder=microsoft/wavlm-base-plus. Trained,
+    layers; the same with each speaker z-scored. Beside a log-mel CNN from
+    scratch: --config.baselines="('speaker_normalised','log_mel')". Other
+    encoders: --config.model.encoder=microsoft/wavlm-base-plus. Trained,
     on a GPU: --config.freeze_encoder=False (or
     --config.unfreeze_last_n_layers=2) --config.num_epochs=12 \
     --config.optimizer.learning_rate=1e-3 --config.baselines='()'
@@ -91,8 +92,8 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.pretrained_weights = ""
 
   config.optimizer = ml_collections.ConfigDict()
-  config.optimizer.learning_rate = 1e-4  # Adam; of all but the encoder.
-  config.optimizer.encoder_learning_rate = 1e-5
+  config.optimizer.learning_rate = 1e-4  # Adam; of all that is drawn anew.
+  config.optimizer.encoder_learning_rate = 1e-5  # Of a pretrained encoder.
   # Of the pooling's scores; 0: that of the head. In a few steps of a large one
   # the attention settles on single frames of the training speakers.
   config.optimizer.pooling_learning_rate = 0.0
@@ -107,7 +108,7 @@ def get_config(name: str = "demo") -> ml_collections.ConfigDict:
   config.mixup = 0.0  # Alpha of Beta(alpha, alpha); 0: none.
 
   # What tells speakers (or corpora) apart is trained behind a gradient reversal
-  # layer, so that the encoder loses it.
+  # layer, so that the encoder loses it. Baselines have none.
   config.adversary = ml_collections.ConfigDict()
   config.adversary.domain = "none"  # Or "speaker", "corpus".
   config.adversary.reversal = 0.1  # Lambda.
@@ -194,7 +195,6 @@ def _demo(config):
   config.num_replicates = 2
   config.num_epochs = 12
   config.optimizer.learning_rate = 1e-3
-  config.optimizer.encoder_learning_rate = 1e-3
   config.optimizer.schedule = "one_cycle"
   config.data.buckets = (2.0,)
 
@@ -204,7 +204,6 @@ def _ravdess(config):
   config.num_epochs = 20
   config.batch_size = 16
   config.optimizer.learning_rate = 1e-3
-  config.optimizer.encoder_learning_rate = 1e-3
   config.optimizer.schedule = "one_cycle"
   config.baselines = ("log_mel",)
   config.data.corpus = "ravdess"

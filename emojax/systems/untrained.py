@@ -36,6 +36,13 @@ class Untrained:
   trained_layers: int | None  # Of the encoder, the last ones; None: all of it.
   start: str = ""  # The folder of a run whose weights it starts from, or ''.
   by_speaker: bool = False  # Whether it reads z-scores of each speaker.
+  # What an adversary tells apart, so that the encoder forgets it; or "none".
+  forgets: str = "none"
+
+  @property
+  def draws_encoder(self) -> bool:
+    """Whether its encoder knows nothing yet."""
+    return self.encoder_params is None and not self.start
 
   def with_domains(self, num_domains: int) -> Self:
     """The same with an adversary that tells so many domains apart."""
@@ -91,8 +98,8 @@ def make(
 
   Raises:
     UserError: whatever is wrong with a pretrained encoder; more layers to
-      train than it has; a random encoder that is frozen; longer clips than it
-      takes.
+      train than it has; a random encoder that is frozen, or a pretrained one
+      that is to be trained and would not be; longer clips than it takes.
   """
   by_speaker = name == BY_SPEAKER
   if by_speaker:
@@ -115,7 +122,7 @@ def make(
     dropout=config.model.dropout,
     dtype=config.dtype,
   )
-  return Untrained(
+  classifier = Untrained(
     id=f"{found.id}_{BY_SPEAKER}" if by_speaker else found.id,
     label=f"{found.label}, z-scored by speaker" if by_speaker else found.label,
     system=system,
@@ -123,7 +130,17 @@ def make(
     trained_layers=trained_layers,
     start=config.pretrained_weights if is_main else "",
     by_speaker=by_speaker,
+    forgets=config.adversary.domain if is_main else "none",
   )
+  if trained_layers != 0 and not (
+    classifier.draws_encoder or config.optimizer.encoder_learning_rate
+  ):
+    raise UserError(
+      f"config.optimizer.encoder_learning_rate = 0: the {found.label} would "
+      "not be trained; set config.freeze_encoder=True, without "
+      "config.unfreeze_last_n_layers"
+    )
+  return classifier
 
 
 def _check_frozen(config, found: encoders.Source) -> None:

@@ -15,11 +15,13 @@ from emojax.errors import UserError
 def one_cycle(peak: float, num_updates: int) -> optax.Schedule:
   """From peak / 25 to the peak in the first tenth, then to peak / 250,000.
 
-  Along cosines: Smith & Topin 2018, as PyTorch has it.
+  Along cosines: Smith & Topin 2018, as PyTorch has it. The first tenth is one
+  update at least.
   """
-  # Optax needs two updates at least, to have a peak between them.
+  # Optax needs two updates, to have a peak between them.
   num_updates = max(num_updates, 2)
-  return optax.cosine_onecycle_schedule(num_updates, peak, pct_start=0.1)
+  warm_up = max(0.1, 1 / num_updates)
+  return optax.cosine_onecycle_schedule(num_updates, peak, pct_start=warm_up)
 
 
 def warm_restarts(peak: float, num_updates: int) -> optax.Schedule:
@@ -69,9 +71,17 @@ SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
 
 @functools.cache
 def adam(
-  config: ml_collections.FrozenConfigDict, num_steps: int
+  config: ml_collections.FrozenConfigDict,
+  num_steps: int,
+  draws_encoder: bool = False,
 ) -> optax.GradientTransformation:
   """AdamW, with learning rates of their own for `encoder` and `pool`.
+
+  Args:
+    config: a `config.optimizer`.
+    num_steps: batches of the whole training.
+    draws_encoder: whether the encoder is drawn anew, as the head is, and so is
+      trained at the same rate.
 
   Raises:
     UserError: the training has fewer batches than one update takes.
@@ -82,10 +92,9 @@ def adam(
       f"config.optimizer.accumulate = {config.accumulate}: the training has "
       f"{num_steps} batches, so there would be no update"
     )
-  rates = {
-    "encoder": config.encoder_learning_rate,
-    "pool": config.pooling_learning_rate or config.learning_rate,
-  }
+  rates = {"pool": config.pooling_learning_rate or config.learning_rate}
+  if not draws_encoder:
+    rates["encoder"] = config.encoder_learning_rate
   clip_norm = config.clip_norm
 
   def scale_parts(updates, params):

@@ -59,9 +59,9 @@ class Training:
   ):
     """Cuts the clips, encodes them if the encoder stays as it is, compiles."""
     fields = {"label": data.class_U}
-    if config.adversary.domain != "none":
+    if classifier.forgets != "none":
       num_domains, fields["domain"] = clips.domains(
-        data, split, config.adversary.domain
+        data, split, classifier.forgets
       )
       classifier = classifier.with_domains(num_domains)
     self.classifier = classifier
@@ -176,7 +176,8 @@ class Training:
       shards_parameters=config.shard_parameters,
     )
     tx = optimizers.adam(
-      ml_collections.FrozenConfigDict(config.optimizer), recipe.num_steps
+      ml_collections.FrozenConfigDict(config.optimizer),
+      *(recipe.num_steps, self.classifier.draws_encoder),
     )
     specs = State(REPLICATED, REPLICATED)
     if config.shard_parameters:
@@ -451,15 +452,9 @@ def _check_frozen(config: ml_collections.ConfigDict) -> None:
       "frozen encoder; set config.freeze_encoder=True, without "
       "config.unfreeze_last_n_layers and feature masks, or leave it out"
     )
-  if is_frozen:
-    if config.adversary.domain != "none":
-      raise UserError(
-        "config.adversary.domain: the encoder is frozen, so the adversary's "
-        "gradient could not reach it; set config.freeze_encoder=False, or "
-        "config.unfreeze_last_n_layers"
-      )
-  elif not config.optimizer.encoder_learning_rate:
+  if is_frozen and config.adversary.domain != "none":
     raise UserError(
-      "config.optimizer.encoder_learning_rate = 0: the encoder would not be "
-      "trained; set config.freeze_encoder=True"
+      "config.adversary.domain: the encoder is frozen, so the adversary's "
+      "gradient could not reach it; set config.freeze_encoder=False, or "
+      "config.unfreeze_last_n_layers"
     )

@@ -36,9 +36,7 @@ _SMALL = ("--config.num_epochs=2", "--config.optimizer.learning_rate=0.00001")
 VARIANTS = {
   "dann": ("dann",),
   "speech": ("speech",),
-  "speech, small steps": (
-    *("speech", *_SMALL, "--config.optimizer.encoder_learning_rate=0.00001"),
-  ),
+  "speech, small steps": ("speech", *_SMALL),
   "rlps": ("rlps",),
   "rlps, small steps": (
     *("rlps", *_SMALL, "--config.policy.learning_rate=0.000001"),

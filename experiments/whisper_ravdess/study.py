@@ -97,7 +97,6 @@ ROWS = {
       "batch_size": 16,
       "optimizer.learning_rate": 1e-3,
       "optimizer.pooling_learning_rate": 0.0,
-      "optimizer.encoder_learning_rate": 1e-3,
     },
     ({},),
   ),

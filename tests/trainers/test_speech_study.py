@@ -95,7 +95,6 @@ def test_a_study_and_what_it_leaves(tmp_path, capsys):
       "num_replicates": 2,
       "num_epochs": 6,
       "optimizer.learning_rate": 1e-2,
-      "optimizer.encoder_learning_rate": 1e-2,
     },
   )
   workdir = tmp_path / "run"
@@ -200,6 +199,25 @@ def make_training(config):
   (split,) = data.splits.values()
   augmentation = Augmentation.read(config.augment)
   return Training(config, classifier, data, split, augmentation)
+
+
+def test_an_encoder_that_is_drawn_is_trained_as_the_head_is(tmp_path):
+  path, trained = write_corpus(tmp_path / "a"), []
+  for rate in (0.0, 1e-3):
+    config = make_config(path, **{"optimizer.encoder_learning_rate": rate})
+    study = make_training(config).study(0)
+    first = jax.tree.map(np.asarray, study.init().learner.params)
+    trained.append(study.round(study.init(), 0)[0].learner.params)
+  jax.tree.map(np.testing.assert_array_equal, *trained)
+  before, after = (jax.tree.leaves(p["encoder"]) for p in (first, trained[0]))
+  assert any((a != b).any() for a, b in zip(before, after, strict=True))
+  config = make_config(
+    path,
+    pretrained_weights="run",
+    **{"optimizer.encoder_learning_rate": 0.0},
+  )
+  with pytest.raises(UserError, match="log-mel CNN would not be trained"):
+    untrained.make(config, "log_mel", ("happy", "sad"))
 
 
 def test_validation_and_test_are_never_augmented(tmp_path):
@@ -316,7 +334,8 @@ def test_several_corpora_folds_and_an_adversary(
   pairs = {(one.a, one.b) for one in summary.comparisons}
   assert pairs == {("small", "log_mel")}
   with np.load(tmp_path / "run/history.npz") as history:
-    assert any(name.endswith("domain_loss") for name in history)
+    forgetting = [name for name in history if name.endswith("domain_loss")]
+  assert forgetting == [f"{fold}/small/domain_loss" for fold in folds]
   _, params = stored.load(tmp_path / "run")
   assert "domain_classifier" not in params
 
