@@ -97,9 +97,11 @@ def search(
     if hosts.is_first():
       with files.whole(stored) as path:
         path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-      for checkpoints in folder.glob("*/checkpoints"):
-        shutil.rmtree(checkpoints)  # 6 GB each with the features of the paper.
     hosts.wait()
+  # 6 GB each with the paper's features; a search may be killed right here.
+  if hosts.is_first():
+    for checkpoints in folder.glob("*/checkpoints"):
+      shutil.rmtree(checkpoints)
   return json.loads(stored.read_text(encoding="utf-8"))
 
 

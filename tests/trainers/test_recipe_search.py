@@ -1,9 +1,12 @@
 """When DANN-S takes lambda = 0, and what the report says of it."""
 
+import json
+
 import pytest
 
+from emojax import runs
 from emojax.reports import dann as reports
-from emojax.trainers.recipe_search import Adversary
+from emojax.trainers.recipe_search import Adversary, search
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,14 @@ def test_the_simpler_one_is_taken_in_doubt(gain, error, probe, helps, why):
   sentence = reports.adversary(seen.to_json())
   assert sentence.startswith("TS 1, features normalised by train: ")
   assert why in sentence
+
+
+def test_a_search_that_was_killed_at_its_end_leaves_no_checkpoints(tmp_path):
+  folder = tmp_path / "search"
+  checkpoint = folder / "rung-1/checkpoints/4/state"
+  checkpoint.parent.mkdir(parents=True)
+  checkpoint.write_text("6 GB")
+  (folder / "choice.json").write_text(json.dumps({"chosen": []}))
+  found = search(None, None, runs.Grid(tmp_path, None), None, None)
+  assert found == {"chosen": []}
+  assert {path.name for path in folder.rglob("*")} == {"rung-1", "choice.json"}
