@@ -36,7 +36,7 @@ from emojax.runtime.sharding import DATA, REPLICATED
 from emojax.summary import Summary, System
 from emojax.systems import speech, stored, untrained
 from emojax.systems.untrained import Untrained
-from emojax.trainers import fit, optimizers, speech_step
+from emojax.trainers import first_weights, fit, optimizers, speech_step
 from emojax.trainers.fit import Best
 from emojax.trainers.speech_step import Programs, Recipe, State
 
@@ -285,6 +285,7 @@ def train(
     "model.revision",
     lambda: encoders.find(config.model.encoder).revision,
   )
+  config = first_weights.settle(config, workdir)
   summary = runs.complete(config, workdir, functools.partial(_study, config))
   print(tables.terminal_table(summary))
   return summary
@@ -306,9 +307,14 @@ def _names(config) -> list[str]:
   return list(dict.fromkeys((config.model.encoder, *config.baselines)))
 
 
-def _read(config) -> tuple[Clips, dict[str, str]]:
-  """The clips, and who is in which part: what one can not use, none gets."""
-  return clips.read(config, _min_samples(config))
+def _read(config) -> tuple[Clips, dict[str, str], str]:
+  """The clips, who is in which part, and whom the first weights know.
+
+  What one system can not use, none gets.
+  """
+  least = _min_samples(config)
+  data, parts = clips.read(config, least)
+  return data, parts, first_weights.check(config, data, least)
 
 
 def _min_samples(config) -> int:
@@ -322,7 +328,7 @@ def _min_samples(config) -> int:
 def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
   """Trains what is not trained yet, and sums up; see `runs.complete`."""
   with hosts.first_alone():
-    data, parts = _read(config)
+    data, parts, taught = _read(config)
   for setting, table in parts.items():
     print(f"{setting}\n{table}\n")
   augmentation = Augmentation.read(config.augment, _min_samples(config))
@@ -348,7 +354,7 @@ def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
     runs.by_row(outcomes),
   )
   summary = dataclasses.replace(
-    summary, model=reports.of_model(summary), audit=parts
+    summary, model=taught + reports.of_model(summary), audit=parts
   )
   return summary, _files(config, data, systems[0], summary, outcomes)
 

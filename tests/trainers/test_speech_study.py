@@ -1,5 +1,6 @@
 """Whole small studies: what is left behind, resumption, caching, bad input."""
 
+import shutil
 import signal
 
 import jax
@@ -280,6 +281,7 @@ def test_cached_features_give_the_same_study(tmp_path, no_figures):
     ),
     tmp_path / "head",
   )
+  assert "`first`, which nobody has taught who is tested" in summary.model
   _, params = stored.load(tmp_path / "head")
   _, start = stored.load(tmp_path / "first")
   jax.tree.map(
@@ -290,6 +292,81 @@ def test_cached_features_give_the_same_study(tmp_path, no_figures):
   assert [row.system for row in summary.rows] == ids
   rows = [row.metrics["unweighted_accuracy"].mean for row in summary.rows]
   assert summary.comparisons[1].difference == pytest.approx(rows[0] - rows[1])
+
+
+def test_weights_that_know_a_test_speaker_are_refused(tmp_path, no_figures):
+  path = write_corpus(tmp_path / "a")
+  run = tmp_path / "run"
+  train(make_config(path, num_epochs=1), run)
+  start = {"pretrained_weights": str(run)}
+  audit(make_config(path, **start))
+  said = r"pretrained_weights: speaker p\d+, of the (test|validation) part of "
+  for changes in (
+    {"split.seed": 4},
+    {"split.method": "k_fold", "split.num_folds": 3},
+    # The same voices by other names.
+    {"data.path": str(renamed(path)), "split.seed": 4},
+  ):
+    with pytest.raises(UserError, match=said):
+      audit(make_config(path, **start, **changes))
+  with pytest.raises(UserError, match=r"in the train part of .*/run"):
+    train(make_config(path, **start, **{"split.seed": 4}), tmp_path / "other")
+  assert not (tmp_path / "other/config.json").exists()
+
+
+def test_weights_of_which_nobody_knows_are_said_to_be_so(tmp_path, no_figures):
+  path = write_corpus(tmp_path / "a")
+  first, second = tmp_path / "first", tmp_path / "second"
+  train(make_config(path, num_epochs=1), first)
+  # Another manifest's speakers are others, though they have the same names.
+  other = write_corpus(tmp_path / "b")
+  for clip in other.parent.glob("*.wav"):
+    samples, _ = soundfile.read(clip)
+    soundfile.write(clip, samples / 2, RATE)
+  start = {"pretrained_weights": str(first), "split.seed": 4}
+  summary = train(make_config(other, num_epochs=1, **start), second)
+  assert summary.model.startswith(
+    "Training began with the weights of `first`; whether anybody who is tested "
+    "here taught it is unknown. `model/` is"
+  )
+  # But whom the first one knows, that one does, too.
+  start["pretrained_weights"] = str(second)
+  with pytest.raises(UserError, match=r"in the train part of .*first"):
+    audit(make_config(path, **start))
+  # Only a system, and nothing of who has trained it.
+  start["pretrained_weights"] = str(first / "model")
+  audit(make_config(path, **start))
+
+
+def test_a_study_goes_on_only_with_the_weights_that_it_began_with(
+  tmp_path, monkeypatch, stop_after, no_figures
+):
+  path = write_corpus(tmp_path / "a")
+  first = tmp_path / "first"
+  train(make_config(path, num_epochs=1), first)
+  config = make_config(path, pretrained_weights=str(first))
+  with monkeypatch.context() as patch:
+    stop_after(patch, 1)
+    with pytest.raises(SystemExit):
+      train(config, tmp_path / "run")
+  weights = first / "model/weights.safetensors"
+  kept = weights.read_bytes()
+  shutil.rmtree(first)
+  train(make_config(path, num_epochs=1, seed=1), first)
+  with pytest.raises(UserError, match=r"trained again .* another --workdir"):
+    train(config, tmp_path / "run")
+  weights.write_bytes(kept)
+  summary = train(config, tmp_path / "run")
+  # A finished one no longer needs them.
+  shutil.rmtree(first)
+  assert train(config, tmp_path / "run") == summary
+
+
+def renamed(path):
+  """The same recordings, of speakers with other names."""
+  other = path.with_name("renamed.csv")
+  other.write_text(path.read_text().replace(",p", ",p1"))
+  return other
 
 
 def test_several_corpora_folds_and_an_adversary(
