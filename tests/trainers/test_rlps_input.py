@@ -220,7 +220,7 @@ def test_images_without_a_majority_are_left_out(voted, caplog):
   )
   with caplog.at_level(logging.INFO):
     data = faces.read(config.data)
-  assert "train: 2 of 5 faces without a label" in caplog.text
+  assert "train: faces: of 5 left out: 2 without a label" in caplog.text
   names = ["Traininghappy", "Trainingdoubtful", "Trainingsad"]
   assert data.name_N.tolist() == names
   # The votes say of which images one can not be sure.
