@@ -66,7 +66,6 @@ def summarize(
     _row(by_setting[setting], system, group)
     for (setting, system), group in outcomes.items()
   )
-  others = [("rlps", other) for other in systems if other != "rlps"]
   return Summary(
     study="rlps",
     title=config.title,
@@ -76,7 +75,7 @@ def summarize(
     metrics=METRICS,
     systems=tuple(System(*one) for one in systems.items()),
     rows=rows,
-    comparisons=summaries.compare(rows, others, _COMPARED),
+    comparisons=summaries.compare(rows, _pairs([*systems]), _COMPARED),
     runs=tuple(
       dataclasses.asdict(one.run) | dict(one.figures)
       for one in itertools.chain(*outcomes.values())
@@ -195,6 +194,16 @@ def _row(data: NoisyDataset, system: str, group: Sequence[Outcome]) -> Row:
     {name: Estimate.of([f[name] for f in figures]) for name in METRICS},
     groups=groups,
   )
+
+
+def _pairs(systems: Sequence[str]) -> list[tuple[str, str]]:
+  """RLPS and RLPS-S with all others; all that selects with what does not."""
+  ours = [one for one in ("rlps", "rlps_s") if one in systems]
+  others = [one for one in systems if one not in ours]
+  pairs = [*itertools.combinations(ours, 2), *itertools.product(ours, others)]
+  if "none" in others:
+    pairs += [(one, "none") for one in others if one != "none"]
+  return pairs
 
 
 def _selection_groups(data: NoisyDataset, group: Sequence[Outcome]) -> dict:

@@ -61,6 +61,32 @@ def test_all_is_noise_or_nothing(all_noise, found):
   assert result["removed"] == 0.25
 
 
+@pytest.mark.parametrize(
+  ("systems", "pairs"),
+  [
+    ("none", []),
+    ("none rlps_s", ["rlps_s none"]),
+    ("none sigmoid", ["sigmoid none"]),
+    ("none rlps", ["rlps none"]),
+    (
+      "none rlps rlps_s",
+      ["rlps rlps_s", "rlps none", "rlps_s none"],
+    ),
+    (
+      "none rlps rlps_s small_loss",
+      [
+        *("rlps rlps_s", "rlps none", "rlps small_loss"),
+        *("rlps_s none", "rlps_s small_loss", "small_loss none"),
+      ],
+    ),
+    ("sigmoid rlps_s", ["rlps_s sigmoid"]),
+  ],
+)
+def test_every_selector_is_compared_with_the_classifier_alone(systems, pairs):
+  expected = [tuple(pair.split()) for pair in pairs]
+  assert rlps._pairs(systems.split()) == expected
+
+
 def test_retention_of_groups():
   retained_N = np.asarray([1, 1, 0, 0, 1, 0])
   groups_N = np.asarray([2, 0, 0, 0, 2, 0], np.int8)

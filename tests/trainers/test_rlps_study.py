@@ -125,7 +125,10 @@ def test_what_a_study_leaves(everything, whole, capsys):
     assert f"({file})" in report
   assert summaries.read(workdir) == summary
   pairs = {(one.a, one.b) for one in summary.comparisons}
-  assert pairs == {("rlps", one) for one in LABELS if one != "rlps"}
+  others = [one for one in LABELS if one not in ("none", "rlps")]
+  assert pairs == {("rlps", one) for one in ("none", *others)} | {
+    (one, "none") for one in others
+  }
   curve = read(workdir, "history")[
     summaries.history_name(summary.settings[0], "rlps", summary.curve)
   ]
@@ -539,6 +542,8 @@ def test_rlps_s_chooses_once_from_folds(corpus, tmp_path):
   summary = train(make_config(corpus, **settings), tmp_path)
   setting = summary.settings[0]
   assert summary.label("rlps_s") == "DCNN+RLPS-S"
+  pairs = {(one.a, one.b) for one in summary.comparisons}
+  assert pairs == {("rlps_s", "none")}
   retained = read_arrays(tmp_path / "selections.npz")[
     f"{setting}/rlps_s/0/retained"
   ]
