@@ -6,7 +6,7 @@ representations are looked at, H size of a representation.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -20,6 +20,8 @@ from emojax.summary import Estimate, Row, Summary, System, history_name
 _CURVE = "weighted_accuracy"
 _PROJECTED = 300  # Utterances in the figure of representations.
 _PROBE = "speaker_probe"
+# How ids end where features are normalised by speaker.
+_BY_SPEAKER = "_speaker_norm"
 
 
 class Kept(NamedTuple):
@@ -82,13 +84,12 @@ def results(
   """
   rows, history, points, confusions = [], {}, {}, {}
   systems: dict[str, System] = {}
-  baselines, outputs = set(), {}
+  outputs = {}
   for one in trained:
     rows.append(_row(config, utterances, one))
     id_, label = one.system.id, one.system.label
     systems[id_] = one.system
     if one.representation_QxUxH is None:
-      baselines.add(id_)
       continue
     if (one.setting, one.system) == (kept.setting, kept.system):
       outputs = _outputs(one)
@@ -100,7 +101,6 @@ def results(
     of_setting[label] = matrices_RxExCxC[:, -1].sum(0)
     if one.setting == rows[0].setting:
       points[label] = one.representation_QxUxH[0]
-  pairs = _pairs([id_ for id_ in systems if id_ not in baselines])
   summary = Summary(
     study="dann",
     title=config.title,
@@ -110,7 +110,9 @@ def results(
     metrics=tuple(summaries.METRICS),
     systems=tuple(systems.values()),
     rows=tuple(rows),
-    comparisons=summaries.compare(rows, pairs, (*summaries.METRICS, _PROBE)),
+    comparisons=summaries.compare(
+      rows, _pairs([*systems]), (*summaries.METRICS, _PROBE)
+    ),
     details={**found, "kept": kept.to_json()},
     curve=_CURVE,
     model=_of_model(kept),
@@ -162,19 +164,24 @@ def _row(config, utterances: Utterances, one: Trained) -> Row:
   )
 
 
-def _pairs(ids: list[str]) -> list[tuple[str, str]]:
-  """Everything against C1, DANN-S against the C1 that shares its recipe, and
-  DANN against each rival.
+def _pairs(ids: Sequence[str]) -> list[tuple[str, str]]:
+  """Which systems are compared, by their ids.
+
+  Of one normalisation everything with C1, DANN-S with the C1 that shares its
+  recipe, and each DANN with what is neither: rivals, and baselines, which are
+  trained once and compared over speakers. Then z-scores by speaker with C1.
   """
-  rivals = ("bc_lstm", "cmn", "dialogue_rnn")
-  pairs = [(one, "c1") for one in ids if one != "c1"]
-  for end in ("", "_speaker_norm"):
+  pairs = []
+  for end in ("", _BY_SPEAKER):
+    here = [id_ for id_ in ids if id_.endswith(_BY_SPEAKER) == bool(end)]
+    dann = [id_ for id_ in here if id_.startswith("dann")]
+    ours = [*dann, f"c1{end}", f"c1_s{end}"]
+    others = [id_ for id_ in here if id_ not in ours]
+    pairs += [(id_, f"c1{end}") for id_ in here]
     pairs.append((f"dann_s{end}", f"c1_s{end}"))
-    if end:
-      others = ("dann", "dann_s", *rivals)
-      pairs += [(f"{one}{end}", f"c1{end}") for one in others]
-    pairs += [(f"dann{end}", f"{one}{end}") for one in rivals]
-  return [pair for pair in pairs if set(pair) <= set(ids)]
+    pairs += itertools.product(dann, others)
+  pairs += [(id_, "c1") for id_ in ids if id_.endswith(_BY_SPEAKER)]
+  return [(a, b) for a, b in pairs if a != b and {a, b} <= set(ids)]
 
 
 def _representations(config, utterances, points, summary) -> study.Shown:
