@@ -40,9 +40,9 @@ _GROUPS = {
   "noise_detection": (
     "How well noise is found",
     "All in percent. AUC: how often a noisy example has a lower retention "
-    "probability than another one; 50 is chance. Precision: noise among the "
-    "removed; recall: removed among the noise; removed: of all training "
-    "examples.",
+    "probability, or score, than another one; 50 is chance. Precision: noise "
+    "among the removed; recall: removed among the noise; removed: of all "
+    "training examples.",
   ),
 }
 # How to read what not everybody knows.
@@ -91,7 +91,9 @@ def report(
     if name != CLASS_RECALL:
       title, note = _GROUPS.get(name, (markdown.title(name), "In percent."))
       table = group_tables(summary, name, published)
-      sections += [f"## {title}", table, f"{note} {_runs(summary)}"]
+      of_group = [row.groups.get(name, {}).values() for row in summary.rows]
+      runs = _runs(summary, itertools.chain(*of_group))
+      sections += [f"## {title}", table, f"{note} {runs}"]
   if any(row.oracle for row in summary.rows):
     sections += ["## Oracle: not a result", oracle_tables(summary)]
   sections += ["## Figures"] if figures else []
@@ -119,7 +121,8 @@ def results_tables(summary: Summary, published: Published) -> str:
   else:
     tables = _by_metric(summary, published, summary.metrics, bold=True)
   meanings = [_MEANINGS[m] for m in summary.metrics if m in _MEANINGS]
-  legend = f"{_runs(summary)} Bold: the best mean of a setting."
+  runs = _runs(summary, _shown(summary, summary.metrics))
+  legend = f"{runs} Bold: the best mean of a setting."
   if published:
     legend += " *In italics*: as published."
   return "\n\n".join([*tables, " ".join([legend, *meanings])])
@@ -129,9 +132,12 @@ def further_tables(summary: Summary, published: Published) -> str:
   """What rows have beside the study's metrics, such as the speaker probe."""
   names = list(dict.fromkeys(n for row in summary.rows for n in row.metrics))
   names = [name for name in names if name not in summary.metrics]
+  if not names:
+    return ""
   tables = _by_metric(summary, published, names)
   meanings = [_MEANINGS[name] for name in names if name in _MEANINGS]
-  return "\n\n".join([*tables, *meanings])
+  runs = _runs(summary, _shown(summary, names))
+  return "\n\n".join([*tables, runs, *meanings])
 
 
 def oracle_tables(summary: Summary) -> str:
@@ -293,10 +299,17 @@ def _theirs(published: Published, system: str, cell: Cell) -> float | None:
   return (entry if part == "metrics" else entry.get(part, {})).get(name)
 
 
-def _runs(summary: Summary) -> str:
-  """Over how many runs the means are, and when they were measured."""
-  estimates = itertools.chain(*(row.metrics.values() for row in summary.rows))
-  counts = {len(value.runs) for value in estimates}
+def _shown(summary: Summary, names: Sequence[str]) -> list[Estimate]:
+  """The estimates of these metrics, of all rows that have them."""
+  return [r.metrics[n] for r in summary.rows for n in names if n in r.metrics]
+
+
+def _runs(summary: Summary, shown: Iterable[Estimate | None]) -> str:
+  """Over how many runs means are that are shown, and when they were measured.
+
+  Each table has its own: some figures are of a part of the runs.
+  """
+  counts = {len(value.runs) for value in shown if value}
   several = " or ".join(str(count) for count in sorted(counts) if count > 1)
   if not several:
     return f"One run each, {summary.selection}."

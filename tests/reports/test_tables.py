@@ -226,6 +226,27 @@ def test_speaker_probe_leaves_out_what_has_none(summary):
   assert "speaker identity" in text
 
 
+def test_runs_are_counted_of_what_a_table_shows(summary):
+  """A probe of some of the runs says nothing on the others."""
+  few = {"speaker_probe": value(0.2, 0.3, 0.4)}
+  by_speaker = {"speaker_accuracy": {"x": value(0.5, 0.6), "y": None}}
+  rows = (
+    row("few", "c1", 0.7, 0.8, 0.7, 0.8, further=few, groups=by_speaker),
+    row("few", "svm", 0.6),
+  )
+  summary = dataclasses.replace(summary, rows=rows)
+  end = "runs, at the last epoch; without ±, a single run."
+  results = tables.results_tables(summary, {})
+  assert f"deviation over 4 {end} Bold" in results
+  further = tables.further_tables(summary, {})
+  assert "deviation over 3 runs, at the last epoch.\n\nHow well" in further
+  report = tables.report(summary, {}, {}, [])
+  (speakers,) = (
+    s for s in report.split("## ") if s.startswith("Test speakers")
+  )
+  assert "deviation over 2 runs, at the last epoch.\n" in speakers
+
+
 def test_report_has_everything(summary):
   figures = {"Learning curves": "curves.png"}
   report = tables.report(summary, figures, {}, ["First.", "Second."])
