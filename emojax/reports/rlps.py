@@ -29,6 +29,8 @@ METRICS = (
   "macro_f1",
 )
 _COMPARED = METRICS[:3]
+# Who retains a number of examples: what they order by is no probability.
+_RIVALS = ("small_loss", "random")
 # Further outcomes of a run that are said in the report, where they occurred.
 _REMARKS = {
   "epochs_without_any": "nothing was retained, and the classifier waited",
@@ -100,7 +102,7 @@ def files(
     _figures(number, data, outcomes, summary, learned)
     for number, data in enumerate(data_sets, start=1)
   )
-  notes = list(_notes(outcomes, summary, learned, config.retention_floor))
+  notes = list(_notes(config, outcomes, summary, learned))
   notes.append(summary.model)
   selections = _selections(data_sets, outcomes)
   return {
@@ -245,8 +247,9 @@ def _selections(data_sets, outcomes: Outcomes) -> dict[str, np.ndarray]:
   for (setting, system), group in outcomes.items():
     for one in group:
       for name in one.outputs.keys() & {"retained", "probability"}:
-        place = f"{setting}/{system}/{one.run.seed}/{name}"
-        arrays[place] = one.outputs[name]
+        is_score = name == "probability" and system in _RIVALS
+        place = f"{setting}/{system}/{one.run.seed}"
+        arrays[f"{place}/{'score' if is_score else name}"] = one.outputs[name]
   return arrays
 
 
@@ -327,20 +330,46 @@ def _curves(data: NoisyDataset, group: Sequence[Outcome]):
 
 
 def _notes(
-  outcomes: Outcomes, summary: Summary, learned: Sequence[str], floor: float
+  config: ml_collections.ConfigDict,
+  outcomes: Outcomes,
+  summary: Summary,
+  learned: Sequence[str],
 ) -> Iterator[str]:
   """What a reader of the report has to know beside the tables."""
   yield (
     "All systems of an initialisation start from one pretrained classifier. "
     "Weights are those of the epoch with the best unweighted accuracy on the "
-    "validation part; the test part was looked at once, after that. The final "
-    "selection retains who has a probability of 0.5 or more. `small loss` and "
-    "`random` retain as many as RLPS does, epoch by epoch."
+    "validation part; the test part was looked at once, after that."
   )
-  if floor:
+  systems = dict.fromkeys(system for _, system in outcomes)
+
+  def named(those: Sequence[str]) -> str:
+    return ", ".join(summary.label(one) for one in systems if one in those)
+
+  if sure := named([*learned, "rlps_s"]):
     yield (
-      f"At least {100 * floor:g} % of each class are retained: those that the "
-      "selector was the least sure to remove come back."
+      f"The final selection of {sure} retains who has a probability of 0.5 or "
+      "more, and whom a floor brings back."
+    )
+  if floored := config.retention_floor and named(learned):
+    yield (
+      f"Of each class {floored} retain {100 * config.retention_floor:g} % at "
+      "least: those that the selector was the least sure to remove come back."
+    )
+  if rivals := named(_RIVALS):
+    yield (
+      f"As many as RLPS does, epoch by epoch, and of any class: {rivals}. "
+      "Their `score` in `selections.npz` is an order, and no probability."
+    )
+  if any(
+    "retention" in one
+    for of in config.published.values()
+    for one in of.values()
+  ):
+    yield (
+      'What is published under *What is retained* is called "the selected '
+      "probability\" there (Table 5): it may be the mean of the policy's "
+      "probabilities, where ours is the share that is retained."
     )
   for (setting, system), group in outcomes.items():
     for one in group:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from configs import rlps as rlps_config
 from emojax.reports import rlps
+from emojax.summary import System
 
 
 @pytest.mark.parametrize("num_values", [3, 10_000])
@@ -85,6 +87,44 @@ def test_all_is_noise_or_nothing(all_noise, found):
 def test_every_selector_is_compared_with_the_classifier_alone(systems, pairs):
   expected = [tuple(pair.split()) for pair in pairs]
   assert rlps._pairs(systems.split()) == expected
+
+
+@pytest.mark.parametrize(
+  ("systems", "floor", "said"),
+  [
+    ("none", 0.0, []),
+    ("none rlps_s", 0.5, ["of RLPS_S retains who"]),
+    ("none rlps", 0.0, ["of RLPS retains who"]),
+    (
+      "rlps rlps_s small_loss random",
+      0.5,
+      [
+        "of RLPS, RLPS_S retains who",
+        "Of each class RLPS retain 50 % at least",
+        "and of any class: SMALL_LOSS, RANDOM.",
+      ],
+    ),
+  ],
+)
+def test_notes_are_of_the_systems_that_they_are_true_of(
+  make_summary, systems, floor, said
+):
+  config = rlps_config.get_config()
+  config.retention_floor = floor
+  ids = systems.split()
+  summary = make_summary(systems=[System(one, one.upper()) for one in ids])
+  learned = [one for one in ids if one == "rlps"]
+  outcomes = {("s", one): [] for one in ids}
+  _, *notes = rlps._notes(config, outcomes, summary, learned)
+  assert len(notes) == len(said)
+  for note, part in zip(notes, said, strict=True):
+    assert part in note
+
+
+def test_what_is_published_of_the_selection_may_be_something_else(make_summary):
+  config = rlps_config.get_config("noise_rafdb")
+  notes = [*rlps._notes(config, {}, make_summary(), ())]
+  assert "the mean of the policy's probabilities" in notes[-1]
 
 
 def test_retention_of_groups():
