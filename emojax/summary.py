@@ -137,6 +137,7 @@ class Summary:
     details: what this study alone has.
     curve: the metric of the learning curves; `history.npz` has it as
       `SETTING/SYSTEM/CURVE`, [R, E].
+    unit: what E are: epochs, or rounds of another length.
     test_digest: equal for the same test examples; '' where unknown.
     model: which system the run's folder `model` has, and why, in a sentence.
     audit: who is in which part, by setting: Markdown tables, as checked before
@@ -158,6 +159,7 @@ class Summary:
   runs: tuple[Mapping[str, Any], ...] = ()
   details: Mapping[str, Any] = field(default_factory=dict)
   curve: str = ""
+  unit: str = "epoch"
   test_digest: str = ""
   model: str = ""
   audit: Mapping[str, str] = field(default_factory=dict)
@@ -353,7 +355,7 @@ def _parse(content: dict[str, Any]) -> Summary:
   )
   found = Summary(**content)
   texts = [found.study, found.title, found.device, found.curve, found.date]
-  texts += [*found.classes, *found.metrics, found.model]
+  texts += [*found.classes, *found.metrics, found.model, found.unit]
   texts += [*found.audit, *found.audit.values()]
   texts += [text for one in found.systems for text in (one.id, one.label)]
   texts += [text for row in found.rows for text in (row.setting, row.system)]

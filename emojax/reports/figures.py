@@ -39,10 +39,13 @@ def curves(summary: Summary, history: Mapping[str, np.ndarray]) -> Curves:
 
 
 @matplotlib.rc_context(style.STYLE)
-def learning_curves(path: str, curves: Curves, ylabel: str, title: str) -> None:
+def learning_curves(
+  path: str, curves: Curves, ylabel: str, title: str, unit: str
+) -> None:
   """Mean over runs and the 95 % t interval of the mean, one panel a setting.
 
-  Readable with up to six systems; `ylabel` has the unit of the curves.
+  Readable with up to six systems; `ylabel` has the unit of the curves, and
+  `unit` is what a round of training is called.
   """
   figure, axes = style.panels(len(curves), 3.0, 2.4)
   systems = dict.fromkeys(name for panel in curves.values() for name in panel)
@@ -58,7 +61,7 @@ def learning_curves(path: str, curves: Curves, ylabel: str, title: str) -> None:
       extremes += [shown.min(), shown.max()]
   margin = 0.05 * (max(extremes) - min(extremes)) or 1.0
   axes[0].set_ylim(min(extremes) - margin, max(extremes) + margin)
-  figure.supxlabel("epoch")
+  figure.supxlabel(unit)
   figure.supylabel(ylabel)
   style.add_legend(figure, style.handles(styles))
   style.save(figure, path, title)

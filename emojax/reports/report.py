@@ -80,7 +80,8 @@ def report(
   if curves:
     drawn.append("learning_curves.png")
     with files.whole(output / drawn[1]) as path:
-      figures.learning_curves(path, curves, "%", title)
+      units = " or ".join(dict.fromkeys(run.summary.unit for run in runs))
+      figures.learning_curves(path, curves, "%", title, units)
   images = [f"![{caption}]({caption})" for caption in drawn]
   with files.whole(output / "comparison.md") as path:
     text = "\n\n".join([*sections, *images])

@@ -124,7 +124,6 @@ def files(
   best: Any,
   clips: Any,
   attend: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
-  unit: str,
   published: tables.Published,
 ) -> dict[str, study.Write]:
   """All that a person looks at, as functions of a path.
@@ -136,7 +135,6 @@ def files(
     best: the one of them whose weights the study keeps.
     clips: see `data.clips.Clips`.
     attend: of its samples, see `SpeechSystem.attend`.
-    unit: what a round of training is called.
     published: the paper's numbers.
   """
   confusions: dict[str, dict[str, np.ndarray]] = {}
@@ -149,7 +147,7 @@ def files(
   accuracy, part = "unweighted_accuracy", "the validation part"
   shown = [
     *study.over_runs(summary, history, confusions, accuracy, part),
-    *_of_best(best, clips, attend, unit, study.title(summary)),
+    *_of_best(best, clips, attend, summary.unit, study.title(summary)),
   ]
   return study.files(summary, shown, published, _notes(summary))
 

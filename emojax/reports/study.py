@@ -50,7 +50,7 @@ def over_runs(
   yield Shown(
     "learning_curves.png",
     lambda path: figures.learning_curves(
-      path, curves, f"{metric.replace('_', ' ')} (%)", above
+      *(path, curves, f"{metric.replace('_', ' ')} (%)", above, summary.unit)
     ),
     f"{name} on {part} while training: mean and 95 % band over initialisations",
   )

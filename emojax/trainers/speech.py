@@ -354,7 +354,10 @@ def _study(config, grid: runs.Grid) -> tuple[Summary, runs.Files]:
     runs.by_row(outcomes),
   )
   summary = dataclasses.replace(
-    summary, model=taught + reports.of_model(summary), audit=parts
+    summary,
+    model=taught + reports.of_model(summary),
+    audit=parts,
+    unit=_unit(config),
   )
   return summary, _files(config, data, systems[0], summary, outcomes)
 
@@ -399,7 +402,6 @@ def _files(
     **reports.files(
       *(summary, history, outcomes, best, data),
       functools.partial(system.attend, params),
-      _unit(config),
       config.published.to_dict(),
     ),
     **stored.writers(system, params),

@@ -27,11 +27,14 @@ def test_learning_curves(path, drawn, num_settings):
     f"setting {i}": {s: rng.normal(70, 1, (4, 30)) for s in systems}
     for i in range(num_settings)
   }
-  figures.learning_curves(path, curves, "weighted accuracy (%)", "A study")
+  figures.learning_curves(
+    path, curves, "weighted accuracy (%)", "A study", "round"
+  )
   with Image.open(path) as image:
     assert image.width > 300
   (figure,) = drawn
   assert figure.get_supylabel() == "weighted accuracy (%)"
+  assert figure.get_supxlabel() == "round"
   axes = visible_axes(figure)
   assert [ax.get_title() for ax in axes] == list(curves)
   for ax, panel in zip(axes, curves.values(), strict=True):
@@ -66,14 +69,16 @@ def test_curves_are_what_the_history_has_of_rows(make_summary):
 
 def test_learning_curves_show_the_end_not_the_first_epochs(path, drawn):
   curve = np.concatenate([np.linspace(0, 70, 10), np.full(90, 70.0)])
-  figures.learning_curves(path, {"s": {"C1": curve[None]}}, "WA (%)", "t")
+  figures.learning_curves(
+    path, {"s": {"C1": curve[None]}}, "WA (%)", "t", "epoch"
+  )
   low, high = visible_axes(drawn[0])[0].get_ylim()
   assert 68 < low < 70 < high < 72
 
 
 def test_eight_systems_have_eight_styles(path, drawn):
   curves = {"s": {f"system {i}": np.ones((2, 5)) for i in range(8)}}
-  figures.learning_curves(path, curves, "WA (%)", "t")
+  figures.learning_curves(path, curves, "WA (%)", "t", "epoch")
   lines = visible_axes(drawn[0])[0].lines
   styles = {(line.get_color(), line.get_linestyle()) for line in lines}
   assert len(styles) > 6

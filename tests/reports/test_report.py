@@ -135,6 +135,18 @@ def test_a_comparison_of_three_studies(tmp_path, monkeypatch, write_study):
       assert image.width > 500
 
 
+def test_curves_are_over_what_each_run_calls_a_round(
+  tmp_path, drawn, write_study
+):
+  units = {"a": "epoch", "b": "round", "c": "epoch"}
+  folders = [
+    write_study(tmp_path / name, "few", ["c1"], "loss", unit=unit)
+    for name, unit in units.items()
+  ]
+  reports.report(folders, tmp_path / "out")
+  assert drawn[-1].get_supxlabel() == "epoch or round"
+
+
 def test_one_run_has_a_table_and_nothing_to_test(tmp_path, write_study):
   folder = write_study(tmp_path / "run", "unseen", ["c1"], "reward")
   text = reports.report([folder], tmp_path / "out")

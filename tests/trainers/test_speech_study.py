@@ -176,6 +176,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     },
   )
   whole = train(config, tmp_path / "whole")
+  assert whole.unit == "round"
   with monkeypatch.context() as patch:
     stop_after(patch, 2)
     with pytest.raises(SystemExit) as stopped:
