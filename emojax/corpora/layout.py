@@ -7,6 +7,7 @@ above, the one below or the table itself.
 import dataclasses
 import itertools
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from emojax import spelling
 from emojax.corpora.images import SUFFIXES
-from emojax.corpora.records import PARTS, Face, draw, part_of
+from emojax.corpora.records import PARTS, Face, draw_order, part_of
 from emojax.errors import UserError, one_line
 from emojax.runtime import archives, files, walk
 
@@ -256,14 +257,21 @@ def placed(
   return sorted(ours, key=lambda one: PARTS.index(one.part))
 
 
+def photograph(face: Face) -> str:
+  """What faces have in common that are of one photograph."""
+  return face.name if face.box is None else face.path
+
+
 def with_validation(
   where: str | os.PathLike,
   faces: Sequence[Face],
   expected: str,
   what: str = "image in a folder",
+  group_of: Callable[[Face], str] = photograph,
 ) -> list[Face]:
   """Draws a fifth of the training part for validation, if there is none.
 
+  Faces of one group stay together, as those of one photograph or person.
   `expected` and `what` are of the error: 'no `what` test; expected …'.
 
   Raises:
@@ -278,7 +286,7 @@ def with_validation(
       )
   if "validation" in parts or not faces:
     return list(faces)
-  drawn = draw_validation(faces)
+  drawn = draw_validation(faces, group_of)
   _LOG.warning(
     "%s: no %s validation: %d of %d images of train are drawn for it at "
     "random, always the same",
@@ -288,14 +296,27 @@ def with_validation(
   return sorted(drawn, key=lambda face: PARTS.index(face.part))
 
 
-def draw_validation(faces: Sequence[Face]) -> list[Face]:
-  """The faces in their order, a fifth of the training part for validation."""
-  train = [row for row, face in enumerate(faces) if face.part == "train"]
-  (drawn,) = draw(len(train), _SHARE)
-  faces = list(faces)
-  for index in drawn:
-    row = train[index]
-    faces[row] = dataclasses.replace(faces[row], part="validation")
+def draw_validation(
+  faces: Sequence[Face], group_of: Callable[[Face], str] = photograph
+) -> list[Face]:
+  """The faces in their order, a fifth of the training part for validation.
+
+  Whole groups are drawn until there are enough; one of all faces is none.
+  """
+  groups: dict[str, list[int]] = {}
+  for row, face in enumerate(faces):
+    if face.part == "train":
+      groups.setdefault(group_of(face), []).append(row)
+  units = list(groups.values())
+  if len(units) == 1:
+    units = [[row] for row in units[0]]
+  faces, missing = list(faces), math.ceil(_SHARE * sum(map(len, units)))
+  for index in draw_order(len(units)):
+    if missing <= 0:
+      break
+    for row in units[index]:
+      faces[row] = dataclasses.replace(faces[row], part="validation")
+    missing -= len(units[index])
   return faces
 
 

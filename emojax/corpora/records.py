@@ -225,12 +225,17 @@ def named_after(corpus: str, name: str) -> str:
 
 
 def draw(count: int, *shares: float) -> list[np.ndarray]:
-  """Draws parts that a release does not draw: at random, always the same.
+  """Draws parts that a release does not draw: at random, as for each `count`.
 
   They are disjoint rows int64 of `count`, sorted. A part has its share of them,
   rounded up: so the sizes of Li & Xu (2020, section 4.1) come out, 2,455 of
   12,271 and twice 9,180 of 91,793.
   """
   sizes = [math.ceil(share * count) for share in shares]
-  order = np.random.default_rng(0).permutation(count)
-  return [np.sort(rows) for rows in np.split(order, np.cumsum(sizes))[:-1]]
+  rows = np.split(draw_order(count), np.cumsum(sizes))
+  return [np.sort(of_part) for of_part in rows[:-1]]
+
+
+def draw_order(count: int) -> np.ndarray:
+  """The rows int64 of `count` at random, in the same order for each count."""
+  return np.random.default_rng(0).permutation(count)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
 import logging
 import os
 import pathlib
@@ -45,6 +46,7 @@ class FaceTable:
   votes: np.ndarray  # int32 [N, V]; V is 0 where there are none.
   name: np.ndarray  # str [N], unique.
   digest: np.ndarray  # str [N], the SHA-256 of the pixels.
+  photo: np.ndarray  # str [N], the file that a face is cut from, or ''.
 
   def __len__(self) -> int:
     return len(self.label)
@@ -70,6 +72,7 @@ def read(data: ml_collections.ConfigDict) -> NoisyDataset:
     table.name[train],
     demo="demo" in shipped.names_of(data),
     has_pictures=True,
+    notes=_in_two(table, rows),
   )
   if not table.votes.shape[1]:
     return clean
@@ -85,17 +88,17 @@ def prepare(
 ) -> FaceTable:
   """Decodes corpora into a folder, or finds them decoded there.
 
-  What is there is known by the records, the size and the times of the files,
-  and by the decoder: whatever changes is decoded anew. An image that cannot be
-  used is named in a warning and skipped, each time; it is tried again, each
-  time, and all are decoded anew where it can be used by now. Others count
-  images that are there several times, that show nothing, and files of which one
-  frame of several is used.
+  What is there is known by the records, the size and the times of the files
+  (also when they got their names), and by the decoder: whatever changes is
+  decoded anew. An image that cannot be used is named in a warning and skipped,
+  each time; it is tried again, each time, and all are decoded anew where it can
+  be used by now. Others count images that are there several times, that show
+  nothing, and files of which one frame of several is used.
 
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
-      `max_skipped` or nothing else, one image of a user's own with two labels,
-      a full disk, damaged files in the folder.
+      `max_skipped` or nothing else, one image of a user's own with two labels
+      or in two parts, a full disk, damaged files in the folder.
   """
   records = _records(data)
   stamps = _stamps(records)
@@ -103,7 +106,9 @@ def prepare(
   found = _decoded(data, pathlib.Path(folder), records, stamps)
   arrays = {k: v for k, v in found.arrays.items() if k != _SKIPPED}
   flat, framed = arrays.pop("flat"), arrays.pop("framed")
-  table = FaceTable(images=found.values, **arrays)
+  cut = {face.name: face.path for face in records if face.box is not None}
+  photo = np.array([cut.get(name, "") for name in arrays["name"].tolist()], str)
+  table = FaceTable(images=found.values, photo=photo, **arrays)
   for marked, what in (
     (flat, "are of one colour, show nothing and are used"),
     (framed, "have several frames, of which the first is used"),
@@ -113,7 +118,7 @@ def prepare(
         "%s: %d images %s; first: %s",
         *(data.corpus, len(names), what, one_line(", ".join(names[:_NAMED]))),
       )
-  _check_doubles(data.corpus, table, flat)
+  _check_doubles(shipped.names_of(data), table, flat)
   return table
 
 
@@ -162,15 +167,41 @@ def duplicates(table: FaceTable) -> list[np.ndarray]:
   return [np.array(rows) for rows in groups.values() if len(rows) > 1]
 
 
-def _check_doubles(corpus: str, table: FaceTable, flat_N: np.ndarray) -> None:
+def _in_two(
+  table: FaceTable, rows: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+  """How much of a part is in another one, too, as paragraphs."""
+  notes = []
+  for one, other in itertools.combinations(PARTS, 2):
+    total = len(rows[other])
+    for values, said in (
+      (table.digest, f"images of the {other} part are in the {one} part, too"),
+      (
+        table.photo,
+        f"faces of the {other} part are of a photograph that others of the "
+        f"{one} part are of",
+      ),
+    ):
+      known = set(values[rows[one]].tolist()) - {""}
+      if count := sum(name in known for name in values[rows[other]].tolist()):
+        notes.append(f"{count} of {total} {said}")
+  return tuple(notes)
+
+
+def _check_doubles(
+  corpora: Sequence[str], table: FaceTable, flat_N: np.ndarray
+) -> None:
   """Says what is in two parts, twice in one, or has two labels.
 
   Raises:
-    UserError: two labels of an image of a user's own; published corpora
-      are used as they are.
+    UserError: two labels or two parts of an image of a user's own; published
+      corpora are used as they are.
   """
   groups = duplicates(table)
   across, within, labelled = [], [], []
+  named = [name.partition(":")[0] for name in table.name.tolist()]
+  corpus_N = named if len(corpora) > 1 else [corpora[0]] * len(table)
+  own_N = np.isin(corpus_N, _OWN) & ~flat_N
   for rows in groups:
     is_across = len(set(table.part[rows].tolist())) > 1
     (across if is_across else within).append(rows)
@@ -185,13 +216,17 @@ def _check_doubles(corpus: str, table: FaceTable, flat_N: np.ndarray) -> None:
     if found:
       _LOG.warning(
         "%s: %d images are %s, pixel for pixel; first: %s",
-        *(corpus, len(found), what, _places(table, found[0])),
+        *(", ".join(corpora), len(found), what, _places(table, found[0])),
       )
-  if labelled and corpus in _OWN:
-    raise UserError(
-      f"{corpus}: {len(labelled)} images have different labels, pixel for "
-      f"pixel; first: {_places(table, labelled[0])}; remove all but one of each"
-    )
+  for found, what in (
+    (labelled, "have different labels"),
+    (across, "are in more than one part"),
+  ):
+    if own := [rows for rows in found if own_N[rows].any()]:
+      raise UserError(
+        f"{', '.join(corpora)}: {len(own)} images {what}, pixel for pixel; "
+        f"first: {_places(table, own[0])}; remove all but one of each"
+      )
 
 
 def _places(table: FaceTable, rows: np.ndarray) -> str:
@@ -250,7 +285,7 @@ def _decoded(
 
   while True:
     name = _fingerprint(records, stamps, described)
-    path = folder / f"{data.corpus.replace(',', '-')}-{name}"
+    path = folder / f"{'-'.join(shipped.names_of(data))}-{name}"
     if not store.is_there(path):
       return store.open_or_create(
         path, lambda writer: _decode_all(writer, records, load, skips)
@@ -279,7 +314,9 @@ def _stamps(records: Sequence[Face]) -> dict[str, str]:
   for path in {face.path for face in records}:  # A table holds many faces.
     try:
       state = os.stat(path)
-      stamps[path] = f"{state.st_size} {state.st_mtime_ns}"
+      # Files that swap their names keep their times, but for the last.
+      times = f"{state.st_mtime_ns} {state.st_ctime_ns}"
+      stamps[path] = f"{state.st_size} {times}"
     except (OSError, ValueError):  # `images.load` says why.
       stamps[path] = ""
   return stamps

@@ -62,6 +62,7 @@ class NoisyDataset:
   name_N: np.ndarray  # Of the examples, in figures and files.
   demo: bool  # Whether the data are synthetic.
   has_pictures: bool = False  # The parts' source is images [M, H, W, C].
+  notes: tuple[str, ...] = ()  # What is in two parts, as paragraphs.
   split: str = ""  # Its name, where there are several.
   added: str = "as it is"  # What was done to the training part, in tables.
   # Of examples, the last of which is noise; one alone: no truth is known.
@@ -112,7 +113,7 @@ def read_clips(
   """
   from emojax.data import clips  # Faces need no clips, nor what reads them.
 
-  found, _ = clips.read(config, min_samples)
+  found, audits = clips.read(config, min_samples)
   size = round(config.data.max_seconds * clips.SAMPLE_RATE)
   audio_UxS = np.zeros((len(found.class_U), size), np.int16)
   length_U = np.minimum(found.num_samples_U, size).astype(np.int32)
@@ -134,6 +135,7 @@ def read_clips(
       },
       found.name_U[split.parts["train"]],
       found.demo,
+      notes=tuple(audits[name].split("\n\n")[1:]),
       split=name if len(found.splits) > 1 else "",
     )
     for name, split in found.splits.items()

@@ -45,12 +45,12 @@ Outcomes = Mapping[tuple[str, str], Sequence[Outcome]]  # By setting and system.
 
 
 def parts_table(data: NoisyDataset) -> str:
-  """How many examples of each class are in each part, in Markdown."""
+  """How many examples of each class are in each part, and what is in two."""
   rows = [["part", "examples", *data.classes]]
   for name, part in data.parts.items():
     counts = np.bincount(part.label_N, minlength=len(data.classes))
     rows.append([name, str(len(part)), *map(str, counts)])
-  return markdown.table(rows)
+  return "\n\n".join([markdown.table(rows), *data.notes])
 
 
 def summarize(

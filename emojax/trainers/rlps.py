@@ -51,9 +51,12 @@ from emojax.trainers.selecting import (
   System,
 )
 
-# Corpora of faces are split by their authors: what is in two parts is counted
-# in a warning, and stays there. Clips are split by speaker, and checked.
-AUDITED = "no speaker, and no image but those named above, is in two parts"
+# Corpora of faces are split by their authors: what is in two parts is counted,
+# and stays there. Clips are split by speaker, and checked.
+AUDITED = (
+  "but for what is named above no recording, no image and no known speaker is "
+  "in two parts; who is in pictures is not known"
+)
 
 _F1 = "validation_f1_of_averages"  # Eq. (7).
 _NUM_SAMPLED = 100  # Examples whose rewards are kept of every epoch: Fig. 8.

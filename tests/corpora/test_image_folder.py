@@ -124,3 +124,18 @@ def test_a_validation_part_is_drawn(tmp_path, caplog):
     "no image in a folder validation: 4 of 20 images of train are drawn for it "
     "at random, always the same"
   )
+
+
+def test_who_has_a_folder_is_in_one_part(tmp_path):
+  people = [f"p{number}" for number in range(10)]
+  _touch(
+    tmp_path,
+    *(f"train/{la}/{who}/0.png" for la in ("happy", "sad") for who in people),
+    *(f"test/{label}/0.png" for label in ("happy", "sad")),
+  )
+  found = faces.read("image_folder", tmp_path)
+  drawn, kept = (
+    {face.name.split("/")[2] for face in found if face.part == part}
+    for part in ("validation", "train")
+  )
+  assert len(drawn) == 2 and len(kept) == 8 and not drawn & kept

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -16,6 +17,7 @@ from emojax.corpora import images, labels
 from emojax.corpora.faces import image_folder
 from emojax.data import faces
 from emojax.errors import UserError
+from emojax.reports import rlps as reports
 
 NAMES = [
   f"{part}/{label}/{i}.png"
@@ -194,11 +196,16 @@ def test_a_damaged_store_says_so(corpus, tmp_path):
     _prepare(tmp_path)
 
 
-def test_the_same_image_in_two_parts(corpus, tmp_path, caplog):
+def test_the_same_image_in_two_parts(corpus, tmp_path, monkeypatch, caplog):
+  """An error in a user's own folders; a published corpus stays as it is."""
   mine = tmp_path / "mine"
   _save(mine / "test" / "sad" / "0.png", corpus["train/sad/2.png"])
   _save(mine / "train" / "happy" / "0.png", corpus["train/happy/1.png"])
-  table = _prepare(tmp_path)
+  with pytest.raises(UserError, match="1 images are in more than one part"):
+    _prepare(tmp_path)
+  monkeypatch.setitem(registry._READERS._registered, "published", image_folder)
+  caplog.clear()
+  table = _prepare(tmp_path, corpus="published")
   within, across = faces.duplicates(table)
   assert table.name[within].tolist() == [
     "train/happy/0.png",
@@ -206,11 +213,31 @@ def test_the_same_image_in_two_parts(corpus, tmp_path, caplog):
   ]
   assert table.name[across].tolist() == ["train/sad/2.png", "test/sad/0.png"]
   assert caplog.messages == [
-    "image_folder: 1 images are in more than one part, pixel for pixel; "
+    "published: 1 images are in more than one part, pixel for pixel; "
     "first: train/sad/2.png (sad, train), test/sad/0.png (sad, test)",
-    "image_folder: 1 images are several times in one part, pixel for pixel; "
+    "published: 1 images are several times in one part, pixel for pixel; "
     "first: train/happy/0.png (happy, train), train/happy/1.png (happy, train)",
   ]
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  data = _config(mine, corpus="published", labels="happy,sad")
+  text = reports.parts_table(faces.read(data))
+  assert text.endswith(
+    "\n\n1 of 4 images of the test part are in the train part, too"
+  )
+
+
+def test_files_that_swap_their_names(corpus, tmp_path):
+  first = _prepare(tmp_path)
+  one, other = (tmp_path / "mine" / name for name in NAMES[:2])
+  for path in (one, other):
+    os.utime(path, ns=(10**18, 10**18))
+  _prepare(tmp_path)
+  one.rename(tmp_path / "aside")
+  other.rename(one)
+  (tmp_path / "aside").rename(other)
+  assert one.stat().st_size == other.stat().st_size
+  swapped = _prepare(tmp_path)
+  np.testing.assert_array_equal(swapped.images[:2], first.images[[1, 0]])
 
 
 def test_one_image_with_two_labels(corpus, tmp_path, monkeypatch, caplog):
@@ -222,6 +249,16 @@ def test_one_image_with_two_labels(corpus, tmp_path, monkeypatch, caplog):
       _prepare(tmp_path)
     assert "train/happy/0.png (happy, train), test/sad/0.png (sad, " in str(e)
   monkeypatch.setitem(registry._READERS._registered, "published", image_folder)
+  other = tmp_path / "other"
+  for number, name in enumerate(NAMES):
+    pixels = np.random.default_rng(number + 9).integers(
+      0, 256, (12, 10), np.uint8
+    )
+    _save(other / name, pixels)
+  # Also beside a corpus that is published.
+  both = _config(f"{mine},{other}", corpus="image_folder, published")
+  with pytest.raises(UserError, match="1 images have different labels"):
+    faces.prepare(both, tmp_path / "data")
   caplog.clear()
   assert len(_prepare(tmp_path, corpus="published")) == 16
   assert "1 images are there with different labels" in caplog.text
@@ -320,7 +357,7 @@ def test_two_corpora_are_one(corpus, tmp_path, monkeypatch):
   monkeypatch.setitem(readers, "twin", image_folder)
   data = _config(
     f"{tmp_path / 'mine'},{tmp_path / 'other'}",
-    corpus="image_folder,twin",
+    corpus="image_folder, twin",
     labels="happy,sad",
   )
   table = faces.prepare(data, tmp_path / "data")

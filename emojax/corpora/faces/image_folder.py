@@ -19,7 +19,8 @@ def read(path: str) -> Iterator[Face]:
   """Yields the images part by part, sorted by label and name.
 
   They may lie deeper, such as in `train/happy/anna/1.png`. Without a folder
-  `validation` that part is drawn from the training images, always the same.
+  `validation` that part is drawn from the training images, always the same for
+  as many; images of one folder in those of the labels, `anna`, stay together.
   Hidden files are left out; others that are no images are counted.
 
   Raises:
@@ -32,7 +33,14 @@ def read(path: str) -> Iterator[Face]:
     why = archives.packed(root) or "not a folder"
     raise UserError(f"{root}: {why}; expected {LAYOUT}")
   root = layout.find_parts(root) or root
-  yield from layout.with_validation(root, images(root), LAYOUT)
+  yield from layout.with_validation(
+    root, images(root), LAYOUT, group_of=_together
+  )
+
+
+def _together(face: Face) -> str:
+  """`anna` of `train/happy/anna/1.png`; where there is no such folder, all."""
+  return "/".join(face.name.split("/")[2:-1]) or face.name
 
 
 def read_any(path: str) -> list[Face]:
