@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import emojax
+from configs import speech
 from emojax import __main__ as entry
 from emojax import cli
 from emojax.errors import UserError
@@ -51,6 +52,13 @@ def test_a_config_from_python_is_that_of_the_command_line(parse):
   assert config.is_locked
   mine = str(ROOT / "configs" / "dann.py:table2")
   assert emojax.config(mine) == config
+
+
+@pytest.mark.parametrize("variant", speech._CHANGES)
+def test_a_pretrained_encoder_forgets_nothing_in_a_config_of_ours(variant):
+  """Whichever is named: one that is drawn anew has the rate of the head."""
+  config = emojax.config(f"speech:{variant}")
+  assert config.optimizer.encoder_learning_rate <= 1e-4
 
 
 @pytest.mark.parametrize(
