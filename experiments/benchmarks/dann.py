@@ -5,9 +5,9 @@
 The shape is IEMOCAP's: 151 conversations of at most 110 utterances, 5,531
 utterances, 6,373 + 1,024 features; Sessions 1-4 labelled, 20 labelled
 conversations a step, so six steps an epoch. Weights are copied from emojax to
-PyTorch and the first losses must agree. Both sides are warmed up; then they
-take turns, an epoch of PyTorch, one of emojax with one run, one of emojax with
-20 runs, so that other load on the machine falls on all. The ratio is formed in
+PyTorch and the first losses must agree. PyTorch, emojax with one run and emojax
+with 20 have a process each. They are warmed up; then they take turns, an epoch
+each, so that other load on the machine falls on all. The ratio is formed in
 each turn. Features and labels are random: they do not change the work.
 """
 
@@ -17,10 +17,7 @@ import functools
 import glob
 import gzip
 import json
-import multiprocessing
 import re
-import resource
-import sys
 import tempfile
 import time
 
@@ -31,7 +28,7 @@ import numpy as np
 from emojax.data import batches
 from emojax.data.conversations import Task
 from emojax.models.dann import Dann
-from emojax.runtime import allocator, sharding
+from emojax.runtime import sharding
 from emojax.trainers import dann, optimizers
 from experiments.benchmarks import measure
 
@@ -137,6 +134,19 @@ class Emojax:
       metrics = self.step(batch)
     jax.block_until_ready((self.state, metrics))
 
+  def weights(self):
+    """The parameters of the first run, in NumPy."""
+    return jax.tree.map(lambda x: np.array(x[0]), self.state.params)
+
+  def first_losses(self):
+    """Of the first run in the first step, which is taken."""
+    metrics = self.step(self._problem.plan.epoch(0)[0])
+    return [metrics[n][0].item() for n in ("emotion_loss", "domain_loss")]
+
+  def peak_memory(self):
+    """Bytes that this process has had in memory at once, so far."""
+    return measure.memory("VmHWM")
+
   def floor(self, repeats=5):
     """Seconds an epoch and run of the projections and their gradients."""
     num_utterances = self._problem.plan.shape.num_utterances
@@ -201,7 +211,7 @@ class PyTorch:
   """The same training in PyTorch, one run."""
 
   def __init__(self, problem, params):
-    from experiments.benchmarks import dann_pytorch  # Not where memory counts.
+    from experiments.benchmarks import dann_pytorch  # Only where it runs.
 
     self._plan = problem.plan
     self._training = dann_pytorch.Training(
@@ -212,14 +222,15 @@ class PyTorch:
       (EMOTIONS, SPEAKERS),
     )
 
-  def step(self, batch):
-    """One step on the conversations of an emojax batch; returns losses."""
-    return self._training.step(*unpack(batch))
+  def first_losses(self):
+    """Of the first step, which is taken."""
+    losses = self._training.step(*unpack(self._plan.epoch(0)[0]))
+    return [loss.item() for loss in losses]
 
   def epoch(self, epoch):
     """One epoch."""
     for batch in self._plan.epoch(epoch):
-      self.step(batch)
+      self._training.step(*unpack(batch))
 
 
 def unpack(batch):
@@ -237,25 +248,21 @@ def unpack(batch):
   return batch.utterances_N[:count], lengths
 
 
-def peak_memory(num_runs):
-  """Largest resident set of emojax alone in bytes, in a new process."""
-  context = multiprocessing.get_context("spawn")
-  with context.Pool(1) as pool:
-    return pool.apply(_peak_memory, (num_runs,))
+def side(make, num_epochs, *arguments):
+  """A side on the problem, which each process draws for itself."""
+  return make(Problem(num_epochs), *arguments)
 
 
-def _peak_memory(num_runs):
-  training = Emojax(Problem(1), num_runs)
-  training.epoch(0)
-  unit = 1 if sys.platform == "darwin" else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def timed(function, *arguments):
-  """Wall-clock and processor seconds of a call."""
-  wall, processor = time.perf_counter(), time.process_time()
-  function(*arguments)
-  return time.perf_counter() - wall, time.process_time() - processor
+def check(sides):
+  """How far the first losses of emojax' sides are from PyTorch's, at most."""
+  losses = {name: one.result("first_losses") for name, one in sides.items()}
+  want = losses.pop("pytorch")
+  # Of NumPy: Python's `max` may pass over a NaN.
+  difference = float(np.max(np.abs(np.subtract(list(losses.values()), want))))
+  print(f"first losses {want}, largest difference {difference:.1e}")
+  if not difference <= TOLERANCE:  # NaN is no agreement.
+    raise SystemExit("the first losses differ: not the same computation")
+  return difference
 
 
 def main():
@@ -267,80 +274,44 @@ def main():
     "--replicates", type=int, nargs="+", default=[1, 20], help="runs at once"
   )
   flags = parser.parse_args()
-  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
-  memory = {runs: peak_memory(runs) for runs in flags.replicates}
+  start = functools.partial(measure.Process, side)
+  num_epochs = flags.epochs + 1
+  runs = {f"emojax, {n} at once": n for n in flags.replicates}
+  ours = {name: start(Emojax, num_epochs, n) for name, n in runs.items()}
+  params = next(iter(ours.values())).result("weights")
+  sides = {"pytorch": start(PyTorch, num_epochs, params), **ours}
+  difference = check(sides)
+
+  for one in sides.values():
+    one.result("epoch", 0)
+  memory = {name: one.result("peak_memory") for name, one in ours.items()}
+  seconds = {name: [] for name in sides}
+  for epoch in range(1, num_epochs):
+    for name, one in sides.items():
+      took = one.seconds("epoch", epoch)
+      seconds[name].append(took / runs.get(name, 1))
+    print(
+      epoch, {name: round(v[-1], 3) for name, v in seconds.items()}, flush=True
+    )
 
   import torch
-
-  problem = Problem(flags.epochs + 1)
-  ours = {runs: Emojax(problem, runs) for runs in flags.replicates}
-  params = jax.tree.map(
-    lambda x: np.array(x[0]), ours[flags.replicates[0]].state.params
-  )
-  theirs = PyTorch(problem, params)
-  first = problem.plan.epoch(0)[0]
-  want = [loss.item() for loss in theirs.step(first)]
-  differences = []
-  for training in ours.values():
-    metrics = training.step(first)
-    got = [float(metrics[n][0]) for n in ("emotion_loss", "domain_loss")]
-    differences.extend(np.abs(np.subtract(got, want)))
-  # Of NumPy: Python's `max` may pass over a NaN.
-  difference = float(np.max(differences))
-  print(f"first losses {want}, largest difference {difference:.1e}")
-  if not difference <= TOLERANCE:  # NaN is no agreement.
-    raise SystemExit("the first losses differ: not the same computation")
-
-  for training in (theirs, *ours.values()):
-    training.epoch(0)
-  seconds, processor = (collections.defaultdict(list) for _ in range(2))
-  for epoch in range(1, flags.epochs + 1):
-    for name, training, runs in (
-      ("pytorch", theirs, 1),
-      *((_name(runs), training, runs) for runs, training in ours.items()),
-    ):
-      wall, used = timed(training.epoch, epoch)
-      seconds[name].append(wall / runs)
-      processor[name].append(used / runs)
-    print(epoch, {name: round(v[-1], 3) for name, v in seconds.items()})
 
   result = {
     **measure.setting("torch"),
     "torch_threads": torch.get_num_threads(),
-    "batch_shape": problem.plan.shape._asdict(),
+    "batch_shape": Problem(num_epochs).plan.shape._asdict(),
     "first_loss_difference": difference,
     "seconds_per_run_and_epoch": {
-      n: measure.summary(v) for n, v in seconds.items()
+      name: measure.summary(v) for name, v in seconds.items()
     },
-    "times_faster": _ratios(seconds),
-    # On a machine with other work these waver less; but threads that wait for
-    # one another may count as busy.
-    "processor_seconds_per_run_and_epoch": {
-      n: measure.summary(v) for n, v in processor.items()
+    "times_faster": {
+      name: measure.ratios(seconds["pytorch"], seconds[name]) for name in ours
     },
-    "times_less_processor_time": _ratios(processor),
-    "projection_floor": {
-      _name(n): training.floor() for n, training in ours.items()
-    },
-    "peak_memory_bytes": {_name(n): memory[n] for n in ours},
-    "profile_of_a_step": {
-      _name(n): training.profile() for n, training in ours.items()
-    },
+    "peak_memory_bytes": memory,
+    "projection_floor": {n: one.result("floor") for n, one in ours.items()},
+    "profile_of_a_step": {n: one.result("profile") for n, one in ours.items()},
   }
-  print(measure.write(result, flags.output))
-
-
-def _name(runs):
-  return f"emojax, {runs} at once"
-
-
-def _ratios(seconds):
-  """PyTorch's time over emojax's, turn by turn."""
-  return {
-    name: measure.ratios(seconds["pytorch"], values)
-    for name, values in seconds.items()
-    if name != "pytorch"
-  }
+  measure.write(result, flags.output)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,21 @@
 
   python -m experiments.benchmarks.encoders --output=encoders.json
 
-Both sides run the same weights, which transformers writes and emojax loads, and
-their outputs are compared in the same run. They are warmed up, then take turns;
-a ratio is formed in each turn, so that other load on the machine falls on both.
-On a CPU: float32, the base models. On a GPU (`gpu.sh`): HuBERT base in
-bfloat16, PyTorch with SDPA and `torch.compile`; the share of the peak is told
-too. There every model is prepared in a process of its own, all at the same
-time, since compiling is what takes minutes; then they measure in turn.
+Both sides run the same weights, which transformers writes, and their outputs
+are compared in the same run. Each side is a process; they are warmed up, then
+take turns; a ratio is formed in each turn, so that other load on the machine
+falls on both. On a CPU: float32, the base models. On a GPU (`gpu.sh`): HuBERT
+base in bfloat16, PyTorch with SDPA and `torch.compile`; the share of the peak
+is told too.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
-import multiprocessing
-import os
+import functools
+import importlib.util
 import pathlib
 import tempfile
-import time
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,6 @@ import optax
 from emojax.encoders import speech
 from emojax.encoders.speech_config import SpeechConfig
 from emojax.encoders.speech_model import SpeechEncoder
-from emojax.runtime import allocator
 from experiments.benchmarks import measure
 
 RATE = 16_000
@@ -69,10 +67,6 @@ CPU_CASES = (
   Case("hubert", "base", 4, 5, GRADIENT),
   Case("hubert", "base", 1, 1, FORWARD),
 )
-# Of one process each, in the order in which they measure.
-GPU_MODELS = (("hubert", "base", 32, 5),)
-TINY_MODELS = (("hubert", "tiny", 2, 1),)
-PREPARING, MEASURING = 90, 100  # Seconds until which each has to be done.
 
 
 def fields(family, size):
@@ -81,7 +75,7 @@ def fields(family, size):
 
 
 def write_checkpoint(folder, family, size):
-  """Random weights as transformers saves them; returns its model."""
+  """Random weights as transformers saves them."""
   import torch
   import transformers
 
@@ -90,12 +84,10 @@ def write_checkpoint(folder, family, size):
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
     "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
   }[family]
-  model = model_class(config_class(**fields(family, size)))
-  model.save_pretrained(folder)
+  model_class(config_class(**fields(family, size))).save_pretrained(folder)
   transformers.Wav2Vec2FeatureExtractor(
     return_attention_mask=False
   ).save_pretrained(folder)
-  return model
 
 
 def load(case, folder, dtype):
@@ -118,6 +110,7 @@ class Emojax:
     audio = make_audio(case)
     lengths_B = np.full(len(audio), audio.shape[1])
     self._audio = jax.device_put(audio)
+    self._config = model.config
     self._case, self._tx = case, optax.adam(LEARNING_RATE)
     self._state = jax.device_put(params), None
 
@@ -154,7 +147,18 @@ class Emojax:
     self._state, result = self.compiled(self._state, self._audio)
     return jax.block_until_ready((self._state, result))[1]
 
-  def result(self):
+  def has_cudnn_attention(self):
+    """Whether the compiled program calls it."""
+    return "__cudnn$fmha" in self.compiled.as_text()
+
+  def least_seconds(self):
+    """At the peak of the device; None where that is not known."""
+    device = jax.devices()[0].device_kind
+    peaks = [peak for name, peak in PEAKS.items() if name in device]
+    work = floating_point_operations(self._config, self._case)
+    return work / peaks[0] if peaks else None
+
+  def outputs(self):
     """The states, or the loss and a gradient, to compare."""
     result = self()
     if self._case.work == FORWARD:
@@ -165,12 +169,14 @@ class Emojax:
 class PyTorch:
   """The case in PyTorch."""
 
-  def __init__(self, case, model, on_gpu):
+  def __init__(self, case, folder, on_gpu):
     import torch
+    import transformers
 
     self._torch, self._case, self._on_gpu = torch, case, on_gpu
     self._device = "cuda" if on_gpu else "cpu"
     # Evaluation mode: no dropout. Gradients flow all the same.
+    model = transformers.AutoModel.from_pretrained(folder)
     self._model = model.eval().to(self._device)
     self._run = torch.compile(self._model) if on_gpu else self._model
     self._inputs = torch.tensor(make_audio(case), device=self._device)
@@ -195,7 +201,7 @@ class PyTorch:
       torch.cuda.synchronize()
     return states
 
-  def result(self):
+  def outputs(self):
     """The states, or the loss and a gradient, to compare."""
     states = self().detach().cpu().numpy()
     if self._case.work == FORWARD:
@@ -211,65 +217,49 @@ def make_audio(case):
   return rng.normal(size=(case.clips, case.duration * RATE)).astype(np.float32)
 
 
-def compare(case, turns, on_gpu):
-  """Measures one case."""
-  return measured(case, *prepared(case, on_gpu), turns)
+def make_sides(case, folder, on_gpu):
+  """What makes the processes of a case; emojax' alone without a checkpoint."""
+  sides = {"pytorch": PyTorch, "emojax": Emojax}
+  return {
+    name: functools.partial(measure.Process, side, case, folder, on_gpu)
+    for name, side in sides.items()
+    if folder or name == "emojax"
+  }
 
 
-def prepared(case, on_gpu):
-  """Both sides, warm, and what is known of them before they are measured.
-
-  PyTorch's side is None where it is not installed.
-  """
-  with tempfile.TemporaryDirectory() as folder:
-    folder = pathlib.Path(folder)
-    try:
-      model = write_checkpoint(folder, case.family, case.size)
-    except ImportError:
-      model = folder = None
-    ours = Emojax(case, folder, on_gpu)
+def measured(case, sides, turns, on_gpu):
+  """The processes of a case are compared, and take turns."""
+  ours = sides["emojax"]
   row = {
     **dataclasses.asdict(case),
-    "cudnn_attention": "__cudnn$fmha" in ours.compiled.as_text(),
+    "cudnn_attention": ours.result("has_cudnn_attention"),
   }
-  sides = {"emojax": ours}
-  if model is None:
-    ours()
-    return sides, row
-  peak = [v for k, v in PEAKS.items() if k in jax.devices()[0].device_kind]
-  if peak:
-    work = floating_point_operations(model.config, case)
-    row["least_seconds_at_peak"] = work / peak[0]
-  sides["pytorch"] = theirs = PyTorch(case, model, on_gpu)
-  # Of NumPy: Python's `max` may pass over a NaN.
-  error = float(
-    np.max(
-      [
-        np.abs(found - want).max() / np.abs(want).max()
-        for found, want in zip(ours.result(), theirs.result(), strict=True)
-      ]
+  outputs = [side.result("outputs") for side in sides.values()]
+  if len(sides) == 2:
+    # Of NumPy: Python's `max` may pass over a NaN.
+    error = float(
+      np.max(
+        [
+          np.abs(found - want).max() / np.abs(want).max()
+          for want, found in zip(*outputs, strict=True)
+        ]
+      )
     )
-  )
-  agrees = error <= (0.1 if on_gpu else 1e-3)  # NaN is no agreement.
-  if not (agrees or on_gpu):  # There the times are told all the same.
-    raise SystemExit(f"{case}: outputs differ by {error:.1e}")
-  for side in (ours, theirs):
-    side()
-  return sides, row | {"relative_difference": error, "agrees": agrees}
-
-
-def measured(case, sides, row, turns):
-  """The sides of a case take turns."""
+    agrees = error <= (0.1 if on_gpu else 1e-3)  # NaN is no agreement.
+    if not (agrees or on_gpu):  # There the times are told all the same.
+      raise SystemExit(f"{case}: outputs differ by {error:.1e}")
+    row |= {"relative_difference": error, "agrees": agrees}
   times = {name: [] for name in sides}
-  for _ in range(turns):
-    for name, side in reversed(sides.items()):
-      # PyTorch's threads go on spinning for a while after their work.
-      time.sleep(0.3)
-      times[name].append(measure.seconds(side))
+  for turn in range(turns + 1):
+    for name, side in sides.items():
+      took = side.seconds("__call__")
+      if turn:  # The first one warms up.
+        times[name].append(took)
   row["seconds"] = {name: measure.summary(v) for name, v in times.items()}
   if "pytorch" in times:
     row["times_faster"] = measure.ratios(times["pytorch"], times["emojax"])
-  if least := row.get("least_seconds_at_peak"):
+  if least := ours.result("least_seconds"):
+    row["least_seconds_at_peak"] = least
     row["share_of_peak"] = {n: least / min(v) for n, v in times.items()}
   print(
     *dataclasses.astuple(case),
@@ -277,66 +267,52 @@ def measured(case, sides, row, turns):
     *(f"{row[k]}" for k in ("times_faster", "share_of_peak") if k in row),
     flush=True,
   )
+  for side in sides.values():
+    side.close()
   return row
 
 
-def on_gpu(save, tiny):
-  """All models, prepared at the same time and measured in turn; see `gpu.py`.
+def compare(case, turns):
+  """Measures one case on CPUs."""
+  with tempfile.TemporaryDirectory() as folder:
+    measure.alone(write_checkpoint, folder, case.family, case.size)
+    makers = make_sides(case, folder, on_gpu=False)
+    sides = {name: make() for name, make in makers.items()}
+    return measured(case, sides, turns, on_gpu=False)
 
-  Who is not ready in time, or fails, is told and left out.
+
+def on_gpu(save, tiny):
+  """HuBERT, forward and a training step; see `gpu.py`.
+
+  All sides are made at the same time, since compiling is what takes minutes.
   """
-  start, turns = time.monotonic(), 1 if tiny else 7
-  models = TINY_MODELS if tiny else GPU_MODELS
-  context = multiprocessing.get_context("spawn")
-  os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+  family, size, *clips = (
+    "hubert",
+    *(("tiny", 2, 1) if tiny else ("base", 32, 5)),
+  )
+  cases = [Case(family, size, *clips, work) for work in (FORWARD, STEP)]
   found = {
     "times_faster": "seconds of compiled PyTorch over those of emojax",
     "goal_times_faster": 1.3,
     "cases": [],
-    "left_out": {},
   }
-  workers = {}
-  for model in models:
-    pipe, theirs = context.Pipe()
-    arguments = (theirs, model, turns, not tiny)
-    process = context.Process(target=_measure_model, args=arguments)
-    process.start()
-    theirs.close()
-    workers[" ".join(map(str, model))] = process, pipe
-
-  def receive(name, until):
-    """What a model says before then; None, and it is left out, if nothing."""
-    process, pipe = workers[name]
-    try:
-      if pipe.poll(max(until - (time.monotonic() - start), 0)):
-        return pipe.recv()
-      reason = f"not done after {until} s"
-    except EOFError:
-      process.join()
-      reason = f"exit code {process.exitcode}; see the last lines"
-    found["left_out"][name] = reason
-    process.kill()  # The others are to measure undisturbed.
-    return None
-
-  ready = {name: receive(name, PREPARING) for name in workers}
-  for name, seconds in ready.items():
-    if seconds is not None:
-      workers[name][1].send("measure")
-      rows = receive(name, MEASURING) or []
-      found["cases"] += [{**row, "preparing_seconds": seconds} for row in rows]
-    save(found)
-  if found["left_out"]:
-    raise SystemExit(f"left out: {found['left_out']}")
-
-
-def _measure_model(pipe, model, turns, on_gpu):
-  """Prepares a model's cases, says so, measures when it is told to."""
-  start = time.monotonic()
-  cases = [Case(*model, work) for work in (FORWARD, STEP)]
-  sides = [(case, *prepared(case, on_gpu)) for case in cases]
-  pipe.send(round(time.monotonic() - start, 1))
-  pipe.recv()
-  pipe.send([measured(*one, turns) for one in sides])
+  with tempfile.TemporaryDirectory() as folder:
+    if importlib.util.find_spec("transformers"):
+      measure.alone(write_checkpoint, folder, family, size)
+    else:
+      folder = None
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      making = {
+        case: {
+          name: pool.submit(make)
+          for name, make in make_sides(case, folder, not tiny).items()
+        }
+        for case in cases
+      }
+    for case, sides in making.items():
+      sides = {name: side.result() for name, side in sides.items()}
+      found["cases"].append(measured(case, sides, 1 if tiny else 7, not tiny))
+      save(found)
 
 
 def floating_point_operations(config, case):
@@ -357,40 +333,19 @@ def floating_point_operations(config, case):
   return total * case.clips * (1 if case.work == FORWARD else 3)
 
 
-def loading():
-  """Seconds and memory of loading a base model, in a new process."""
-  with tempfile.TemporaryDirectory() as folder:
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1, maxtasksperchild=1) as pool:
-      pool.apply(_write, (folder,))
-      return pool.apply(_load, (folder,))
-
-
-def _write(folder):
-  write_checkpoint(folder, "hubert", "base")
-
-
-def _load(folder):
+def loading(folder):
+  """Seconds and memory of loading a checkpoint."""
   size = pathlib.Path(folder, "model.safetensors").stat().st_size
   jnp.zeros(1).block_until_ready()  # JAX itself is no part of it.
-  before = _peak_memory()
-  took = measure.seconds(lambda: jax.block_until_ready(_params(folder)))
+  before = measure.memory("VmHWM")
+  took = measure.seconds(
+    lambda: jax.block_until_ready(speech.load(folder).params)
+  )
   return {
     "seconds": took,
     "file_bytes": size,
-    "memory_over_file": (_peak_memory() - before) / size,
+    "memory_over_file": (measure.memory("VmHWM") - before) / size,
   }
-
-
-def _params(folder):
-  return speech.load(folder).params
-
-
-def _peak_memory():
-  """Largest resident set of this process so far, in bytes."""
-  status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
-  (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
-  return int(line.split()[1]) * 1024
 
 
 def main():
@@ -399,22 +354,22 @@ def main():
   parser.add_argument("--output", required=True, help="JSON file to write")
   parser.add_argument("--turns", type=int, default=7, help="turns measured")
   flags = parser.parse_args()
-  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
-  load = loading()
-  print(load)
-  rows = [compare(case, flags.turns, False) for case in CPU_CASES]
+  with tempfile.TemporaryDirectory() as folder:
+    measure.alone(write_checkpoint, folder, "hubert", "base")
+    loaded = measure.alone(loading, folder)
+  print(loaded, flush=True)
+  rows = [compare(case, flags.turns) for case in CPU_CASES]
 
   import torch
 
   result = {
     **measure.setting("flax", "torch", "transformers"),
     "torch_threads": torch.get_num_threads(),
-    "loading_base": load,
+    "loading_base": loaded,
     "cases": rows,
   }
   measure.write(result, flags.output)
 
 
 if __name__ == "__main__":
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   main()

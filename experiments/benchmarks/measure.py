@@ -1,7 +1,9 @@
-"""What the benchmarks share."""
+"""What the benchmarks share: sides in processes of their own, and numbers."""
 
 import datetime
+import functools
 import json
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -14,6 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from emojax.runtime import allocator
+
 # Of a speech encoder: the random parts of training would make two sides differ.
 STILL = {
   "hidden_dropout": 0.0,
@@ -23,6 +27,85 @@ STILL = {
   "layerdrop": 0.0,
   "apply_spec_augment": False,
 }
+
+
+class Process:
+  """A side of a comparison in a process of its own.
+
+  Sides take turns: one waits at its pipe while the other works, and nothing
+  that one sets or starts is there for the other. Each keeps its memory, as our
+  programs do.
+  """
+
+  def __init__(self, make: Callable, *arguments, cores: int | None = None):
+    """Starts it; waits until `make` has made the side of the arguments.
+
+    It has as many cores as are asked for, or all.
+    """
+    context = multiprocessing.get_context("spawn")
+    self._pipe, theirs = context.Pipe()
+    self._process = context.Process(
+      target=_serve, args=(theirs, cores, make, arguments), daemon=True
+    )
+    self._process.start()
+    theirs.close()
+    self._pipe.recv()
+
+  def result(self, name: str, *arguments) -> Any:
+    """What a method of the side gives."""
+    self._pipe.send((True, name, arguments))
+    return self._pipe.recv()
+
+  def seconds(self, name: str, *arguments) -> float:
+    """Wall-clock seconds of a method, which waits for its own result."""
+    # PyTorch's threads go on spinning for a while after their work.
+    time.sleep(0.3)
+    self._pipe.send((False, name, arguments))
+    return self._pipe.recv()
+
+  def close(self) -> None:
+    """Ends it, and with it what it holds."""
+    self._pipe.close()
+    self._process.join()
+
+
+def _serve(pipe, cores, make, arguments) -> None:
+  """What a `Process` runs."""
+  if cores and hasattr(os, "sched_setaffinity"):
+    # Before any library counts them.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+  allocator.keep_memory()
+  side = make(*arguments)
+  pipe.send("ready")
+  while True:
+    try:
+      wants_result, name, arguments = pipe.recv()
+    except EOFError:  # Whoever asks has closed it, or is gone.
+      return
+    start = time.perf_counter()
+    result = getattr(side, name)(*arguments)
+    took = time.perf_counter() - start
+    pipe.send(result if wants_result else took)
+
+
+def alone(function: Callable, *arguments) -> Any:
+  """What a function gives in a process of its own."""
+  process = Process(functools.partial, function, *arguments)
+  result = process.result("__call__")
+  process.close()
+  return result
+
+
+def memory(name: str) -> int:
+  """Bytes of this process by their name in /proc/self/status.
+
+  `VmHWM`: the largest resident set so far; `RssAnon`: what is there now, mapped
+  files left out.
+  """
+  status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
+  return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024
 
 
 def seconds(function: Callable, *arguments) -> float:

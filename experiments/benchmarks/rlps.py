@@ -8,16 +8,15 @@ of all features, rewards and the policy's update. PyTorch's pass loops over the
 images as the algorithm is printed; its CNN runs in channels_last, and on a GPU
 all of it is compiled. Weights are copied from emojax to PyTorch; decisions and
 losses must agree. Both sides train on the same images, those that emojax
-retains, cut to whole batches. They are warmed up, then take turns part by part;
-a ratio is formed in each turn, so that other load on the machine falls on both.
+retains, cut to whole batches. Each side is a process; they are warmed up, then
+take turns part by part; a ratio is formed in each turn, so that other load on
+the machine falls on both.
 On a CPU the convolutions of `emojax.kernels.winograd` are also compared with
 XLA's own.
 """
 
 import argparse
 import functools
-import time
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,6 @@ from emojax.data.noise import Part
 from emojax.kernels import winograd
 from emojax.models import selector
 from emojax.models.selector import PolicyNetwork
-from emojax.runtime import allocator
 from emojax.systems import classifiers
 from emojax.trainers import fit, rlps
 from emojax.trainers.rlps import Policy
@@ -106,6 +104,10 @@ class Emojax:
     params = (self._learner.params, self._policy.params)
     return jax.tree.map(np.array, params)
 
+  def retained(self):
+    """Whom the last `select` has retained."""
+    return self.retained_N
+
   def select(self):
     """Algorithm 1, lines 4 to 12."""
     self._epoch += 1
@@ -136,43 +138,63 @@ class Emojax:
     self._policy = jax.block_until_ready(policy)
 
 
-def compare_passes(config, num_images, turns, device):
-  """The selection pass alone, with the same numbers on both sides."""
-  import torch  # Not where our side is measured alone.
+def with_xlas_convolutions(config, part):
+  """Emojax without `emojax.kernels.winograd`, from here on in this process."""
+  winograd.FEWEST_CHANNELS = np.inf
+  return Emojax(config, part)
 
-  from experiments.benchmarks import rlps_pytorch
 
+def draw_pass(config, num_images):
+  """Features, order and random numbers of a pass."""
   rng = np.random.default_rng(0)
-  size = config.model.hidden
-  features_NxD = np.maximum(rng.normal(size=(num_images, size)), 0)
-  features_NxD = features_NxD.astype(np.float32)
-  order_N = rng.permutation(num_images)
-  uniform_N = rng.random(num_images, np.float32)
-  policy = PolicyNetwork(tuple(config.policy.widths))
-  params = policy.init(jax.random.key(0), jnp.zeros((1, 2 * size)))["params"]
-  select = jax.jit(functools.partial(selector.select, policy))
-  arguments = jax.device_put((params, features_NxD, order_N, uniform_N))
-  network = rlps_pytorch.dense_stack(jax.tree.map(np.array, params)).to(device)
-  if device == "cuda":
-    network = torch.compile(network)
-  tensors = [
-    torch.tensor(values, device=device)
-    for values in (features_NxD, order_N, uniform_N)
-  ]
+  features_NxD = np.maximum(
+    rng.normal(size=(num_images, config.model.hidden)), 0
+  )
+  return (
+    features_NxD.astype(np.float32),
+    rng.permutation(num_images),
+    rng.random(num_images, np.float32),
+  )
 
-  def theirs():
-    return [
-      v.cpu().numpy() for v in rlps_pytorch.select_in_turn(network, *tensors)
-    ]
 
-  def ours():
-    return jax.block_until_ready(select(*arguments))
+class EmojaxPass:
+  """The selection pass alone."""
 
-  want, found = theirs(), ours()
-  different = float(np.mean(np.asarray(found.retained_N) != want[0]))
+  def __init__(self, config, num_images):
+    policy = PolicyNetwork(tuple(config.policy.widths))
+    state_1xK = jnp.zeros((1, 2 * config.model.hidden))
+    self._params = policy.init(jax.random.key(0), state_1xK)["params"]
+    self._select = jax.jit(functools.partial(selector.select, policy))
+    drawn = draw_pass(config, num_images)
+    self._arguments = jax.device_put((self._params, *drawn))
+
+  def weights(self):
+    """Of the policy, in NumPy."""
+    return jax.tree.map(np.array, self._params)
+
+  def select(self):
+    """Who is retained."""
+    selection = jax.block_until_ready(self._select(*self._arguments))
+    return np.asarray(selection.retained_N)
+
+
+def compare_passes(config, num_images, turns):
+  """The selection pass alone, with the same numbers on both sides."""
+  from experiments.benchmarks import rlps_pytorch  # Not everywhere.
+
+  ours = measure.Process(EmojaxPass, config, num_images)
+  theirs = measure.Process(
+    rlps_pytorch.Pass, ours.result("weights"), draw_pass(config, num_images)
+  )
+  decisions = [side.result("select") for side in (theirs, ours)]
+  different = float(np.mean(np.not_equal(*decisions)))
   if not different <= 1e-3:
     raise SystemExit(f"{100 * different:.1f} % are decided differently")
-  times = [[timed(side) for side in (theirs, ours)] for _ in range(turns)]
+  times = [
+    [side.seconds("select") for side in (theirs, ours)] for _ in range(turns)
+  ]
+  for side in (theirs, ours):
+    side.close()
   return {
     "images": num_images,
     "decided_differently": different,
@@ -180,18 +202,20 @@ def compare_passes(config, num_images, turns, device):
   }
 
 
-def compare_epochs(config, num_images, turns, device):
-  """Whole epochs; returns their part of the result, and emojax's side."""
-  from experiments.benchmarks import rlps_pytorch
+def compare_epochs(config, part, ours, turns, is_gpu):
+  """Whole epochs; returns their part of the result."""
+  from experiments.benchmarks import rlps_pytorch  # Not everywhere.
 
-  part = make_part(config, num_images)
-  ours = Emojax(config, part)
-  theirs = rlps_pytorch.PyTorch(config, part, ours.weights(), device)
+  theirs = measure.Process(
+    rlps_pytorch.PyTorch, config, part, ours.result("weights")
+  )
   # The same single batch twice: any order gives the same loss.
-  first = np.arange(num_images) < config.batch_size
-  losses = [[side.train(first) for _ in "12"] for side in (theirs, ours)]
+  first = np.arange(len(part)) < config.batch_size
+  losses = [
+    [side.result("train", first) for _ in "12"] for side in (theirs, ours)
+  ]
   difference = float(np.abs(np.subtract(*losses) / losses[0]).max())
-  if not difference <= (1e-4 if device == "cpu" else 1e-2):  # Nor is NaN.
+  if not difference <= (1e-2 if is_gpu else 1e-4):  # Nor is NaN.
     raise SystemExit(f"losses differ by {difference:.1e}: {losses}")
 
   retained, times = [], {name: ([], []) for name in PARTS}
@@ -199,16 +223,18 @@ def compare_epochs(config, num_images, turns, device):
     for name, values in times.items():
       arguments = ()
       if name == "train":
-        arguments = (whole_batches(ours.retained_N, config.batch_size),)
-        retained.append(int(arguments[0].sum()))
+        retained_N = whole_batches(ours.result("retained"), config.batch_size)
+        retained.append(int(retained_N.sum()))
+        arguments = (retained_N,)
       for side, seconds in zip((theirs, ours), values, strict=True):
-        seconds.append(timed(getattr(side, name), *arguments))
+        seconds.append(side.seconds(name, *arguments))
+  theirs.close()
   # The first turn warms up.
   times = {name: np.array(values)[:, 1:] for name, values in times.items()}
   times["epoch"] = sum(times.values())
-  goal = 1.4 if device == "cpu" else 1.3
-  result = {
-    "images": num_images,
+  goal = 1.3 if is_gpu else 1.4
+  return {
+    "images": len(part),
     "retained": retained[1:],
     "loss_difference": difference,
     "parts": {
@@ -216,29 +242,22 @@ def compare_epochs(config, num_images, turns, device):
       for name, values in times.items()
     },
   }
-  return result, ours
 
 
-def compare_convolutions(config, ours, num_images, turns):
+def compare_convolutions(config, part, ours, turns):
   """Training and extraction with XLA's own convolutions, and with ours."""
-  everything_N = np.ones(num_images, bool)
-  with mock.patch.object(winograd, "FEWEST_CHANNELS", np.inf):
-    plain = Emojax(config, make_part(config, num_images))
-    plain.train(everything_N)  # Compiles: the names are looked up here.
-  ours.train(everything_N)
-  times = {
-    "train": [
-      [timed(side.train, everything_N) for side in (plain, ours)]
+  everything_N = np.ones(len(part), bool)
+  plain = measure.Process(with_xlas_convolutions, config, part)
+  for side in (plain, ours):
+    side.result("train", everything_N)  # Compiles.
+  found = {}
+  for name, arguments in (("train", (everything_N,)), ("extract", ())):
+    times = [
+      [side.seconds(name, *arguments) for side in (plain, ours)]
       for _ in range(turns)
-    ],
-    "extract": [
-      [timed(side.extract) for side in (plain, ours)] for _ in range(turns)
-    ],
-  }
-  return {
-    name: report(name, np.transpose(values), None, ("xla", "winograd"))
-    for name, values in times.items()
-  }
+    ]
+    found[name] = report(name, np.transpose(times), None, ("xla", "winograd"))
+  return found
 
 
 def whole_batches(retained_N, size):
@@ -247,12 +266,6 @@ def whole_batches(retained_N, size):
   kept_N = np.zeros_like(retained_N)
   kept_N[index_n[: len(index_n) // size * size]] = True
   return kept_N
-
-
-def timed(function, *arguments):
-  """Seconds, when PyTorch's threads have stopped spinning."""
-  time.sleep(0.3)
-  return measure.seconds(function, *arguments)
 
 
 def report(name, times, goal, names=("pytorch", "emojax")):
@@ -275,8 +288,8 @@ def report(name, times, goal, names=("pytorch", "emojax")):
 def on_gpu(selection, epochs, ours, turns):
   """Goals in seconds, and against the classifier without a selector."""
   everything_N = np.ones(epochs["images"], bool)
-  ours.train(everything_N)
-  training = [timed(ours.train, everything_N) for _ in range(turns)]
+  ours.result("train", everything_N)
+  training = [ours.seconds("train", everything_N) for _ in range(turns)]
   epoch = epochs["parts"]["epoch"]["seconds"]["emojax"]["median"]
   return {
     "pass_seconds": selection["seconds"]["emojax"]["median"],
@@ -300,36 +313,28 @@ def main():
     "--images", type=int, help="of an epoch; 1,024, or RAF-DB's on a GPU"
   )
   flags = parser.parse_args()
-  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
 
   import torch
 
-  is_gpu = jax.default_backend() == "gpu"
-  device = "cuda" if is_gpu else "cpu"
-  if is_gpu:
-    # As JAX does by default.
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
+  is_gpu = torch.cuda.is_available()
   config = make_config()
-  selection = compare_passes(config, flags.pass_images, flags.passes, device)
-  images = flags.images or (RAFDB if is_gpu else 1024)
-  epochs, ours = compare_epochs(config, images, flags.turns, device)
+  selection = compare_passes(config, flags.pass_images, flags.passes)
+  part = make_part(config, flags.images or (RAFDB if is_gpu else 1024))
+  ours = measure.Process(Emojax, config, part)
+  epochs = compare_epochs(config, part, ours, flags.turns, is_gpu)
   result = {
     **measure.setting("flax", "torch"),
     "torch_threads": torch.get_num_threads(),
     "batch_size": config.batch_size,
     "pass": selection,
     "epoch": epochs,
-    # On a GPU there is one kind of convolution.
-    "convolutions": None
-    if is_gpu
-    else compare_convolutions(config, ours, images, 3),
-    "gpu": on_gpu(selection, epochs, ours, flags.turns)
-    if is_gpu
-    else f"not measured: JAX runs on {jax.default_backend()}",
   }
+  # On a GPU there is one kind of convolution.
+  if is_gpu:
+    result["gpu"] = on_gpu(selection, epochs, ours, flags.turns)
+  else:
+    result["convolutions"] = compare_convolutions(config, part, ours, 3)
   measure.write(result, flags.output)
-  print(result["gpu"])
 
 
 if __name__ == "__main__":

@@ -81,12 +81,36 @@ def select_in_turn(policy, features_NxD, order_N, uniform_N):
   )
 
 
+def choose_device():
+  """The GPU, if there is one, set up as JAX is by default."""
+  if not torch.cuda.is_available():
+    return "cpu"
+  torch.set_float32_matmul_precision("high")
+  torch.backends.cudnn.benchmark = True
+  return "cuda"
+
+
+class Pass:
+  """The selection pass alone."""
+
+  def __init__(self, weights, drawn):
+    device = choose_device()
+    network = dense_stack(weights).to(device)
+    self._network = torch.compile(network) if device == "cuda" else network
+    self._drawn = [torch.tensor(values, device=device) for values in drawn]
+
+  def select(self):
+    """Who is retained."""
+    found = select_in_turn(self._network, *self._drawn)
+    return found[0].cpu().numpy()
+
+
 class PyTorch:
   """The same epoch in PyTorch, part by part."""
 
-  def __init__(self, config, part, weights, device):
+  def __init__(self, config, part, weights):
     self._config = config
-    self._device = device
+    self._device = device = choose_device()
     self._images = (
       torch.tensor(part.source, device=device)
       .permute(0, 3, 1, 2)

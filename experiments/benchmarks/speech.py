@@ -5,18 +5,18 @@
 Steps: HuBERT base (random weights, written by transformers), attention pooling
 and the published head, frozen, with its last two layers trained, and trained
 as a whole; emojax against transformers with PyTorch, both with Adam and
-without dropout. They are warmed up, then take turns; a ratio is formed in each
-turn, so that other load on the machine falls on both.
+without dropout. Clips, labels and the head's weights are emojax', and the
+losses of the first two steps must agree. Each side is a process; they are
+warmed up, then take turns; a ratio is formed in each turn, so that other load
+on the machine falls on both.
 
 Input: the share of a training's time in which it waits for a batch. Memory:
-what the process holds while the features of 10,000 synthetic clips are
-computed and then read.
+what a process holds while the features of 10,000 synthetic clips are computed
+and then read.
 """
 
 import argparse
 import os
-import pathlib
-import re
 import tempfile
 import time
 
@@ -28,15 +28,18 @@ from configs import speech as speech_config
 from emojax.audio.settings import Augmentation
 from emojax.data import clips, encoded, pipeline
 from emojax.data.splits import Split
-from emojax.runtime import allocator, sharding
+from emojax.runtime import sharding
 from emojax.systems import untrained
 from emojax.trainers.speech import Training, run_key
-from experiments.benchmarks import measure
+from experiments.benchmarks import encoders, measure
 
 RATE = clips.SAMPLE_RATE
 CLASSES = tuple("abcdefgh")
 BATCH, SECONDS = 4, 5
 CASES = {"frozen": 0, "last 2 layers": 2, "all layers": None}
+# Of Adam; with a larger one the second losses could not be compared.
+LEARNING_RATE = 1e-5
+TOLERANCE = 1e-3  # Of the first losses.
 
 
 class Audio:
@@ -76,6 +79,7 @@ def config_of(encoder, trained_layers, **changes):
   config = speech_config.get_config("ravdess")
   config.model.encoder = encoder
   config.model.dropout = 0.0
+  config.model.weigh_layers = False
   config.batch_size = BATCH
   config.data.buckets = (float(SECONDS),)
   config.freeze_encoder = trained_layers is not None
@@ -107,20 +111,32 @@ class Emojax:
   """Training steps of the study; the frozen encoder runs in each."""
 
   def __init__(self, folder, trained_layers):
-    config = config_of(str(folder), trained_layers)
-    # A gain of 0 dB: without augmentation the features would be cached.
+    flags.FLAGS(["speech"])  # Grain reads some.
+    config = config_of(folder, trained_layers)
+    # Without augmentation the states of a frozen encoder would be kept: the
+    # batches are those of a study with it, the program is that of one without.
     config.augment.gain_probability = 1.0
-    config.augment.gain_db = (0.0, 0.0)
-    self._training = training = make_training(config, str(folder), 3 * BATCH)
+    config.optimizer.schedule = "constant"
+    config.optimizer.learning_rate = LEARNING_RATE
+    config.optimizer.encoder_learning_rate = LEARNING_RATE
+    self._training = training = make_training(config, folder, 3 * BATCH)
     self._learner = training.study(0).init().learner
     _, frozen = training.first_weights(0)
     self._frozen, self._key = training._place((frozen, run_key(config, 0)))
     self._batch = next(iter(training._batches(0, 0)))
+    self._programs = training._compile(None)
 
-  def __call__(self):
-    training = self._training
-    self._learner, metrics = training._step(
-      self._learner, self._key, self._frozen, self._batch, training._extra
+  def example(self):
+    """What PyTorch's side is to have, too: head, samples, labels."""
+    head = {n: p for n, p in self._learner.params.items() if n != "encoder"}
+    batch = self._batch["inputs"], self._batch["label"]
+    return jax.tree.map(np.array, (head, *batch))
+
+  def step(self):
+    """Takes a step; gives the loss before it."""
+    self._learner, metrics = self._programs.step(
+      *(self._learner, self._key, self._frozen, self._batch),
+      self._training._extra,
     )
     return jax.block_until_ready(metrics)["emotion_loss"].item()
 
@@ -128,16 +144,17 @@ class Emojax:
 class PyTorch:
   """The same in PyTorch."""
 
-  def __init__(self, folder, trained_layers):
-    import torch  # Not where our side is measured alone.
+  def __init__(self, folder, trained_layers, head, samples, labels):
+    import torch  # Only where it runs.
     import transformers
 
     self._torch = torch
-    torch.manual_seed(0)
+    # In evaluation mode: no dropout. Gradients flow all the same.
     self._encoder = transformers.HubertModel.from_pretrained(folder)
-    self._score = torch.nn.Linear(768, 1)
+    self._score = self._dense(head["pool"]["score"])
     self._head = torch.nn.Sequential(
-      torch.nn.Linear(768, 256), torch.nn.GELU(), torch.nn.Linear(256, 8)
+      *(self._dense(head["hidden_layer"]), torch.nn.GELU()),
+      self._dense(head["output"]),
     )
     self._is_frozen = trained_layers == 0
     if trained_layers is not None:
@@ -148,23 +165,27 @@ class PyTorch:
       parameter
       for module in (self._encoder, self._score, self._head)
       for parameter in module.parameters()
-      if parameter.requires_grad
     ]
-    self._optimizer = torch.optim.Adam(parameters, 1e-3)
-    samples = np.stack([Audio(9, SECONDS)[i] for i in range(BATCH)]) / 32768
-    samples = (samples - samples.mean(-1, keepdims=True)) / samples.std(
-      -1, keepdims=True
-    )
-    self._audio = torch.tensor(samples, dtype=torch.float32)
-    self._labels = torch.arange(BATCH)
+    self._optimizer = torch.optim.Adam(parameters, LEARNING_RATE)
+    self._samples, self._labels = torch.tensor(samples), torch.tensor(labels)
 
-  def __call__(self):
+  def _dense(self, params):
+    layer = self._torch.nn.Linear(*params["kernel"].shape)
+    layer.weight.data = self._torch.tensor(params["kernel"]).T.contiguous()
+    layer.bias.data = self._torch.tensor(params["bias"])
+    return layer
+
+  def step(self):
+    """Takes a step; gives the loss before it."""
     torch = self._torch
+    audio = self._samples.float() / 32768
+    audio = audio - audio.mean(1, keepdim=True)
+    audio = audio / (audio.var(1, correction=0, keepdim=True) + 1e-7).sqrt()
     with torch.set_grad_enabled(not self._is_frozen):
-      states = self._encoder(self._audio).last_hidden_state
+      states = self._encoder(audio).last_hidden_state
     weights = self._score(states).softmax(1)
     logits = self._head((weights * states).sum(1))
-    loss = torch.nn.functional.cross_entropy(logits, self._labels)
+    loss = torch.nn.functional.cross_entropy(logits, self._labels.long())
     self._optimizer.zero_grad()
     loss.backward()
     self._optimizer.step()
@@ -172,26 +193,35 @@ class PyTorch:
 
 
 def compare(folder, trained_layers, turns):
-  ours, theirs = Emojax(folder, trained_layers), PyTorch(folder, trained_layers)
-  first = {"emojax": ours(), "pytorch": theirs()}
-  ours(), theirs()
-  times = {"emojax": [], "pytorch": []}
+  """Losses and speed of both sides' steps."""
+  ours = measure.Process(Emojax, folder, trained_layers)
+  example = ours.result("example")
+  theirs = measure.Process(PyTorch, folder, trained_layers, *example)
+  sides = {"pytorch": theirs, "emojax": ours}
+  losses = {n: [one.result("step") for _ in "12"] for n, one in sides.items()}
+  difference = float(np.max(np.abs(np.subtract(*losses.values()))))
+  if not difference <= TOLERANCE:  # NaN is no agreement.
+    raise SystemExit(f"losses differ by {difference:.1e}: {losses}")
+  times = {name: [] for name in sides}
   for _ in range(turns):
-    for name, step in (("pytorch", theirs), ("emojax", ours)):
-      # PyTorch's threads go on spinning after their work.
-      time.sleep(0.3)
-      times[name].append(measure.seconds(step))
-  return {
+    for name, one in sides.items():
+      times[name].append(one.seconds("step"))
+  for one in sides.values():
+    one.close()
+  found = {
     "clips_per_second": {
       name: BATCH / float(np.median(values)) for name, values in times.items()
     },
     "times_faster": measure.ratios(times["pytorch"], times["emojax"]),
-    "first_loss": first,
+    "first_losses": losses,
   }
+  print(trained_layers, found, flush=True)
+  return found
 
 
 def waiting(encoder, augmented):
   """Share of the time of three epochs in which the training waits for data."""
+  flags.FLAGS(["speech"])  # Grain reads some.
   config = config_of(encoder, None, batch_size=32)
   config.num_epochs = 3
   if augmented:
@@ -203,7 +233,9 @@ def waiting(encoder, augmented):
   batches = training._batches(0, 0)
 
   def step(learner, batch):
-    learner, _ = training._step(learner, key, {}, batch, training._extra)
+    learner, _ = training._programs.step(
+      learner, key, {}, batch, training._extra
+    )
     return jax.block_until_ready(learner)
 
   learner = step(learner, next(batches))  # It compiles.
@@ -217,14 +249,9 @@ def waiting(encoder, augmented):
     learner = step(learner, batch)
 
 
-def memory():
-  """Anonymous memory of this process, in MB; mapped files are not in it."""
-  status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
-  return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1e3
-
-
 def stream(counts):
   """Memory after computing and reading the features of so many clips."""
+  flags.FLAGS(["speech"])  # Grain reads some.
   results = {}
   for count in counts:
     config = config_of("small", None)
@@ -249,7 +276,7 @@ def stream(counts):
     for batch in pipeline.batches(plan, reader, by_clip):
       jax.block_until_ready(batch)
     results[count] = {
-      "memory_mb": memory(),
+      "memory_mb": measure.memory("RssAnon") / 1e6,
       "encode_seconds": computed - start,
       "read_seconds": time.perf_counter() - computed,
     }
@@ -257,34 +284,31 @@ def stream(counts):
 
 
 def main():
+  """Measures and writes the result."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--output", required=True)
   parser.add_argument("--turns", type=int, default=5)
   arguments = parser.parse_args()
-  allocator.keep_memory()  # As our programs do; PyTorch's side has it, too.
-
-  import transformers
-
-  flags.FLAGS(["speech"])
-  results = {"setting": measure.setting("flax", "torch", "transformers")}
   with tempfile.TemporaryDirectory() as folder:
-    model = transformers.HubertModel(transformers.HubertConfig(**measure.STILL))
-    model.save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(
-      return_attention_mask=False
-    ).save_pretrained(folder)
-    del model
-    results["steps"] = {
+    measure.alone(encoders.write_checkpoint, folder, "hubert", "base")
+    steps = {
       name: compare(folder, layers, arguments.turns)
       for name, layers in CASES.items()
     }
-  results["share_waiting_for_data"] = {
-    "log-mel CNN": waiting("log_mel", False),
-    "log-mel CNN, augmented": waiting("log_mel", True),
+  waits = {
+    "log-mel CNN": measure.alone(waiting, "log_mel", False),
+    "log-mel CNN, augmented": measure.alone(waiting, "log_mel", True),
   }
+  print(waits, flush=True)
   with tempfile.TemporaryDirectory() as folder:
     os.environ["XDG_CACHE_HOME"] = folder
-    results["features"] = stream((1_000, 10_000))
+    features = measure.alone(stream, (1_000, 10_000))
+  results = {
+    "setting": measure.setting("flax", "torch", "transformers"),
+    "steps": steps,
+    "share_waiting_for_data": waits,
+    "features": features,
+  }
   print(measure.write(results, arguments.output))
 
 

@@ -18,11 +18,9 @@ none; then 444 tokens are decoded, whatever they are. On a GPU:
 """
 
 import argparse
-import multiprocessing
 import os
 import pathlib
 import tempfile
-import time
 
 import numpy as np
 
@@ -44,7 +42,19 @@ SIZES = {
 }
 
 
-class Emojax:
+class Side:
+  """What all sides have."""
+
+  def result(self, method, audio_BxS):
+    """What a method gives; states as NumPy has them."""
+    found = getattr(self, method)(audio_BxS)
+    if method in ("encode", "crop"):
+      found = found.float().cpu() if hasattr(found, "cpu") else found
+      found = np.asarray(found, np.float32)
+    return found
+
+
+class Emojax(Side):
   """JAX."""
 
   def __init__(self, folder, dtype, cores):
@@ -110,7 +120,7 @@ class Emojax:
     return np.asarray(decoded.tokens_BxN)
 
 
-class PyTorch:
+class PyTorch(Side):
   """transformers."""
 
   def __init__(self, folder, dtype, cores):
@@ -197,7 +207,7 @@ class PyTorch:
     return states
 
 
-class FasterWhisper:
+class FasterWhisper(Side):
   """CTranslate2."""
 
   def __init__(self, folder, dtype, cores):
@@ -232,57 +242,16 @@ SIDES = {
 }
 
 
-def serve(connection, name, folder, dtype, cores):
-  """A side in its process: methods and audio come in, seconds go out."""
-  if hasattr(os, "sched_setaffinity"):
-    # Before any library counts the cores.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-  side = SIDES[name](folder, dtype, cores)
-  connection.send("ready")
-  while (asked := connection.recv()) is not None:
-    method, audio_BxS = asked
-    start = time.perf_counter()
-    result = getattr(side, method)(audio_BxS)
-    took = time.perf_counter() - start
-    if method in ("encode", "crop"):
-      result = result.float().cpu() if name == "pytorch" else result
-      result = np.asarray(result, np.float32)
-    connection.send((took, result))
-
-
-class Process:
-  """A side."""
-
-  def __init__(self, *arguments):
-    context = multiprocessing.get_context("spawn")
-    self._connection, theirs = context.Pipe()
-    self._process = context.Process(
-      target=serve, args=(theirs, *arguments), daemon=True
-    )
-    self._process.start()
-    theirs.close()
-    self._connection.recv()
-
-  def __call__(self, method, audio_BxS):
-    self._connection.send((method, audio_BxS))
-    return self._connection.recv()
-
-  def close(self):
-    self._connection.send(None)
-    self._process.join()
-
-
 def compare(task, processes, audio_BxS, turns):
   """Times a task: `method of each side` by the side's name."""
   first = {
-    name: processes[name](method, audio_BxS)[1] for name, method in task.items()
+    name: processes[name].result("result", method, audio_BxS)
+    for name, method in task.items()
   }
   times = {name: [] for name in task}
   for _ in range(turns):
     for name, method in task.items():
-      # PyTorch's threads go on spinning for a while after their work.
-      time.sleep(0.3)
-      times[name].append(processes[name](method, audio_BxS)[0])
+      times[name].append(processes[name].seconds(method, audio_BxS))
   seconds = audio_BxS.size / RATE
   row = {
     "methods": task,
@@ -386,7 +355,8 @@ def clips(folder, batch, seconds):
 def measured(folder, flags, cores, names):
   """Rows of one number of cores."""
   processes = {
-    name: Process(name, folder, flags.dtype, cores) for name in names
+    name: measure.Process(SIDES[name], folder, flags.dtype, cores, cores=cores)
+    for name in names
   }
   turns, rows = flags.turns, []
   for seconds in (30, 4):
@@ -441,6 +411,4 @@ def main():
 
 
 if __name__ == "__main__":
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   main()
