@@ -20,10 +20,7 @@ from safetensors import SafetensorError
 
 from emojax.errors import UserError
 from emojax.runtime import files, tensors
-from emojax.systems.conversations import ConversationSystem
-from emojax.systems.faces import FaceSystem
-from emojax.systems.speech import SpeechSystem
-from emojax.weights import hub, json_files
+from emojax.weights import json_files
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,10 +56,6 @@ class System(Protocol):
 
 
 S = TypeVar("S", bound=System)
-
-_KINDS: dict[str, type[System]] = {
-  one.kind: one for one in (ConversationSystem, FaceSystem, SpeechSystem)
-}
 
 
 def writers(
@@ -127,6 +120,8 @@ def find(
   # `runs` is where training leaves them: no owner of that name is meant.
   is_mine = path.parts[:1] == ("runs",) or path.parent.exists()
   if len(path.parts) == 2 and not is_mine:
+    from emojax.weights import hub  # Not for what lies here.
+
     _LOG.info("%s: no such folder in %s, so it is a hub id", path, os.getcwd())
     path = hub.folder(str(path), patterns=names)
   folder = path if (path / names[0]).is_file() else path / FOLDER
@@ -173,10 +168,20 @@ def read_config(run: pathlib.Path) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(fields)
 
 
+def _known() -> dict[str, type[System]]:
+  """Every kind; whoever trains one has no use for the imports of the others."""
+  from emojax.systems.conversations import ConversationSystem
+  from emojax.systems.faces import FaceSystem
+  from emojax.systems.speech import SpeechSystem
+
+  kinds = ConversationSystem, FaceSystem, SpeechSystem
+  return {one.kind: one for one in kinds}
+
+
 def _read_description(path: pathlib.Path, kinds: Sequence[type[S]]) -> System:
   fields = json_files.read(path, "train it again")
   kind = fields.pop("kind", None)
-  known = _KINDS | {one.kind: one for one in kinds}
+  known = _known() | {one.kind: one for one in kinds}
   try:
     if kind not in known:
       raise ValueError(f"kind has to be one of {', '.join(known)}")

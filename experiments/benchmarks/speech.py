@@ -266,7 +266,6 @@ def stream(counts):
       make_clips(count, 2.0),
       (2 * RATE,),
       32,
-      mesh,
     )
     computed = time.perf_counter()
     lengths = features.lengths
@@ -289,27 +288,30 @@ def main():
   parser.add_argument("--output", required=True)
   parser.add_argument("--turns", type=int, default=5)
   arguments = parser.parse_args()
+  results = {}
+
+  def save(part, found):
+    results[part] = found
+    measure.write(
+      measure.setting("flax", "torch", "transformers") | results,
+      arguments.output,
+    )
+
   with tempfile.TemporaryDirectory() as folder:
     measure.alone(encoders.write_checkpoint, folder, "hubert", "base")
     steps = {
       name: compare(folder, layers, arguments.turns)
       for name, layers in CASES.items()
     }
+  save("steps", steps)
   waits = {
     "log-mel CNN": measure.alone(waiting, "log_mel", False),
     "log-mel CNN, augmented": measure.alone(waiting, "log_mel", True),
   }
-  print(waits, flush=True)
+  save("share_waiting_for_data", waits)
   with tempfile.TemporaryDirectory() as folder:
     os.environ["XDG_CACHE_HOME"] = folder
-    features = measure.alone(stream, (1_000, 10_000))
-  results = {
-    "setting": measure.setting("flax", "torch", "transformers"),
-    "steps": steps,
-    "share_waiting_for_data": waits,
-    "features": features,
-  }
-  print(measure.write(results, arguments.output))
+    save("features", measure.alone(stream, (1_000, 10_000)))
 
 
 if __name__ == "__main__":

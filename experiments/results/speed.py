@@ -23,8 +23,8 @@ def text() -> str:
   return "\n\n".join(
     [
       "## Speed",
-      "Two CPU cores, float32; both sides take turns in one process or in two, "
-      "median and least of the turns. "
+      "Two CPU cores, float32; both sides take turns, each in a process of its "
+      "own, median and least of the turns. "
       "[experiments/benchmarks](../experiments/benchmarks) has the commands, "
       "the seconds, how far the results of both sides agree, and why a goal "
       "was missed.",
