@@ -121,7 +121,7 @@ def _features(argv: list[str]) -> None:
       "configs/dann.py"
     )
   conversations.check(config)
-  results.require_writable(target)
+  results.require_writable(target, [config.data.path])
   cli.require_devices()
   with process.resumable():
     found = conversations.load(config.data)

@@ -283,6 +283,15 @@ def test_a_command_that_is_wrong(command, arguments, what):
   assert what in str(caught.value)
 
 
+def test_a_table_is_not_written_over_the_one_that_is_read(command, tmp_path):
+  path = tmp_path / "mine.npz"
+  path.write_bytes(b"what is read")
+  fields = ["--config.data.corpus=table", f"--config.data.path={path}"]
+  with pytest.raises(UserError, match="is what is read"):
+    command(CONFIG, *fields, str(path))
+  assert path.read_bytes() == b"what is read"
+
+
 @pytest.mark.parametrize(
   ("changes", "what"),
   [
