@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn import linear_model
 from torch.nn import functional
 
 from experiments import flags
 from experiments.adversary import inductive, networks, on_layers
-from experiments.rlps_s import losses
+from experiments.rlps_s import losses, summing_up
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = sorted(
@@ -163,3 +164,35 @@ def test_ridge_regression_from_products_is_scikit_learns():
     model = linear_model.Ridge(penalty).fit(features_NxD, sign_NxC)
     expected_TxC = model.predict(features_TxD)
     np.testing.assert_allclose(scores_TxC, expected_TxC, atol=1e-3)
+
+
+def test_differences_of_rlps_s_are_resampled_over_test_examples(tmp_path):
+  """As SciPy does it, of the mean of the runs; the odd count is not padded."""
+  hits_SxRxT = np.random.default_rng(1).random((2, 3, 203)) < 0.7
+  runs = summing_up.Runs(tmp_path, "dense", "symmetric_30")
+  for seed, hits_SxT in enumerate(hits_SxRxT.swapaxes(0, 1)):
+    named = zip(("rlps_s", "none"), hits_SxT, strict=True)
+    runs.add(seed, [figures(*one) for one in named])
+  read = summing_up.Runs(tmp_path, "dense", "symmetric_30")
+  assert read.seeds == {0, 1, 2}
+  summary = summing_up.summarize(tmp_path)
+  one, other = (
+    one for one in summary.comparisons if one.metric == "weighted_accuracy"
+  )
+  gain_T = np.subtract(*hits_SxRxT.mean(1))
+  assert one.difference == pytest.approx(gain_T.mean())
+  assert other.difference == pytest.approx(gain_T.mean())
+  expected = stats.bootstrap((gain_T,), np.mean, method="percentile", rng=0)
+  np.testing.assert_allclose(
+    other.ci95, expected.confidence_interval, atol=0.005
+  )
+  assert other.p_value is None and "over test examples" in other.test
+  assert all("hits" not in of_run for of_run in summary.runs)
+
+
+def figures(system: str, hits_T: np.ndarray) -> dict:
+  return {
+    "system": system,
+    "hits": summing_up.pack(hits_T),
+    "weighted_accuracy": hits_T.mean(),
+  }

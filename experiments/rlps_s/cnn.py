@@ -149,12 +149,12 @@ def _optimizer(steps: int) -> optax.GradientTransformation:
 def _start(model, key, image_1, label_RxN, steps: int) -> _Learner:
   params, stats = [], []
   for run in range(len(label_RxN)):
-    variables = dict(
-      _classifier(model).init(jax.random.fold_in(key, run), image_1)
-    )
+    of_run_key = jax.random.fold_in(key, run)
+    variables = dict(_classifier(model).init(of_run_key, image_1))
     of_run = variables.pop("params")
     width = of_run["output"]["kernel"].shape[0]
-    look_D = jax.random.normal(key, (width,)) / np.sqrt(width)
+    look_key = jax.random.fold_in(key, len(label_RxN) + run)
+    look_D = jax.random.normal(look_key, (width,)) / np.sqrt(width)
     params.append({**of_run, "look": look_D, "look_bias": jnp.zeros(())})
     stats.append(variables)
   optimizer = _optimizer(steps).init(params)

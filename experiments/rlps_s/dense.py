@@ -28,7 +28,7 @@ _MOMENTUM = 0.95  # Of the statistics of batch norm.
 def read(images: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
   """What the classifier takes, by part: descriptors as `descriptors.scaled`.
 
-  Of the training part also those of moved images.
+  Also those of moved images, but for the test part.
   """
   return descriptors.scaled(images)
 
@@ -124,20 +124,20 @@ def train(
   tx = optax.adamw(rate, weight_decay=DECAY)
   # Co-teaching needs two that differ; the others begin alike.
   drawn = runs if loss not in (losses.plain, losses.scn) else 1
-  params, stats = _init(key, drawn, views_VxNxD.shape[2], classes)
+  weights_key, order_key, steps_key = jax.random.split(key, 3)
+  params, stats = _init(weights_key, drawn, views_VxNxD.shape[2], classes)
   params, stats = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (runs, *x.shape[1:])), (params, stats)
   )
-  order = jax.vmap(
-    lambda i: jax.random.permutation(jax.random.fold_in(key, i), count)
-  )(jnp.arange(epochs))
+  order = jax.vmap(lambda key: jax.random.permutation(key, count))(
+    jax.random.split(order_key, epochs)
+  )
   batches = order[:, : of_epoch * BATCH].reshape(-1, BATCH)
 
   def step(carry, inputs):
     params, optimizer, stats, label_RxN = carry
     number, index_B = inputs
-    step_key = jax.random.fold_in(key, epochs + number)
-    view_key, step_key = jax.random.split(step_key)
+    view_key, step_key = jax.random.split(jax.random.fold_in(steps_key, number))
     view_B = jax.random.randint(view_key, (BATCH,), 0, len(views_VxNxD))
     x_BxD, weight_RxB = views_VxNxD[view_B, index_B], weight_RxN[:, index_B]
 

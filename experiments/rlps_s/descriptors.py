@@ -34,10 +34,11 @@ def views(images: np.ndarray, moves=MOVES) -> np.ndarray:
 def scaled(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Views [V, N, D] of the images of each part, around 0 at one scale.
 
-  Mean and scale are the training part's, which alone has moved views.
+  Mean and scale are the training part's. Only what may be learned from has
+  moved views: not the test part.
   """
   found = {
-    part: views(of, MOVES if part == "train" else MOVES[:1])
+    part: views(of, MOVES if part != "test" else MOVES[:1])
     for part, of in images.items()
   }
   mean, scale = found["train"][0].mean(0), found["train"][0].std()

@@ -36,18 +36,22 @@ POLICY = configs.get_config().label_policy
 
 
 class Classifier(NamedTuple):
-  """See `dense`, whose functions they are, and `cnn.Cnn`."""
+  """See `dense`, whose functions they are, and `cnn.Cnn`.
+
+  `axis` is the one of what it reads along which examples lie.
+  """
 
   read: Callable
   train: Callable
   predict: Callable
   epochs: int
+  axis: int
 
 
 CLASSIFIERS = {
-  "dense": Classifier(dense.read, dense.train, dense.predict, dense.EPOCHS),
+  "dense": Classifier(dense.read, dense.train, dense.predict, dense.EPOCHS, 1),
   **{
-    name: Classifier(one.read, one.train, one.predict, one.epochs)
+    name: Classifier(one.read, one.train, one.predict, one.epochs, 0)
     for name, one in (("cnn", cnn.CNN), ("small_cnn", cnn.SMALL_CNN))
   },
 }
@@ -67,9 +71,22 @@ class Trainer:
   def train(self, weight_RxN: np.ndarray, loss=losses.plain):
     """Runs with the same first weights, each on what has a weight."""
     label_N = self._data.labels["train"]
+    return self._train(self._inputs["train"], label_N, weight_RxN, loss)
+
+  def train_with_validation(self, weight_RxN: np.ndarray):
+    """As `train`, each run on all of the validation part besides."""
+    parts = ("train", "validation")
+    inputs = [self._inputs[part] for part in parts]
+    joined = jnp.concatenate(inputs, self._classifier.axis)
+    of_parts = [self._data.labels[part] for part in parts]
+    ones_RxV = np.ones((len(weight_RxN), len(of_parts[1])))
+    weight_RxM = np.concatenate([weight_RxN, ones_RxV], 1)
+    return self._train(joined, np.concatenate(of_parts), weight_RxM)
+
+  def _train(self, inputs, label_N, weight_RxN, loss=losses.plain):
     key = jax.random.fold_in(jax.random.key(self._seed), 0)
     return self._classifier.train(
-      *(self._inputs["train"], np.tile(label_N, (len(weight_RxN), 1))),
+      *(inputs, np.tile(label_N, (len(weight_RxN), 1))),
       *(np.float32(weight_RxN), key, len(self._data.classes), self._epochs),
       loss,
     )
@@ -142,6 +159,17 @@ def run(
   log_TxK = trainer.predict(teachers.trained, "test")[0][0]
   everyone_N = np.ones(len(seen.label_n), bool)
   alone = _figures(data, "none", log_TxK, everyone_N, None)
+  wholes = {
+    "with_validation": (everyone_N, None),
+    "rlps_s_with_validation": kept["rlps_s"],
+  }
+  weight_RxN = np.stack([one for one, _ in wholes.values()])
+  both = trainer.train_with_validation(weight_RxN)
+  log_RxTxK = trainer.predict(both, "test")[0]
+  found += [
+    _figures(data, name, log_TxK, *of)
+    for (name, of), log_TxK in zip(wholes.items(), log_RxTxK, strict=True)
+  ]
   return [alone, *found, *_others(data, trainer)]
 
 
@@ -227,9 +255,11 @@ def _cleanlab(seen: rlps_s.Seen) -> tuple[np.ndarray, np.ndarray]:
 def _figures(data: Data, system: str, log_TxK, stays_N, score_N) -> dict:
   """Of the test part, and of what was kept."""
   truth_T, found_T = data.labels["test"], log_TxK.argmax(1)
+  hits_T = found_T == truth_T
   figures = {
     "system": system,
-    "weighted_accuracy": float((found_T == truth_T).mean()),
+    "hits": summing_up.pack(hits_T),
+    "weighted_accuracy": float(hits_T.mean()),
     "unweighted_accuracy": float(balanced_accuracy_score(truth_T, found_T)),
     "retained": float(stays_N.mean()),
   }

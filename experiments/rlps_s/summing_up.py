@@ -1,11 +1,15 @@
 """The runs of the study as files; its summary and tables."""
 
 import datetime
+import itertools
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
-from emojax import markdown
+import numpy as np
+
+from emojax import markdown, statistics
 from emojax import summary as summaries
 from emojax.runtime import environment, files
 from emojax.summary import Comparison, Estimate, Row, Summary, System
@@ -13,7 +17,9 @@ from experiments.rlps_s.settings import SETTINGS, SPEECH
 
 LABELS = {
   "none": "the classifier alone",
+  "with_validation": "the same, trained on the validation part, too",
   "rlps_s": "RLPS-S",
+  "rlps_s_with_validation": "RLPS-S, trained on the validation part, too",
   "out_of_fold": "small loss, out of fold (RLPS-S' own score)",
   "small_loss": "small loss",
   "told_apart": "logistic regression (sees the validation labels, too)",
@@ -28,6 +34,10 @@ CLASSIFIERS = {
   "dense": "dense on oriented gradients",
 }
 METRICS = ("weighted_accuracy", "unweighted_accuracy", "auc")
+_OVER_EXAMPLES = (
+  "percentile bootstrap over test examples, each with the mean of all "
+  "initialisations"
+)
 _KEPT = ("retained_right", "retained_wrong")
 _FACES = tuple(f"retained_{kind} face" for kind in ("full", "half", "none"))
 
@@ -63,6 +73,18 @@ class Runs:
       path.write_text(json.dumps(self._runs, indent=1) + "\n", encoding="utf-8")
 
 
+def pack(hits_T: np.ndarray) -> dict[str, Any]:
+  """Whether each test example was named rightly, as a JSON file keeps it."""
+  bits = np.packbits(hits_T).tobytes().hex()
+  return {"count": len(hits_T), "bits": bits}
+
+
+def _unpack(hits: dict[str, Any]) -> np.ndarray:
+  """As it was before `pack`, bool [T]."""
+  found = np.frombuffer(bytes.fromhex(hits["bits"]), np.uint8)
+  return np.unpackbits(found, count=hits["count"]).astype(bool)
+
+
 def _read(path: pathlib.Path) -> list[dict]:
   return json.loads(path.read_text(encoding="utf-8"))
 
@@ -86,6 +108,7 @@ def summarize(folder: pathlib.Path) -> Summary:
   )
   others = [("rlps_s", name) for name in LABELS if name != "rlps_s"]
   others += [(n, "none") for n in LABELS if n not in ("none", "rlps_s")]
+  others.append(("rlps_s_with_validation", "with_validation"))
   return Summary(
     study="rlps_s",
     title="RLPS-S: who finds wrong labels, and what it is worth",
@@ -95,17 +118,49 @@ def summarize(folder: pathlib.Path) -> Summary:
     metrics=METRICS,
     systems=tuple(System(*one) for one in LABELS.items()),
     rows=rows,
-    comparisons=summaries.compare(rows, others, METRICS),
+    comparisons=(
+      *summaries.compare(rows, others, METRICS),
+      *_over_examples(by_row, [*order], others),
+    ),
     runs=tuple(
       {
         **{n: one[n] for n in ("setting", "seed", "device", "versions")},
-        **figures,
+        **{n: value for n, value in figures.items() if n != "hits"},
       }
       for one in found
       for figures in one["figures"]
     ),
     **environment.describe(),
   )
+
+
+def _over_examples(
+  by_row: dict[tuple[str, str], list[dict]],
+  settings: Sequence[str],
+  pairs: Sequence[tuple[str, str]],
+) -> list[Comparison]:
+  """How far differences of weighted accuracy hold for other test examples.
+
+  These are the same in all runs; runs of one kind are what was trained. Where
+  a run has not kept what it was right on, nothing is compared.
+  """
+  found = []
+  for setting, (a, b) in itertools.product(settings, pairs):
+    sides = [by_row.get((setting, name), []) for name in (a, b)]
+    if not all(of and all("hits" in one for one in of) for of in sides):
+      continue
+    means = [np.mean([_unpack(one["hits"]) for one in of], 0) for of in sides]
+    gain_T = means[0] - means[1]
+    interval = statistics.cluster_bootstrap(
+      *(np.divide, np.arange(len(gain_T)), gain_T, np.ones(len(gain_T)))
+    )
+    found.append(
+      Comparison(
+        *(setting, a, b, "weighted_accuracy", float(gain_T.mean())),
+        *(interval, None, _OVER_EXAMPLES),
+      )
+    )
+  return found
 
 
 def _row(setting: str, system: str, of: Sequence[dict]) -> Row:
@@ -156,6 +211,7 @@ def _tests(summary: Summary, setting: str) -> str:
       one.metric: f"{100 * one.difference:+.1f}{_p_value(one)}"
       for one in summary.comparisons
       if (one.setting, one.a, one.b) == (setting, a, b)
+      and one.test == summaries.SIGN_FLIPS
     }
     cells = [of.get(metric, "–") for metric in METRICS]
     lines.append([f"{summary.label(a)} less {summary.label(b)}", *cells])
