@@ -6,6 +6,7 @@ labels are for people.
 """
 
 import datetime
+import hashlib
 import itertools
 import json
 import os
@@ -183,6 +184,15 @@ class Summary:
 def history_name(setting: str, system: str, name: str) -> str:
   """Where `history.npz` keeps an array [R, E, ...] of a system's runs."""
   return f"{setting}/{system}/{name}"
+
+
+def digest(examples: Mapping[str, Sequence[str]]) -> str:
+  """`Summary.test_digest`: one name for the same test examples, by setting.
+
+  An example is known by what is equal wherever it is the same.
+  """
+  content = [[setting, *examples[setting]] for setting in sorted(examples)]
+  return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -5,9 +5,7 @@ U clips, all corpora together; P pieces of clips.
 
 import bisect
 import dataclasses
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -15,6 +13,7 @@ from typing import Protocol
 import ml_collections
 import numpy as np
 
+from emojax import summary as summaries
 from emojax.audio import io, levels
 from emojax.audio.settings import Augmentation
 from emojax.corpora import labels, records
@@ -79,8 +78,9 @@ class Clips:
 
   def digest_of(self, rows: Mapping[str, np.ndarray]) -> str:
     """One name for the same clips, where `rows` says which, by setting."""
-    content = [[s, *self.digest_U[rows[s]].tolist()] for s in sorted(rows)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return summaries.digest(
+      {name: self.digest_U[of].tolist() for name, of in rows.items()}
+    )
 
 
 class Features(Protocol):

@@ -3,7 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from emojax.corpora.records import Utterance
+from emojax.data.table import FeatureTable
 from emojax.errors import UserError, one_line
 
 _LOG = logging.getLogger(__name__)
@@ -11,6 +14,14 @@ _LOG = logging.getLogger(__name__)
 # What its owner can mend; a corpus that is shipped is as it is.
 _OWN = "manifest"
 _NAMED = 3
+
+
+def identities(table: FeatureTable) -> np.ndarray:
+  """Of each utterance, str [U]: its fingerprint, or where and who it is of."""
+  names = table.corpus, table.session, table.dialogue, table.turn.astype(str)
+  places = map("/".join, zip(*names, table.speaker, strict=True))
+  prints = table.fingerprint.tolist()
+  return np.array([a or b for a, b in zip(prints, places, strict=True)], str)
 
 
 def check(

@@ -71,6 +71,7 @@ def read(data: ml_collections.ConfigDict) -> NoisyDataset:
     },
     table.name[train],
     demo="demo" in shipped.names_of(data),
+    test_digest_N=table.digest[rows["test"]],
     has_pictures=True,
     notes=_in_two(table, rows),
   )

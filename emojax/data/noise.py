@@ -61,6 +61,8 @@ class NoisyDataset:
   parts: dict[str, Part]  # By the names of `records.PARTS`.
   name_N: np.ndarray  # Of the examples, in figures and files.
   demo: bool  # Whether the data are synthetic.
+  test_digest_N: np.ndarray  # Of test examples: equal wherever it is the same.
+  test_speaker_N: np.ndarray | None = None  # Who says them; None of faces.
   has_pictures: bool = False  # The parts' source is images [M, H, W, C].
   notes: tuple[str, ...] = ()  # What is in two parts, as paragraphs.
   split: str = ""  # Its name, where there are several.
@@ -135,6 +137,8 @@ def read_clips(
       },
       found.name_U[split.parts["train"]],
       found.demo,
+      found.digest_U[split.parts["test"]],
+      found.speaker_U[split.parts["test"]],
       notes=tuple(audits[name].split("\n\n")[1:]),
       split=name if len(found.splits) > 1 else "",
     )

@@ -48,6 +48,7 @@ class Utterances(NamedTuple):
   speaker_U: np.ndarray  # Names.
   dialogue_U: np.ndarray  # Names, unique over the corpus.
   corpus_U: np.ndarray
+  identity_U: np.ndarray  # Equal for the same utterance in other runs.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +84,13 @@ def results(
   stabilised recipe gives, empty without one; `kept` the system in `model`.
   """
   rows, history, points, confusions = [], {}, {}, {}
-  systems: dict[str, System] = {}
-  outputs = {}
+  systems, outputs, tested = {}, {}, {}
   for one in trained:
     rows.append(_row(config, utterances, one))
     id_, label = one.system.id, one.system.label
     systems[id_] = one.system
+    names_M = utterances.identity_U[one.target_U >= 0]
+    tested[one.setting] = sorted(names_M.tolist())
     if one.representation_QxUxH is None:
       continue
     if (one.setting, one.system) == (kept.setting, kept.system):
@@ -115,6 +117,7 @@ def results(
     ),
     details={**found, "kept": kept.to_json()},
     curve=_CURVE,
+    test_digest=summaries.digest(tested),
     model=_of_model(kept),
     **environment.describe(),
   )

@@ -83,6 +83,9 @@ def summarize(
       for one in itertools.chain(*outcomes.values())
     ),
     curve=CURVE,
+    test_digest=summaries.digest(
+      {data.setting: data.test_digest_N.tolist() for data in data_sets}
+    ),
     **environment.describe(),
   )
 
@@ -190,12 +193,18 @@ def _row(data: NoisyDataset, system: str, group: Sequence[Outcome]) -> Row:
   }
   if "retained" in group[0].outputs:
     groups |= _selection_groups(data, group)
-  return Row(
+  row = Row(
     data.setting,
     system,
     {name: Estimate.of([f[name] for f in figures]) for name in METRICS},
     groups=groups,
   )
+  if data.test_speaker_N is None:
+    return row
+  label_N = data.parts["test"].label_N
+  logits_RxNxK = np.stack([one.outputs["test_logits"] for one in group])
+  hits_RxN = logits_RxNxK.argmax(2) == label_N
+  return summaries.over_speakers(row, hits_RxN, label_N, data.test_speaker_N)
 
 
 def _pairs(systems: Sequence[str]) -> list[tuple[str, str]]:

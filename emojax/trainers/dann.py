@@ -32,6 +32,7 @@ from emojax.data import (
 )
 from emojax.data.batches import Evaluation
 from emojax.data.conversations import Conversations, Setting, Task
+from emojax.data.duplicates import identities
 from emojax.errors import UserError
 from emojax.models import rivals
 from emojax.models.dann import Dann
@@ -399,6 +400,7 @@ def _study(config, grid: runs.Grid) -> tuple[summary.Summary, runs.Files]:
       corpus.table.speaker,
       corpus.dialogue_U,
       corpus.table.corpus,
+      identities(corpus.table),
     ),
     _trained(config, corpus, cohorts, training, states, history),
     found,

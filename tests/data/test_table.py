@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from emojax.corpora.records import normalise_session
+from emojax.data import duplicates
 from emojax.data import table as tables
 from emojax.errors import UserError
 
@@ -358,3 +359,20 @@ def test_several_corpora_may_have_the_same_names(tmp_path, make_table):
   again = tables.load(tmp_path / "b.npz")
   for name in ("speaker", "dialogue", "session", "corpus"):
     np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+
+
+def test_utterances_are_known_by_their_features_or_by_who_speaks_where(
+  tmp_path, make_table
+):
+  table = make_table()
+  for features in (table.features, {"text": table.features["text"]}):
+    saved = dataclasses.replace(table, features=features)
+    tables.save(tmp_path / "table.npz", saved)
+    found = tables.load(tmp_path / "table.npz")
+    names = duplicates.identities(found)
+    assert len(set(names.tolist())) == len(table)
+    rows = np.arange(len(table))[::-1]
+    np.testing.assert_array_equal(
+      duplicates.identities(found.take(rows)), names[rows]
+    )
+  assert names[0] == "/1/0/0/1F"

@@ -12,9 +12,10 @@ from emojax.summary import System
 NORM = "_speaker_norm"
 SPEAKER_U = np.repeat([*"abcdefgh"], 6)
 CLASS_U = np.tile([0, 1, 2], 16)
+NAME_U = np.arange(len(CLASS_U)).astype(str)
 # A dialogue each: no probe.
 UTTERANCES = dann.Utterances(
-  ("angry", "happy", "sad"), CLASS_U, SPEAKER_U, SPEAKER_U, SPEAKER_U
+  ("angry", "happy", "sad"), CLASS_U, SPEAKER_U, SPEAKER_U, SPEAKER_U, NAME_U
 )
 
 
@@ -39,11 +40,11 @@ def trained(setting: str, id_: str, tested_U, num_runs: int) -> dann.Trained:
   )
 
 
-def summary(found, **changes) -> summaries.Summary:
+def summary(found, utterances=UTTERANCES, **changes) -> summaries.Summary:
   config = dann_config.get_config()
   config.update_from_flattened_dict(changes)
   kept = dann.Kept(found[0].setting, found[0].system, 1.0, {})
-  return dann.results(config, UTTERANCES, found, {}, kept)[0]
+  return dann.results(config, utterances, found, {}, kept)[0]
 
 
 @pytest.mark.parametrize("num_runs", [1, 2])
@@ -73,6 +74,22 @@ def pairs(*ids: str) -> list[str]:
   found = dann._pairs(ids)
   assert len(set(found)) == len(found)
   return [" ".join(pair) for pair in found]
+
+
+def test_the_test_part_is_known_by_its_utterances():
+  """And so `emojax report` pairs the runs of two studies of it."""
+  first = SPEAKER_U < "d"
+
+  def digest(tested_U, id_="c1", utterances=UTTERANCES):
+    found = [trained("few", id_, tested_U, 2)]
+    return summary(found, utterances=utterances).test_digest
+
+  found = digest(first)
+  assert found == digest(first, "dann")
+  assert found != digest(~first)
+  # In whatever order they are read.
+  backwards = UTTERANCES._replace(identity_U=NAME_U[::-1])
+  assert digest(first[::-1], utterances=backwards) == found
 
 
 def test_everything_is_compared_with_c1():

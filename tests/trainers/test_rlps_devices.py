@@ -25,6 +25,7 @@ def two_epochs() -> dict[str, np.ndarray]:
     parts={"train": part, "validation": part, "test": part},
     name_N=label.astype(str),
     demo=True,
+    test_digest_N=label.astype(str),
   )
   config = rlps_config.get_config()
   config.num_epochs = 2

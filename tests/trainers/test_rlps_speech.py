@@ -9,6 +9,7 @@ from scipy import special
 import emojax
 from configs import rlps as rlps_config
 from emojax import encoders
+from emojax import summary as summaries
 from emojax.reports import rlps as reports
 from emojax.summary import read_arrays
 from emojax.systems import classifiers
@@ -175,6 +176,10 @@ def test_folds_are_trained_one_by_one(corpus, cache, tmp_path, monkeypatch):
     f"fold {number}, as it is" for number in (1, 2, 3)
   ]
   assert [one.label for one in summary.systems] == ["log-mel CNN+RLPS"]
+  # Two people are tested in each fold.
+  for row in summary.rows:
+    assert len(row.groups[summaries.SPEAKERS]) == 2
+  assert summary.test_digest
   # No truth is known about their noise.
   assert "noise_detection" not in summary.rows[0].groups
   predictor = emojax.load(tmp_path / "run")

@@ -112,6 +112,7 @@ def test_what_a_study_leaves(everything, whole, capsys):
   assert [row.system for row in summary.rows] == list(LABELS)
   assert summary.study == "rlps"
   assert summary.settings == ["30 % symmetric label noise"]
+  assert summary.test_digest
   names = {path.name for path in workdir.iterdir()}
   figures = {
     *("gallery-1.png", "retention-1.png", "rewards-1.png"),
