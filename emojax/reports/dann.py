@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from emojax import summary as summaries
-from emojax.reports import study
+from emojax.reports import folds, study
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System, history_name
 
@@ -86,23 +86,23 @@ def results(
   rows, history, points, confusions = [], {}, {}, {}
   systems, outputs, tested = {}, {}, {}
   for one in trained:
-    rows.append(_row(config, utterances, one))
     id_, label = one.system.id, one.system.label
     systems[id_] = one.system
-    names_M = utterances.identity_U[one.target_U >= 0]
-    tested[one.setting] = sorted(names_M.tolist())
+    tested[one.setting, id_] = _tested(utterances, one)
+    rows.append(_row(config, utterances, one, tested[one.setting, id_]))
     if one.representation_QxUxH is None:
       continue
     if (one.setting, one.system) == (kept.setting, kept.system):
       outputs = _outputs(one)
-    matrices_RxExCxC = one.history["confusion_matrix"]
-    curves = {n: f(matrices_RxExCxC) for n, f in summaries.METRICS.items()}
-    for name, values in (one.history | curves).items():
-      history[history_name(one.setting, id_, name)] = values
+    history |= _history(one)
     of_setting = confusions.setdefault(one.setting, {})
-    of_setting[label] = matrices_RxExCxC[:, -1].sum(0)
+    of_setting[label] = one.history["confusion_matrix"][:, -1].sum(0)
     if one.setting == rows[0].setting:
       points[label] = one.representation_QxUxH[0]
+  rows += [
+    folds.row(folds.ALL, id_, of_all)
+    for id_, of_all in folds.together(tested).items()
+  ]
   summary = Summary(
     study="dann",
     title=config.title,
@@ -117,7 +117,7 @@ def results(
     ),
     details={**found, "kept": kept.to_json()},
     curve=_CURVE,
-    test_digest=summaries.digest(tested),
+    test_digest=_digest(utterances, tested),
     model=_of_model(kept),
     **environment.describe(),
   )
@@ -143,15 +143,43 @@ def _outputs(one: Trained) -> dict[str, np.ndarray]:
   }
 
 
-def _row(config, utterances: Utterances, one: Trained) -> Row:
+def _history(one: Trained) -> dict[str, np.ndarray]:
+  """What `history.npz` has of it: its records, and metrics of each epoch."""
+  matrices_RxExCxC = one.history["confusion_matrix"]
+  curves = {n: f(matrices_RxExCxC) for n, f in summaries.METRICS.items()}
+  return {
+    history_name(one.setting, one.system.id, name): values
+    for name, values in (one.history | curves).items()
+  }
+
+
+def _tested(utterances: Utterances, one: Trained) -> folds.Tested:
+  rows = np.flatnonzero(one.target_U >= 0)
+  return folds.Tested(
+    rows,
+    one.target_U[rows],
+    utterances.speaker_U[rows],
+    one.logits_RxUxC[:, rows],
+  )
+
+
+def _digest(utterances: Utterances, tested) -> str:
+  return summaries.digest(
+    {
+      setting: sorted(utterances.identity_U[one.row_U].tolist())
+      for (setting, _), one in tested.items()
+    }
+  )
+
+
+def _row(
+  config, utterances: Utterances, one: Trained, tested: folds.Tested
+) -> Row:
   from emojax.reports.speaker_probe import speaker_probe
 
   confusion_RxExCxC = one.history["confusion_matrix"]
   row = summaries.row(one.setting, one.system.id, confusion_RxExCxC[:, -1])
-  tested = np.flatnonzero(one.target_U >= 0)
-  target_M, speaker_M = one.target_U[tested], utterances.speaker_U[tested]
-  hits_RxM = one.logits_RxUxC[:, tested].argmax(-1) == target_M
-  row = summaries.over_speakers(row, hits_RxM, target_M, speaker_M)
+  row = folds.over_speakers(row, tested)
   if one.representation_QxUxH is None:
     return row
   speakers, dialogues = utterances.speaker_U, utterances.dialogue_U

@@ -16,7 +16,7 @@ import numpy as np
 from emojax import markdown
 from emojax import summary as summaries
 from emojax.metrics import confusion_figures
-from emojax.reports import study, tables
+from emojax.reports import folds, study, tables
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System
 
@@ -64,10 +64,11 @@ def summarize(
   A data set is one setting; `systems` are labels by id, in the tables' order.
   """
   by_setting = {data.setting: data for data in data_sets}
-  rows = tuple(
+  rows = [
     _row(by_setting[setting], system, group)
     for (setting, system), group in outcomes.items()
-  )
+  ]
+  rows += _of_all(data_sets, outcomes)
   return Summary(
     study="rlps",
     title=config.title,
@@ -76,7 +77,7 @@ def summarize(
     selection=summaries.BEST_EPOCH,
     metrics=METRICS,
     systems=tuple(System(*one) for one in systems.items()),
-    rows=rows,
+    rows=tuple(rows),
     comparisons=summaries.compare(rows, _pairs([*systems]), _COMPARED),
     runs=tuple(
       dataclasses.asdict(one.run) | dict(one.figures)
@@ -181,30 +182,56 @@ def retention(
 
 def _row(data: NoisyDataset, system: str, group: Sequence[Outcome]) -> Row:
   """A row; a system that selects has `retained` and `probability` outputs."""
-  confusions = [one.outputs["confusion"] for one in group]
+  row = _of_test(data, system, _tested(data, group))
+  if "retained" not in group[0].outputs:
+    return row
+  groups = row.groups | _selection_groups(data, group)
+  return dataclasses.replace(row, groups=groups)
+
+
+def _of_all(
+  data_sets: Sequence[NoisyDataset], outcomes: Outcomes
+) -> Iterator[Row]:
+  """All folds together, for each kind of noise."""
+  for added in dict.fromkeys(data.added for data in data_sets):
+    splits = {d.setting: d for d in data_sets if d.added == added}
+    tested = {
+      (setting, system): _tested(splits[setting], group)
+      for (setting, system), group in outcomes.items()
+      if setting in splits
+    }
+    data = dataclasses.replace(next(iter(splits.values())), split=folds.ALL)
+    for system, of_all in folds.together(tested).items():
+      yield _of_test(data, system, of_all)
+
+
+def _tested(data: NoisyDataset, group: Sequence[Outcome]) -> folds.Tested:
+  test = data.parts["test"]
+  return folds.Tested(
+    test.row_N,
+    test.label_N,
+    data.test_speaker_N,
+    np.stack([one.outputs["test_logits"] for one in group]),
+  )
+
+
+def _of_test(data: NoisyDataset, system: str, tested: folds.Tested) -> Row:
+  """What a test part says, of each class, too."""
+  confusions = tested.confusions()
   figures = [confusion_figures(one) for one in confusions]
   recall_RxK = np.stack([_recall(one) for one in confusions])
-  groups = {
-    "class_recall": {
-      name: Estimate.of(recall_RxK[:, index])
-      for index, name in enumerate(data.classes)
-      if np.isfinite(recall_RxK[:, index]).all()
-    }
+  recall = {
+    name: Estimate.of(recall_RxK[:, index])
+    for index, name in enumerate(data.classes)
+    if np.isfinite(recall_RxK[:, index]).all()
   }
-  if "retained" in group[0].outputs:
-    groups |= _selection_groups(data, group)
   row = Row(
     data.setting,
     system,
     {name: Estimate.of([f[name] for f in figures]) for name in METRICS},
-    groups=groups,
+    groups={"class_recall": recall},
   )
-  if data.test_speaker_N is None:
-    return row
-  label_N = data.parts["test"].label_N
-  logits_RxNxK = np.stack([one.outputs["test_logits"] for one in group])
-  hits_RxN = logits_RxNxK.argmax(2) == label_N
-  return summaries.over_speakers(row, hits_RxN, label_N, data.test_speaker_N)
+  return folds.over_speakers(row, tested)
 
 
 def _pairs(systems: Sequence[str]) -> list[tuple[str, str]]:

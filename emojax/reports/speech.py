@@ -14,11 +14,10 @@ import numpy as np
 from emojax import calibration, metrics
 from emojax import summary as summaries
 from emojax.audio import io
-from emojax.reports import misclassified, study, tables
+from emojax.reports import folds, misclassified, study, tables
 from emojax.runtime import environment
 from emojax.summary import Estimate, Row, Summary, System
 
-ALL = "all of them"  # The setting of all folds together.
 CURVE = "validation_unweighted_accuracy"
 # Of each run, beside the metrics of all studies.
 _FURTHER = (
@@ -43,13 +42,15 @@ def summary(
     systems: the first is compared with each of the others.
     by_row: runs, see `runs.Outcome`, by (setting, system).
   """
+  tested = {key: _tested(clips, group) for key, group in by_row.items()}
   rows = [
-    _row(clips, *key, [[outcome] for outcome in group])
+    _row(*key, tested[key], [[outcome] for outcome in group])
     for key, group in by_row.items()
   ]
-  for system in systems if len(clips.splits) > 1 else ():
-    folds = [by_row[setting, system.id] for setting in clips.splits]
-    rows.append(_row(clips, ALL, system.id, list(zip(*folds, strict=True))))
+  for system, of_all in folds.together(tested).items():
+    groups = [by_row[setting, system] for setting in clips.splits]
+    of_runs = list(zip(*groups, strict=True))
+    rows.append(_row(folds.ALL, system, of_all, of_runs))
   pairs = [(systems[0].id, other.id) for other in systems[1:]]
   outcomes = [outcome for group in by_row.values() for outcome in group]
   return Summary(
@@ -86,28 +87,25 @@ def threshold(outputs: Mapping[str, np.ndarray], temperature: float) -> float:
   )
 
 
+def _tested(clips: Any, group: Sequence[Any]) -> folds.Tested:
+  """Of the runs of a system in a setting."""
+  rows_U = group[0].outputs["test_rows"]
+  return folds.Tested(
+    rows_U,
+    group[0].outputs["test_labels"],
+    clips.speaker_U[rows_U],
+    np.stack([one.outputs["test_logits"] for one in group]),
+  )
+
+
 def _row(
-  clips: Any, setting: str, system: str, of_runs: Sequence[Sequence[Any]]
+  setting: str,
+  system: str,
+  tested: folds.Tested,
+  of_runs: Sequence[Sequence[Any]],
 ) -> Row:
   """A row; each run is one initialisation on one or on several settings."""
-
-  def joined(name: str) -> np.ndarray:
-    """Over the settings of each run, [R, U, ...]."""
-    return np.stack(
-      [np.concatenate([o.outputs[name] for o in run]) for run in of_runs]
-    )
-
-  logits_RxUxC, labels_U = joined("test_logits"), joined("test_labels")[0]
-  matrices = [
-    metrics.confusion_counts(logits_UxC, labels_U)
-    for logits_UxC in logits_RxUxC
-  ]
-  row = summaries.over_speakers(
-    summaries.row(setting, system, np.stack(matrices)),
-    logits_RxUxC.argmax(2) == labels_U,
-    labels_U,
-    clips.speaker_U[joined("test_rows")[0]],
-  )
+  row = folds.row(setting, system, tested)
   # What gives no probabilities, or is sure of nothing, lacks some of these.
   further = {
     name: Estimate.of([np.mean([o.figures[name] for o in r]) for r in of_runs])

@@ -16,7 +16,7 @@ import numpy as np
 
 from emojax import markdown, statistics
 from emojax import summary as summaries
-from emojax.reports import style
+from emojax.reports import folds, style
 from emojax.runtime import environment, files
 from emojax.summary import Comparison, Estimate, Row, Summary
 
@@ -104,7 +104,11 @@ def _pooled(label: str, summary: Summary) -> list[Row]:
   """A row for each system: all folds of a corpus as one setting."""
   pooled = []
   for system in summary.systems:
-    rows = [row for row in summary.rows if row.system == system.id]
+    rows = [
+      row
+      for row in summary.rows
+      if row.system == system.id and row.setting != folds.ALL
+    ]
     metrics = {
       name: Estimate.of(np.mean([r.metrics[name].runs for r in rows], axis=0))
       for name in _METRICS
@@ -170,6 +174,8 @@ def _folds(summary: Summary) -> dict[str, dict[str, tuple[float, ...]]]:
   """Unweighted accuracy of each run, by setting and system."""
   found: dict[str, dict[str, tuple[float, ...]]] = {}
   for row in summary.rows:
+    if row.setting == folds.ALL:
+      continue
     of_setting = found.setdefault(row.setting, {})
     of_setting[row.system] = row.metrics["unweighted_accuracy"].runs
   return found

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from configs import dann as dann_config
 from emojax import metrics
 from emojax import summary as summaries
-from emojax.reports import dann
+from emojax.reports import dann, folds
 from emojax.summary import System
 
 NORM = "_speaker_norm"
@@ -74,6 +75,45 @@ def pairs(*ids: str) -> list[str]:
   found = dann._pairs(ids)
   assert len(set(found)) == len(found)
   return [" ".join(pair) for pair in found]
+
+
+def test_all_folds_together_are_a_setting():
+  """Run by run, with all speakers; there are three in a fold, too few."""
+  parts = {"few": SPEAKER_U < "d", "many": SPEAKER_U >= "d"}
+  runs = [
+    trained(setting, id_, tested_U, 2)
+    for setting, tested_U in parts.items()
+    for id_ in ("c1", "dann", "svm")
+  ]
+  found = summary(runs)
+  assert found.settings == ["few", "many", folds.ALL]
+  for system in ("c1", "dann", "svm"):
+    row = found.row(folds.ALL, system)
+    of_system = [one for one in runs if one.system.id == system]
+    for run, value in enumerate(row.metrics["unweighted_accuracy"].runs):
+      right_U = np.zeros(len(CLASS_U), int)
+      for one in of_system:
+        tested_U = one.target_U >= 0
+        right_U[tested_U] = one.logits_RxUxC[run, tested_U].argmax(1)
+      assert value == pytest.approx(balanced_accuracy_score(CLASS_U, right_U))
+    assert sorted(row.groups[summaries.SPEAKERS]) == [*"abcdefgh"]
+    assert row.metrics["unweighted_accuracy"].ci95_speakers
+    assert not row.oracle
+  over_speakers = {
+    (one.setting, one.a, one.b)
+    for one in found.comparisons
+    if one.test == summaries.OVER_SPEAKERS
+  }
+  pairs = {("dann", "c1"), ("svm", "c1"), ("dann", "svm")}
+  assert over_speakers >= {(folds.ALL, *pair) for pair in pairs}
+  assert ("few", "dann", "c1") not in over_speakers
+
+
+def test_settings_of_one_test_part_are_no_folds():
+  """As the training settings of IEMOCAP, which all test session 5."""
+  tested_U = SPEAKER_U < "d"
+  runs = [trained(setting, "c1", tested_U, 2) for setting in ("few", "many")]
+  assert summary(runs).settings == ["few", "many"]
 
 
 def test_the_test_part_is_known_by_its_utterances():

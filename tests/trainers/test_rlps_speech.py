@@ -172,13 +172,18 @@ def test_folds_are_trained_one_by_one(corpus, cache, tmp_path, monkeypatch):
     },
   )
   summary = rlps.train(config, tmp_path / "run")
-  assert [row.setting for row in summary.rows] == [
+  *of_folds, of_all = summary.rows
+  assert [row.setting for row in of_folds] == [
     f"fold {number}, as it is" for number in (1, 2, 3)
   ]
   assert [one.label for one in summary.systems] == ["log-mel CNN+RLPS"]
   # Two people are tested in each fold.
-  for row in summary.rows:
+  for row in of_folds:
     assert len(row.groups[summaries.SPEAKERS]) == 2
+  assert of_all.setting == "all of them, as it is"
+  assert sorted(of_all.groups[summaries.SPEAKERS]) == SPEAKERS
+  assert of_all.metrics["unweighted_accuracy"].ci95_speakers
+  assert "retention" not in of_all.groups
   assert summary.test_digest
   # No truth is known about their noise.
   assert "noise_detection" not in summary.rows[0].groups
