@@ -17,9 +17,9 @@ from experiments.rlps_s.settings import SETTINGS, SPEECH
 
 LABELS = {
   "none": "the classifier alone",
-  "with_validation": "the same, trained on the validation part, too",
+  "with_validation": "the classifier alone, with the validation part",
   "rlps_s": "RLPS-S",
-  "rlps_s_with_validation": "RLPS-S, trained on the validation part, too",
+  "rlps_s_with_validation": "RLPS-S, with the validation part",
   "out_of_fold": "small loss, out of fold (RLPS-S' own score)",
   "small_loss": "small loss",
   "told_apart": "logistic regression (sees the validation labels, too)",
@@ -102,9 +102,8 @@ def summarize(folder: pathlib.Path) -> Summary:
   order = dict.fromkeys(one["setting"] for one in found)
   rows = tuple(
     _row(*place, by_row[place])
-    for setting in order
-    for place in by_row
-    if place[0] == setting
+    for place in itertools.product(order, LABELS)
+    if place in by_row
   )
   others = [("rlps_s", name) for name in LABELS if name != "rlps_s"]
   others += [(n, "none") for n in LABELS if n not in ("none", "rlps_s")]
