@@ -1,10 +1,11 @@
 """Feature normalisation: z-scores by training utterances or by speaker."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 METHODS = ("train", "speaker")
+_CONSTANT = 1e-8  # A deviation below this share of the values is rounding.
 
 
 def normalise(
@@ -43,5 +44,28 @@ def apply(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
 def statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Mean and standard deviation [...] of [U, ...], 1 where nothing varies."""
   std = values.std(0)
-  constant = std <= 1e-8 * np.abs(values).max(0, initial=0)
+  constant = std <= _CONSTANT * np.abs(values).max(0, initial=0)
   return values.mean(0), np.where(constant, 1, std)
+
+
+def statistics_of(
+  pieces: Iterable[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+  """`statistics` of [T, ...] pieces as one, with one of them in memory.
+
+  In float64, by the update of Chan, Golub & LeVeque, "Updating formulae and a
+  pairwise algorithm for computing sample variances" (1979).
+  """
+  count, mean, squares, largest = 0, 0.0, 0.0, 0.0
+  for piece in pieces:
+    values = piece.astype(np.float64)
+    mean_of_piece = values.mean(0)
+    moved = mean_of_piece - mean
+    total = count + len(values)
+    squares = squares + np.square(values - mean_of_piece).sum(0)
+    squares += np.square(moved) * (count * len(values) / total)
+    mean = mean + moved * (len(values) / total)
+    largest = np.maximum(largest, np.abs(values).max(0))
+    count = total
+  std = np.sqrt(squares / count)
+  return mean, np.where(std <= _CONSTANT * largest, 1, std)

@@ -1,5 +1,7 @@
 """Normalisation against scikit-learn's."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
@@ -110,3 +112,26 @@ def test_the_features_stay_as_they_were():
   normalised(features, "train")
   for name in features:
     np.testing.assert_array_equal(features[name], before[name])
+
+
+def test_statistics_a_piece_at_a_time_are_those_of_all_together():
+  """Far from 0, where sums of squares would lose them; one never varies."""
+  rng = np.random.default_rng(0)
+  pieces = [rng.normal(1e6, 1, (count, 2, 3)) for count in (1, 7, 30)]
+  for piece in pieces:
+    piece[:, 1, 2] = 0.1
+  together = np.concatenate(pieces)
+  expected_std = together.std(0)
+  expected_std[1, 2] = 1
+  mean, std = normalisation.statistics_of(iter(pieces))
+  np.testing.assert_allclose(mean, together.mean(0), rtol=1e-12)
+  np.testing.assert_allclose(std, expected_std, rtol=1e-6)
+
+
+def test_no_more_than_a_piece_is_in_memory():
+  pieces = (np.full((1000, 100), number, np.float32) for number in range(50))
+  tracemalloc.start()
+  normalisation.statistics_of(pieces)
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert most < 10 * 1000 * 100 * 4, most  # All of them are 50 times that.

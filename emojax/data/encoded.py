@@ -158,8 +158,8 @@ class BySpeaker(Sequence):
           "leave speaker_normalised out of config.baselines, or the speaker "
           "out of the data"
         )
-      frames = [features[piece] for piece in own_N]
-      found = normalisation.statistics(np.concatenate(frames, dtype=np.float64))
+      # All frames of a speaker may be tens of gigabytes.
+      found = normalisation.statistics_of(features[piece] for piece in own_N)
       self._statistics[speaker] = [x.astype(np.float32) for x in found]
 
   def __len__(self) -> int:
