@@ -10,7 +10,7 @@ from typing import Any
 
 from emojax import markdown
 from emojax.data import splits
-from emojax.reports import speech, tables
+from emojax.reports import folds, tables
 from emojax.summary import Estimate, Summary
 from emojax.systems.stored import System
 
@@ -174,7 +174,7 @@ def _called_otherwise(summary: Summary) -> dict[str, str]:
     if summary.study == "rlps":  # What was done to the data ends its names.
       who, comma, added = setting.rpartition(", ")
       added = comma + added
-    if who and setting != speech.ALL:
+    if who and setting != folds.ALL:
       found[setting] = who, added
   known = list(dict.fromkeys(who for who, _ in found.values()))
   numbers = {who: f" ({i} of {len(known)})" for i, who in enumerate(known, 1)}

