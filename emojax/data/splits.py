@@ -126,6 +126,9 @@ def may_name_people(split: Mapping[str, Any]) -> bool:
   """
   if split["method"] == "leave_one_out":
     return split["group"] != "corpus"
+  if split["method"] == "sessions":
+    digits = "".join(map(str, split["labelled_sessions"])).replace(",", "")
+    return not digits.isdigit()
   return split["method"] in ("speakers", "in_turn", "folds")
 
 

@@ -147,6 +147,7 @@ METHODS = {
 SPLITS = [
   *METHODS.items(),
   *(("leave_one_out", {"group": name}) for name in ("session", "corpus")),
+  ("sessions", {"labelled_sessions": ("Anna",), "test_session": "Ben"}),
 ]
 
 
@@ -169,6 +170,8 @@ def settings_of(method, fields, folder):
   corpus_U = np.array((corpora * 12)[:12])
   if method == "sessions" or fields.get("group") == "session":
     session_U = np.array(["1", "1", "1", "2", "2", "2"] * 2)
+  if fields.get("test_session") == "Ben":
+    session_U = np.where(session_U == "1", "Anna", "Ben")
   names = splits.Names(speaker_U, session_U, corpus_U, np.array(FOLDS))
   made = splits.make(config, names, validates=method != "in_turn")
   empty = np.full(12, "")
@@ -209,9 +212,9 @@ def test_no_split_tells_who_it_tests(run, hub, tmp_path, study, method, fields):
   found = re.findall("Anna|Smith|Jo\\b|Ben|Cleo|Dora|Finn", card)
   assert not found
   assert end in card
-  if method in ("shuffle", "k_fold", "sessions") or fields.get("group") == (
-    "corpus"
-  ):
+  plain = ("shuffle", {}), ("k_fold", METHODS["k_fold"])
+  plain += ("sessions", METHODS["sessions"]), SPLITS[-2]
+  if (method, fields) in plain:
     assert all(f"**{name}**" in card for name in called)
   else:
     places = [card.count(f"({n} of {len(called)})") for n in (1, len(called))]
