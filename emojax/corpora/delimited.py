@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from emojax import spelling
@@ -27,6 +27,8 @@ _DELIMITERS = ",;\t|"
 MISSING = frozenset(
   ("nan", "NaN", "NAN", "None", "NULL", "null", "<NA>", "NaT", "NA", "#N/A")
 )
+# Those of them that are words, which somebody may have said.
+_WORDS = frozenset(("None", "NULL", "null", "NA"))
 # What `pandas.DataFrame.to_csv` calls the index; it says nothing.
 _INDEX = re.compile(r"(unnamed: \d+(_level_\d+)?)?")
 # Excel's first line, which names the delimiter.
@@ -68,7 +70,10 @@ class Columns:
   required: tuple[str, ...]
   optional: tuple[str, ...] = ()
   names: tuple[str, ...] = ()  # Those of them that are names, such as speakers.
+  words: tuple[str, ...] = ()  # What is said: 'None' is a word in them.
   known: tuple[str, ...] = ()  # Not read, and nobody needs to be told.
+  # Those in which no row is empty, and what to say where one is.
+  filled: Mapping[str, str] = dataclasses.field(default_factory=dict)
   expected: str = ""  # What the error about columns that are missing asks for.
   # What to say of the columns that are not read, after their names.
   unused: Callable[[list[str]], str] | None = None
@@ -87,11 +92,13 @@ class Row(NamedTuple):
 def read(path: str | os.PathLike, columns: Columns) -> list[Row]:
   """Reads a table from a file.
 
-  What it has besides is named in one warning, as are words for missing values.
+  What it has besides is named in one warning, as are words for missing values,
+  and such words where they are what is said.
 
   Raises:
     UserError: no table of text, bytes that are no UTF-8, a missing or a doubled
-      column, a row of another length; with its line.
+      column, a row of another length, an empty value where none may be; with
+      its line.
   """
   try:
     with open(path, "rb") as file:
@@ -316,26 +323,43 @@ def _warn_unused(path, header, places: Iterable[int], columns: Columns) -> None:
   _LOG.warning("%s: columns not used: %s%s", path, named, why or "")
 
 
+def empty(name: str, value: str) -> str:
+  """Why nothing is known by a value that is '', or is taken for that."""
+  if not value:
+    return f"no {name}"
+  return (
+    f"no {name} ({value!r} reads as a missing value: if it is a name, spell "
+    "it in another way)"
+  )
+
+
+def _warn_words(path, found, total: int, what: str) -> None:
+  words = ", ".join(
+    f"{value!r} in {name} ({count} of {total} rows)"
+    for (name, value), count in found.items()
+  )
+  if words:
+    _LOG.warning("%s: %s: %s", path, what, words)
+
+
 def _mended(
   rows: list[Row], path: str | os.PathLike, columns: Columns
 ) -> list[Row]:
   """Takes words for missing values as such, and '3.0' of pandas as '3'."""
-  missing = collections.Counter(
-    (name, value)
-    for row in rows
-    for name, value in row.values.items()
-    if value in MISSING
-  )
-  for name, value in missing:
-    for row in rows:
-      if row.values[name] == value:
-        row.values[name] = ""
-  if missing:
-    words = ", ".join(
-      f"{value!r} in {name} ({count} of {len(rows)} rows)"
-      for (name, value), count in missing.items()
-    )
-    _LOG.warning("%s: taken for values that are missing: %s", path, words)
+  missing, said = collections.Counter(), collections.Counter()
+  for where, values in rows:
+    for name, value in values.items():
+      if name in columns.words and value in _WORDS:
+        said[name, value] += 1
+        continue
+      if name in columns.filled and (not value or value in MISSING):
+        why = columns.filled[name]
+        raise UserError(f"{where}: {empty(name, value)}; {why}")
+      if value in MISSING:
+        missing[name, value] += 1
+        values[name] = ""
+  _warn_words(path, missing, len(rows), "taken for values that are missing")
+  _warn_words(path, said, len(rows), "taken for what is said")
   for name in columns.names:
     if rows and name in rows[0].values:
       plain = spelling.without_points(row.values[name] for row in rows)

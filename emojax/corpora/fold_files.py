@@ -26,6 +26,7 @@ _COLUMNS = delimited.Columns(
   ("path", "part", "fold"),
   optional=("speaker",),
   names=("fold", "speaker"),
+  filled=dict.fromkeys(("path", "fold"), "each row has path, part and fold"),
   expected=f"expected {LAYOUT}",
 )
 # A few of EmoBox's files are there as `…_fold1`, too, in another form.
@@ -104,9 +105,6 @@ def _read_table(path: pathlib.Path) -> list[Clip]:
   )
   clips, first = [], {}
   for where, values in rows:
-    for name in ("path", "fold"):
-      if not values[name]:
-        raise UserError(f"{where}: no {name}; each row has path, part and fold")
     part = part_of(values["part"])
     if not part:
       raise UserError(

@@ -128,10 +128,11 @@ def validate(table: FeatureTable, where: str | os.PathLike) -> None:
         f"{len(table)} rows, first in {_name_row(table, np.argmin(finite))}; "
         "remove or repair those"
       )
-  empty = table.speaker == ""
+  empty = np.isin(table.speaker, ["", *delimited.MISSING])
   if empty.any():
-    row = _name_row(table, np.argmax(empty))
-    raise UserError(f"{where}: no speaker in {row}; each utterance needs one")
+    row = np.argmax(empty)
+    why = delimited.empty("speaker", str(table.speaker[row]))
+    raise UserError(f"{where}: {why}; first in {_name_row(table, row)}")
 
 
 def save(path: str | os.PathLike, table: FeatureTable) -> None:
@@ -193,7 +194,8 @@ def load(path: str | os.PathLike, needs_label: bool = True) -> FeatureTable:
 
 def _mended(names: np.ndarray, name: str) -> np.ndarray:
   """Words of pandas for what is missing are '', and its '3.0' is '3'."""
-  names = np.where(np.isin(names, list(delimited.MISSING)), "", names)
+  if name != "speaker":  # Of whom `validate` asks for a name.
+    names = np.where(np.isin(names, list(delimited.MISSING)), "", names)
   if name == "label" or names.ndim != 1:
     return names
   return np.array(spelling.without_points(names.tolist()), str)

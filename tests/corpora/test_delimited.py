@@ -65,6 +65,30 @@ def test_values_of_pandas(tmp_path, caplog):
   assert "'nan' in note (1 of 3 rows), 'None' in note (1 of 3 rows)" in message
 
 
+def test_what_is_said_may_be_a_word_for_missing_values(tmp_path, caplog):
+  path = tmp_path / "t.csv"
+  path.write_text("name,note\nA,None\nB,NA\nC,nan\nNone,x\n", encoding="utf-8")
+  columns = delimited.Columns(("name", "note"), words=("note",))
+  rows = delimited.read(path, columns)
+  assert [row.values["note"] for row in rows] == ["None", "NA", "", "x"]
+  assert rows[3].values["name"] == ""
+  missing, said = caplog.messages
+  assert "missing: 'nan' in note (1 of 4 rows), 'None' in name (1 of" in missing
+  assert "what is said: 'None' in note (1 of 4 rows), 'NA' in note" in said
+
+
+@pytest.mark.parametrize(
+  ("value", "why"),
+  [("", "no name; all have"), ("NA", r"no name \('NA' reads as .*; all have")],
+)
+def test_a_column_that_is_never_empty(tmp_path, value, why):
+  path = tmp_path / "t.csv"
+  path.write_text(f"name,note\nA,\n{value},x\n", encoding="utf-8")
+  columns = delimited.Columns(("name", "note"), filled={"name": "all have one"})
+  with pytest.raises(UserError, match=f"t.csv, line 3: {why}"):
+    delimited.read(path, columns)
+
+
 @pytest.mark.parametrize(
   ("value", "number"), [("3", 3), ("3.0", 3), ("-1e2", -100), ("007", 7)]
 )

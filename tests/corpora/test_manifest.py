@@ -50,6 +50,15 @@ def test_all_columns_in_any_order(write, tmp_path):
   assert (c.path, c.turn, c.session) == (str(absolute), 0, "3")
 
 
+def test_words_are_kept_as_they_are_said(write):
+  path = write(
+    "path,label,speaker,text\na.wav,sad,A,None\nb.wav,sad,A,null\n"
+    "c.wav,sad,A,#N/A\n"
+  )
+  found = corpora.read("manifest", path)
+  assert [u.text for u in found] == ["None", "null", ""]
+
+
 def test_turns_follow_the_rows(write):
   path = write(
     "path,label,speaker,dialogue\na.wav,sad,A,x\nb.wav,sad,B,y\nc.wav,sad,A,x\n"
@@ -68,6 +77,10 @@ def test_turns_follow_the_rows(write):
       "line 3: unknown label 'sadd'; did you mean sad",
     ),
     ("path,label,speaker\na.wav,sad, \n", "line 2: no speaker"),
+    (
+      "path,label,speaker\na.wav,sad,NA\n",
+      r"line 2: no speaker \('NA' reads as a missing value: if it is a name",
+    ),
     ("path,label,speaker\n,sad,A\n", "line 2: no path"),
     ("path,label,speaker\nx.wav,sad,A\n", "line 2: no such file: .*x.wav"),
     ("path,label,speaker\na.wav,sad\n", "line 2: not as many fields"),

@@ -147,7 +147,11 @@ NAN = np.array([[0, 1], [1, 2], [np.nan, 1], [2, 3]], np.float32)
     ({"audio": np.full((4, 2), "x")}, "expected float32"),
     ({"audio": NAN}, "NaN or infinity in 1 of 4 rows, first in row 2.*'e'"),
     ({"text": np.full((4, 2), 1e300)}, "infinity in 4 of 4 rows"),
-    ({"speaker": np.array(["A", " ", "A", "B"])}, "no speaker in row 1"),
+    ({"speaker": np.array(["A", " ", "A", "B"])}, "no speaker; first in row 1"),
+    (
+      {"speaker": np.array(["A", "NA", "A", "B"])},
+      r"no speaker \('NA' reads as a missing value: .* first in row 1",
+    ),
     ({"speaker": np.array(["A"])}, r"speaker has shape \(1,\)"),
     ({"label": np.array([["angry"] * 4])}, r"label has shape \(1, 4\)"),
     ({"label": np.array("angry")}, r"label has shape \(\)"),

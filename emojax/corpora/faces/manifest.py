@@ -20,6 +20,7 @@ SOURCE = "paths in it are relative to the file's own folder"
 _COLUMNS = delimited.Columns(
   ("path", "label"),
   optional=("part", *BOX),
+  filled={"path": "each row names an image"},
   known=("probability", "rank"),  # Of what `emojax clean` has kept.
   expected=f"expected {LAYOUT}",
 )
@@ -53,8 +54,6 @@ def read_any(path: str) -> list[Face]:
 
 
 def _face(folder: pathlib.Path, values: Mapping[str, str], where: str) -> Face:
-  if not values["path"]:
-    raise UserError(f"{where}: no path; each row names an image")
   given = values.get("part", "")
   part = part_of(given) if given else "train"
   if not part:

@@ -76,10 +76,15 @@ read_text = functools.partial(read, needs_audio=False)
 def _columns(needs_audio: bool, needs_label: bool) -> delimited.Columns:
   required = ("path" if needs_audio else "text",)
   required += ("label", "speaker") if needs_label else ("speaker",)
+  filled = {"speaker": "each recording needs one"}
+  if needs_audio:
+    filled["path"] = "each row names a recording"
   return delimited.Columns(
     required,
     optional=tuple(name for name in COLUMNS if name not in required),
     names=("speaker", "dialogue", "session"),
+    words=("text",),
+    filled=filled,
     known=("probability", "rank"),  # Of what `emojax clean` has kept.
     expected=f"expected {LAYOUT if needs_label else _UNLABELLED}",
     unused=_would_be_heard,
@@ -107,8 +112,6 @@ def _recording(
 ) -> pathlib.Path | None:
   """The file of a row; None where there is none and none is needed."""
   name = values.get("path", "")
-  if not name and needs_audio:
-    raise UserError(f"{where}: no path; each row names a recording")
   path = folder / os.path.expanduser(name)
   found = walk.locate(path) if name else None
   if found or not needs_audio:
@@ -156,8 +159,6 @@ def _utterance(
   turns_of: dict[tuple[str, str], list[bool]],
 ) -> Utterance:
   """Checks one row; `turns_of` says which of a dialogue have had a turn."""
-  if not values["speaker"]:
-    raise UserError(f"{where}: no speaker; each recording needs one")
   line = where.rpartition(", ")[2]
   dialogue = values["dialogue"] or f"{values.get('path', '')} ({line})"
   session = normalise_session(values["session"])

@@ -42,6 +42,7 @@ _PARTS = {
 _COLUMNS = delimited.Columns(
   ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"),
   names=("Dialogue_ID", "Utterance_ID"),
+  words=("Utterance",),
   optional=("Season", "Episode", "StartTime", "EndTime"),
   known=(
     *("Sr No.", "Sentiment"),
