@@ -77,17 +77,18 @@ def read(path: str | os.PathLike) -> dict[str, Folds]:
 
 def _by_fold(clips: Sequence[Clip], path: pathlib.Path, corpus: str) -> Folds:
   """Sorts by number, or leaves the order of the file; checks the parts."""
-  known = spelling.unify((one.fold for one in clips), f"{path}: fold")
-  numbered = all(map(_NUMBER.fullmatch, known))
-  names = list(dict.fromkeys(known.values()))
+  names = list(dict.fromkeys(one.fold for one in clips))
+  if all(map(_NUMBER.fullmatch, names)):
+    known = {n: f"fold {int(n)}" for n in sorted(names, key=int)}
+  else:
+    known = spelling.unify(names, f"{path}: fold")
   folds: dict[str, dict[tuple[str, str], Clip]] = {
-    name: {} for name in (sorted(names, key=int) if numbered else names)
+    called: {} for called in known.values()
   }
   for one in clips:
     folds[known[one.fold]].setdefault((one.part, one.path), one)
   named = {}
-  for name, found in folds.items():
-    called = f"fold {name}" if numbered else name
+  for called, found in folds.items():
     there = {part for part, _ in found}
     if missing := [part for part in ("train", "test") if part not in there]:
       raise UserError(

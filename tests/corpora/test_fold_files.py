@@ -78,6 +78,16 @@ def test_folds_with_names_are_in_the_order_of_the_file(tmp_path):
   ]
 
 
+def test_a_number_with_zeros_before_it_is_the_same_fold(tmp_path):
+  rows = ["1,train,01", "2,test,1", "3,train,10", "4,test,010", "5,train,2"]
+  path = table(tmp_path, *rows, "6,test,002")
+  assert plain(fold_files.read(path))[""] == {
+    "fold 1": [("1", "train"), ("2", "test")],
+    "fold 2": [("5", "train"), ("6", "test")],
+    "fold 10": [("3", "train"), ("4", "test")],
+  }
+
+
 def test_files_of_emobox(tmp_path, caplog):
   fold = tmp_path / "emodb" / "fold_1"
   write(fold, "emodb_test_fold_1.jsonl", LINE)
