@@ -16,6 +16,9 @@ _LOG = logging.getLogger(__name__)
 LABELS = (
   *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust"),
   *("surprised", "boredom", "frustrated", "excited", "contempt", "other"),
+  # Annotators do not agree. Not '', by which an utterance would be a turn of
+  # DANN's conversations: published studies of IEMOCAP leave these out.
+  "undecided",
 )
 
 # Spellings of the corpora: IEMOCAP, CREMA-D, MELD, TESS, SAVEE and FERPlus.
@@ -34,7 +37,8 @@ _SPELLINGS = {
   "frustrated": ("fru", "frustration"),
   "excited": ("exc", "excitement"),
   "contempt": ("con",),
-  "other": ("oth", "xxx"),
+  "other": ("oth",),
+  "undecided": ("xxx",),
 }
 ALIASES = {
   spelling: label

@@ -90,7 +90,7 @@ def test_the_format_as_it_is_shipped(quirky):
     "neutral",
     "frustrated",
     "excited",
-    "other",
+    "undecided",
   ]
   assert {(u.session, u.dialogue) for u in found} == {("5", "Ses05M_impro01")}
   assert [u.text for u in found] == [
@@ -275,3 +275,6 @@ def test_the_counts_of_table_1(full_release):
   assert [len(dialogues[s]) for s in "12345"] == [28, 30, 32, 30, 31]
   merged = Counter(index[u.label] for u in kept)
   assert merged == {0: 1103, 1: 1636, 2: 1708, 3: 1084}
+  # Whom the annotators disagree on is of no class, and not without a label.
+  named = Counter(u.label for u in found)
+  assert (named["other"], named["undecided"], named[""]) == (3, 2507, 0)

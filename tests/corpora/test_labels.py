@@ -18,7 +18,7 @@ def test_every_alias_leads_to_a_common_label():
     (
       "ang hap exc sad neu fru fea sur dis oth xxx",  # IEMOCAP
       "angry happy excited sad neutral frustrated fearful surprised disgust "
-      "other other",
+      "other undecided",
     ),
     ("ANG DIS FEA HAP NEU SAD", "angry disgust fearful happy neutral sad"),
     ("anger joy sadness surprise fear", "angry happy sad surprised fearful"),
