@@ -36,6 +36,17 @@ def normalise(
   return normalised
 
 
+def alone(speaker_U: np.ndarray) -> np.ndarray:
+  """Whether an utterance is its speaker's only one, a mask [U].
+
+  By the statistics of its speaker it is told apart from itself: all is zero.
+  """
+  _, place_U, counts = np.unique(
+    speaker_U, return_inverse=True, return_counts=True
+  )
+  return counts[place_U] == 1
+
+
 def apply(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
   """z-scores [..., D], float32, by `statistics` [D]."""
   return ((values - mean) / std).astype(np.float32)

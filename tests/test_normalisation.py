@@ -89,6 +89,12 @@ def test_a_speaker_of_one_utterance_becomes_zero():
   )
 
 
+def test_who_has_one_utterance_only():
+  names = np.array(["b", "a", "c", "b", "a", "d"])
+  alone = normalisation.alone(names)
+  assert alone.tolist() == [False, False, True, False, False, True]
+
+
 def test_statistics_come_from_nobody_else():
   """`train` sees labelled utterances alone, `speaker` no label at all."""
   features = make_features()

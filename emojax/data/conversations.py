@@ -7,6 +7,7 @@ training setting, and to batches. U utterances of the corpus.
 import dataclasses
 import functools
 import itertools
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from emojax.data.splits import Split
 from emojax.data.table import FeatureTable
 from emojax.errors import UserError
 from emojax.runtime.files import cache_folder
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,12 @@ class Conversations:
   def _by_speaker(self) -> dict[str, np.ndarray]:
     # The same for every split.
     everyone = np.ones(len(self.table), bool)
+    if count := int(normalisation.alone(self.speaker_U).sum()):
+      _LOG.warning(
+        "z-scores by speaker: %d of %d utterances are their speaker's only "
+        "one: all their features are 0",
+        *(count, len(self.table)),
+      )
     return normalisation.normalise(
       self.table.features, "speaker", everyone, self.speaker_U
     )

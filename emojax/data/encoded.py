@@ -140,24 +140,27 @@ class BySpeaker(Sequence):
   of test speakers among it.
   """
 
-  def __init__(self, features: Features, speaker_P: np.ndarray):
-    """Reads all features once.
+  def __init__(
+    self, features: Features, speaker_U: np.ndarray, row_P: np.ndarray
+  ):
+    """Reads all features once; `row_P` are the clips of the pieces.
 
     Raises:
-      UserError: a speaker has one piece only, which would be told apart from
+      UserError: a speaker has one clip only, which would be told apart from
         itself.
     """
+    alone = speaker_U[normalisation.alone(speaker_U)]
+    if len(alone):
+      raise UserError(
+        f"speaker {alone[0]} has one clip, and z-scores by speaker take two: "
+        "leave speaker_normalised out of config.baselines, or the speaker "
+        "out of the data"
+      )
     self.lengths, self._features = features.lengths, features
-    self._speaker_P = speaker_P
+    self._speaker_P = speaker_U[row_P]
     self._statistics = {}
-    for speaker in np.unique(speaker_P).tolist():
-      own_N = np.flatnonzero(speaker_P == speaker)
-      if len(own_N) < 2:
-        raise UserError(
-          f"speaker {speaker} has one clip, and z-scores by speaker take two: "
-          "leave speaker_normalised out of config.baselines, or the speaker "
-          "out of the data"
-        )
+    for speaker in np.unique(speaker_U).tolist():
+      own_N = np.flatnonzero(self._speaker_P == speaker)
       # All frames of a speaker may be tens of gigabytes.
       found = normalisation.statistics_of(features[piece] for piece in own_N)
       self._statistics[speaker] = [x.astype(np.float32) for x in found]

@@ -156,7 +156,7 @@ class Training:
     )
     if self.classifier.by_speaker:
       row_P = clips.pieces(data, sizes[-1]).row_P
-      features = encoded.BySpeaker(features, data.speaker_U[row_P])
+      features = encoded.BySpeaker(features, data.speaker_U, row_P)
     return clips.parts_of_features(
       data, split, fields, sizes, features, system.num_frames
     )

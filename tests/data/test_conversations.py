@@ -147,6 +147,19 @@ def test_who_is_in_no_part_is_not_learnt_from(stored, config):
   assert setting.plan.shape.row_length == max(map(len, corpus.dialogues))
 
 
+def test_z_scores_of_who_speaks_once_are_warned_of(stored, config, caplog):
+  speaker = stored().speaker.astype("U9")
+  speaker[0] = "once"
+  stored(speaker=speaker)
+  corpus = conversations.read(config)
+  everyone = np.ones(len(speaker), bool)
+  corpus.normalised("train", everyone)
+  assert "z-scores" not in caplog.text
+  scores = corpus.normalised("speaker", everyone)
+  assert not scores["audio"][0].any() and not scores["text"][0].any()
+  assert f"by speaker: 1 of {len(speaker)} utterances are" in caplog.text
+
+
 def test_who_has_no_class_is_unlabelled_in_the_search(stored, config):
   """A fold that holds out the others would have nothing to be judged by."""
   table = stored()

@@ -86,7 +86,7 @@ def test_what_was_interrupted_goes_on(data, params, monkeypatch):
 def test_z_scores_are_those_of_each_speakers_frames(data, params):
   found = features_of(data, params)
   speaker_P = np.array(["a", "b", "a", "b", "b", "a"])
-  scores = encoded.BySpeaker(found, speaker_P)
+  scores = encoded.BySpeaker(found, speaker_P, np.arange(6))
   np.testing.assert_array_equal(scores.lengths, found.lengths)
   for speaker in "ab":
     own = np.flatnonzero(speaker_P == speaker)
@@ -98,6 +98,8 @@ def test_z_scores_are_those_of_each_speakers_frames(data, params):
 
 
 def test_one_clip_of_a_speaker_is_refused(data, params):
+  """However many pieces it is cut in."""
   found = features_of(data, params)
+  speaker_U = np.array(["a", "a", "b", "b", "c"])
   with pytest.raises(UserError, match="speaker c has one clip"):
-    encoded.BySpeaker(found, np.array(["a", "a", "a", "b", "b", "c"]))
+    encoded.BySpeaker(found, speaker_U, np.array([0, 1, 2, 3, 4, 4]))
