@@ -182,12 +182,14 @@ def listed(
 def each_once(where: pathlib.Path, faces: Sequence[Face]) -> list[Face]:
   """The faces of different names; how many came again is said.
 
+  One that has the name of another and another box is named by that, too.
+
   Raises:
     UserError: one came again with another label or in another part.
   """
-  first: dict[str, Face] = {}
+  first: dict[tuple, Face] = {}
   for face in faces:
-    known = first.setdefault(face.name, face)
+    known = first.setdefault((face.name, face.box), face)
     for one, other in (known.label, face.label), (known.part, face.part):
       if one != other:
         raise UserError(
@@ -199,7 +201,19 @@ def each_once(where: pathlib.Path, faces: Sequence[Face]) -> list[Face]:
       "%s: %d images are there twice, and count once",
       *(where, len(faces) - len(first)),
     )
-  return list(first.values())
+  named: dict[str, Face] = {}
+  for face in first.values():
+    name = face.name
+    if name in named:
+      name = " ".join(map(str, (name, *(face.box or ()))))
+    named[name] = dataclasses.replace(face, name=name)
+  if count := len(first) - len({face.name for face in first.values()}):
+    _LOG.warning(
+      "%s: %d faces have the name of another one, whose box is another: they "
+      "count as well",
+      *(where, count),
+    )
+  return list(named.values())
 
 
 def warn_unlisted(folder: pathlib.Path, faces: Sequence[Face]) -> None:

@@ -62,6 +62,17 @@ def test_a_face_that_is_listed_twice_counts_once(tmp_path, caplog):
     faces.read("expw", tmp_path)
 
 
+def test_two_boxes_of_one_number_are_two_faces(tmp_path, caplog):
+  lines = [f"{i}.jpg 0 10 20 60 80 33.5 3" for i in range(17)]
+  lines += ["3.jpg 0 10 90 130 80 33.5 4", *lines[:2]]
+  found = faces.read("expw", _corpus(tmp_path, lines))
+  assert len(found) == len({face.name for face in found}) == 18
+  of_photo = {(f.box, f.label) for f in found if f.path.endswith("/3.jpg")}
+  assert of_photo == {((20, 10, 60, 80), "happy"), ((90, 10, 130, 80), "sad")}
+  assert "label.lst: 2 images are there twice, and count once" in caplog.text
+  assert "label.lst: 1 faces have the name of another one" in caplog.text
+
+
 def test_the_box_is_cut_out(tmp_path):
   lines = ["a.png 0 10 20 60 80 33.5 3"]
   (face,) = faces.read("expw", _corpus(tmp_path, lines))
