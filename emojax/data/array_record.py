@@ -189,15 +189,23 @@ def _prepared(
   skips: recordings.Skips,
 ) -> CorpusBuilder:
   """Finds a corpus in `home` that lacks nothing usable, or writes it."""
+
+  def begin(folder: pathlib.Path) -> CorpusBuilder:
+    builder = CorpusBuilder(data_dir=folder, file_format="array_record")
+    builder.utterances, builder.digests = utterances, digests
+    builder.skips, builder.description = skips, f"prepare {corpus}"
+    return builder
+
   content = [soundfile.__libsndfile_version__, *map(str, digests)]
   while True:
     folder = home / f"{corpus}-{_hash_of(content)}"
     with files.explained(folder):
-      builder = _builder(folder)
-      builder.utterances, builder.digests = utterances, digests
-      builder.skips, builder.description = skips, f"prepare {corpus}"
-      if not builder.data_path.exists():  # TFDS renames it when it is whole.
-        return _write(builder, folder)
+      builder = begin(folder)
+      if not builder.data_path.exists():
+        with files.work_folder(folder) as work:
+          _write(made := begin(work))
+          _move(made.data_path, builder.data_path)
+        return begin(folder)
     skipped = [row for row, _ in builder.info.metadata[_SKIPPED]]
     usable = skips.retry(builder.decode, skipped)
     if not usable:
@@ -210,12 +218,8 @@ def _hash_of(content: Sequence[str]) -> str:
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _builder(folder: pathlib.Path) -> CorpusBuilder:
-  return CorpusBuilder(data_dir=folder, file_format="array_record")
-
-
-def _write(builder: CorpusBuilder, folder: pathlib.Path) -> CorpusBuilder:
-  """Writes all clips, and returns a builder that reads them."""
+def _write(builder: CorpusBuilder) -> None:
+  """Writes all clips."""
   try:
     # TFDS prints to the standard output that it downloads; it does not.
     with contextlib.redirect_stdout(StringIO()):
@@ -224,12 +228,16 @@ def _write(builder: CorpusBuilder, folder: pathlib.Path) -> CorpusBuilder:
     if os.strerror(errno.ENOSPC) in str(error):
       raise OSError(errno.ENOSPC, str(error)) from error
     raise
+
+
+def _move(made: pathlib.Path, place: pathlib.Path) -> None:
+  """Gives what is whole its name, unless another process was first."""
+  place.parent.mkdir(parents=True, exist_ok=True)
+  try:
+    os.rename(made, place)
   except OSError:
-    # Another process may have been first to give its files their name.
-    if not builder.data_path.exists():
+    if not place.exists():
       raise
-    return _builder(folder)
-  return builder
 
 
 def _open(

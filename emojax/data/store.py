@@ -19,8 +19,6 @@ import io
 import math
 import os
 import pathlib
-import secrets
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +28,7 @@ import ml_dtypes  # noqa: F401
 import numpy as np
 
 from emojax.errors import UserError
-from emojax.runtime import files, process
+from emojax.runtime import files
 
 _VALUES, _INDEX = "values.bin", "index.npz"
 _SHAPE, _TYPE = "values.shape", "values.dtype"
@@ -174,11 +172,7 @@ def create(
 
 
 def _create(folder: pathlib.Path, compute) -> None:
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  # Not `mkdtemp`, whose folders are closed to the others who share a cache.
-  work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-  work.mkdir()
-  with process.undone(lambda: shutil.rmtree(work, ignore_errors=True)):
+  with files.work_folder(folder) as work:
     with open(work / _VALUES, "wb") as file:
       writer = Writer(file.fileno())
       arrays = compute(writer)

@@ -7,13 +7,15 @@ import os
 import pathlib
 import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from typing import IO
 
 import platformdirs
 
 from emojax.errors import UserError
-from emojax.runtime import process
+from emojax.runtime import locks, process
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ANNEX = b"/annex/objects/"
@@ -22,6 +24,9 @@ _PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|error)\b", re.IGNORECASE)
 # What a server says in plain words, such as "Entry not found".
 _WORDS = re.compile(rb"[A-Za-z][\w .,:;'()/-]{3,200}\s*")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WORK = re.compile(r"(\..+\.[0-9a-f]{8})(\.lock)?")
+# Some disks keep locks from other hosts: what was written to lately is alive.
+_IDLE = 3600.0  # Seconds.
 _CLOSED = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS)
 
 
@@ -102,6 +107,50 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     with process.undone(lambda: temporary.unlink(missing_ok=True)):
       yield temporary
       os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def work_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a new folder beside `path`; what is not moved out of it goes.
+
+  So does what killed processes left of such folders there.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _sweep_work(path.parent)
+  # Not `mkdtemp`, whose folders are closed to the others who share a cache.
+  work = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+  lock = locks.take(_lock_of(work), needed=True)
+
+  def remove() -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    if lock:
+      locks.release(lock)
+    else:  # On a disk without locks.
+      _lock_of(work).unlink(missing_ok=True)
+
+  with process.undone(remove):
+    work.mkdir()
+    yield work
+
+
+def _lock_of(work: pathlib.Path) -> pathlib.Path:
+  return work.with_name(f"{work.name}.lock")
+
+
+def _sweep_work(folder: pathlib.Path) -> None:
+  """Removes work folders that no living process makes."""
+  found = (_WORK.fullmatch(path.name) for path in folder.iterdir())
+  for name in {match[1] for match in found if match}:
+    # Others may remove it meanwhile, or keep it to themselves.
+    with contextlib.suppress(OSError):
+      work = folder / name
+      paths = (path for path in (work, *work.rglob("*")) if path.exists())
+      latest = max((path.stat().st_mtime for path in paths), default=0.0)
+      if time.time() - latest < _IDLE:
+        continue
+      if lock := locks.take(_lock_of(work), needed=True):
+        shutil.rmtree(work, ignore_errors=True)
+        locks.release(lock)
 
 
 @contextlib.contextmanager

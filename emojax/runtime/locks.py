@@ -12,10 +12,11 @@ _LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 _LOG = logging.getLogger(__name__)
 
 
-def take(path: pathlib.Path) -> IO[str] | None:
+def take(path: pathlib.Path, needed: bool = False) -> IO[str] | None:
   """The file that is locked, open; None where another process has it.
 
-  The system takes the lock from a process that ends, however it ends.
+  The system takes the lock from a process that ends, however it ends. A disk
+  without locks is warned of, and everybody's; nobody's where one is `needed`.
   """
   lock = path.open("a", encoding="utf-8")
   try:
@@ -26,8 +27,11 @@ def take(path: pathlib.Path) -> IO[str] | None:
   except OSError as error:
     if error.errno not in _LOCKLESS:
       raise
-    _LOG.warning("%s: a disk without locks; use it by one process", path.parent)
-    is_ours = True
+    is_ours = not needed
+    if is_ours:
+      _LOG.warning(
+        "%s: a disk without locks; use it by one process", path.parent
+      )
   if is_ours:
     return lock
   lock.close()

@@ -1,5 +1,6 @@
 """Prepared corpora: what is written, skipped, kept and read again."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -245,6 +246,34 @@ def test_an_interruption_leaves_nothing(corpus, tmp_path, monkeypatch):
       _prepare(corpus, tmp_path)
   assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
   assert len(_prepare(corpus, tmp_path)[0]) == 10
+
+
+_KILLED = """
+import os, signal, sys
+from emojax.audio import io
+from emojax.corpora import speech
+from emojax.data import array_record
+
+def killed(*_):
+  os.kill(os.getpid(), signal.SIGKILL)
+
+io.decode = killed
+found = speech.read("manifest", sys.argv[1])
+array_record.prepare("manifest", found, sys.argv[2], 0)
+"""
+
+
+def test_what_a_killed_process_left_goes(corpus, tmp_path):
+  home = tmp_path / "data"
+  command = [sys.executable, "-c", _KILLED, str(corpus[0]), str(home)]
+  assert subprocess.run(command).returncode == -9
+  before = set(home.rglob("*"))
+  assert before
+  for path in before:
+    os.utime(path, (0, 0))
+  assert len(_prepare(corpus, tmp_path)[0]) == 10
+  assert not any("incomplete" in str(path) for path in home.rglob("*"))
+  assert not [path for path in home.iterdir() if path.name[0] == "."]
 
 
 def test_two_processes_prepare_at_once(corpus, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import pathlib
 import pickle
@@ -176,6 +177,66 @@ def test_the_first_of_two_processes_wins(tmp_path):
   found = store.open_or_create(tmp_path / "store", overtaken)
   np.testing.assert_array_equal(found.values[:3], values[0])
   assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+_COMPUTES = """
+import os, pathlib, signal, sys
+import numpy as np
+from emojax.data import store
+
+def compute(writer):
+  writer.append(np.zeros((4, 3), np.float32))
+  if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+  print("begun", flush=True)
+  sys.stdin.read()
+  return {}
+
+store.open_or_create(pathlib.Path(sys.argv[1]), compute)
+"""
+
+
+def test_what_killed_processes_left_goes(tmp_path):
+  """And nothing that somebody is making, or has touched within the hour."""
+
+  def begin(name, how):
+    command = [sys.executable, "-c", _COMPUTES, str(tmp_path / name), how]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes)
+
+  def begun():
+    names = (path.name for path in tmp_path.iterdir())
+    return {name.split(".")[1] for name in names if name[0] == "."}
+
+  with begin("killed", "killed") as killed, begin("living", "") as living:
+    assert killed.wait() == -9
+    assert living.stdout.readline() == b"begun\n"
+    store.open_or_create(tmp_path / "one", backwards(sequences()))
+    assert begun() == {"killed", "living"}
+    (tmp_path / ".older.0123abcd").mkdir()  # Than there were locks.
+    for path in tmp_path.rglob("*"):
+      os.utime(path, (0, 0))
+    store.open_or_create(tmp_path / "two", backwards(sequences()))
+    assert begun() == {"living"}
+    living.communicate()
+  assert living.returncode == 0
+  assert {p.name for p in tmp_path.iterdir()} == {"one", "two", "living"}
+  assert store.read(tmp_path / "living").shape == (4, 3)
+
+
+def test_nobody_is_known_to_be_dead_on_a_disk_without_locks(
+  tmp_path, monkeypatch, caplog
+):
+  def lockless(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+  monkeypatch.setattr(fcntl, "flock", lockless)
+  work = tmp_path / ".other.0123abcd"
+  work.mkdir()
+  os.utime(work, (0, 0))
+  store.open_or_create(tmp_path / "store", backwards(sequences()))
+  assert work.is_dir() and not caplog.messages
+  assert not list(tmp_path.glob(".store*"))
 
 
 @pytest.mark.parametrize("name", ["values.bin", "index.npz"])
