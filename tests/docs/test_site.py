@@ -17,6 +17,7 @@ import pytest
 import emojax
 from configs import dann, rlps, speech
 from emojax.summary import Summary
+from experiments.benchmarks import trainings
 from tests.docs import pages
 
 # Of a config that comes with emojax.
@@ -142,6 +143,13 @@ def test_the_page_of_a_study_names_fields_of_it(study):
   text = (pages.ROOT / "docs" / f"{study}.md").read_text("utf-8")
   for field in re.findall(r"--config\.([\w.]*\w)", text):
     assert _has(config, field), field
+
+
+def test_what_trainings_take_is_as_measured():
+  for name, found in trainings.read().items():
+    page = pages.ROOT / "docs" / f"{name.partition(':')[0]}.md"
+    row = trainings.row(name, found)
+    assert f"\n{row}\n" in page.read_text(encoding="utf-8"), row
 
 
 def _has(config, field: str) -> bool:
