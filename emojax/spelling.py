@@ -7,7 +7,7 @@ form of an umlaut (NFC, NFD), a capital, a blank at the end.
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,26 +32,31 @@ def key(name: str) -> str:
   return " ".join(name.casefold().split())
 
 
-def unify(names: Iterable[str], what: str) -> dict[str, str]:
+def unify(
+  names: Iterable[str],
+  what: str,
+  plain: Callable[[str], str] = str,
+  differ: str = "case, blanks or Unicode form",
+) -> dict[str, str]:
   """Maps each name to the spelling that it is known by: the first one met.
 
   A warning names both spellings where there are two; `what` says whose names
-  they are, such as 'PATH: speaker'.
+  they are, such as 'PATH: speaker'. `plain` gives what else is not told apart,
+  and `differ` says it.
   """
   first: dict[str, str] = {}
   known: dict[str, str] = {}
   for name in names:
     if name not in known:
-      known[name] = first.setdefault(key(name), name)
+      known[name] = first.setdefault(key(plain(name)), name)
   others = [(name, taken) for name, taken in known.items() if name != taken]
   shown = ", ".join(
     f"{name!r} for {taken!r}" for name, taken in others[:_NAMED]
   )
   if others:
     _LOG.warning(
-      "%s: taken as one, for they differ only in case, blanks or Unicode form: "
-      "%s%s",
-      *(what, shown, ", …" if len(others) > _NAMED else ""),
+      "%s: taken as one, for they differ only in %s: %s%s",
+      *(what, differ, shown, ", …" if len(others) > _NAMED else ""),
     )
   return known
 

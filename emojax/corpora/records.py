@@ -115,6 +115,14 @@ def normalise_session(session: str | int) -> str:
   return str(int(match[1])) if match else name
 
 
+def unify_sessions(sessions: Iterable[str], where: str) -> dict[str, str]:
+  """As `spelling.unify`, and `normalise_session` of each."""
+  differ = "case, blanks, Unicode form or how a number is written"
+  what = f"{where}: session"
+  known = spelling.unify(sessions, what, normalise_session, differ)
+  return {name: normalise_session(one) for name, one in known.items()}
+
+
 class Once:
   """Recordings that are listed again: they count once, if all agrees."""
 

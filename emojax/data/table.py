@@ -186,7 +186,6 @@ def load(path: str | os.PathLike, needs_label: bool = True) -> FeatureTable:
   table = dataclasses.replace(
     table,
     label=_translate(table.label, lambda one: canonical(one, f"{path}: label")),
-    session=_translate(table.session, records.normalise_session),
     fingerprint=_fingerprints(table.features),
   )
   return _each_once(_after_corpora(_unified(table, path)), path)
@@ -208,7 +207,8 @@ def _unified(table: FeatureTable, path: str | os.PathLike) -> FeatureTable:
     known = spelling.unify(names.tolist(), f"{path}: {what}")
     return np.array([known[name] for name in names.tolist()], str)
 
-  session = unified(table.session, "session")
+  sessions = records.unify_sessions(table.session.tolist(), os.fspath(path))
+  session = np.array([sessions[name] for name in table.session.tolist()], str)
   speakers = records.unify_speakers(table.speaker.tolist(), os.fspath(path))
   dialogue = table.dialogue.copy()
   for name in np.unique(session):

@@ -59,6 +59,17 @@ def test_words_are_kept_as_they_are_said(write):
   assert [u.text for u in found] == ["None", "null", ""]
 
 
+def test_two_ways_to_number_a_session_are_named(write, caplog):
+  path = write(
+    "path,label,speaker,session\na.wav,sad,A,Ses02\nb.wav,sad,B,02\n"
+    "c.wav,sad,C,Ses02\n"
+  )
+  found = corpora.read("manifest", path)
+  assert [one.session for one in found] == ["2", "2", "2"]
+  (message,) = caplog.messages
+  assert message.endswith("number is written: '02' for 'Ses02'")
+
+
 def test_turns_follow_the_rows(write):
   path = write(
     "path,label,speaker,dialogue\na.wav,sad,A,x\nb.wav,sad,B,y\nc.wav,sad,A,x\n"

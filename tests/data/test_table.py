@@ -266,6 +266,13 @@ def test_values_of_pandas(tmp_path):
   assert table.label.tolist() == ["angry", "", "", "sad"]
 
 
+def test_two_ways_to_number_a_session_are_named(tmp_path, caplog):
+  sessions = np.array(["1", "01", "morning", "Morning"])
+  table = tables.load(_write(tmp_path / "a.npz", session=sessions))
+  assert table.session.tolist() == ["1", "1", "morning", "morning"]
+  assert "'01' for '1', 'Morning' for 'morning'" in caplog.text
+
+
 def test_rows_that_are_there_again(tmp_path, caplog):
   again = np.array([0, 1, 2, 0, 2])
   doubled = {name: values[again] for name, values in _arrays().items()}

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from emojax import spelling
-from emojax.corpora import delimited
+from emojax.corpora import delimited, records
 from emojax.corpora.labels import canonical
-from emojax.corpora.records import Once, Utterance, normalise_session
+from emojax.corpora.records import Once, Utterance
 from emojax.errors import UserError
 from emojax.runtime import walk
 
@@ -54,8 +54,11 @@ def read(
     name: spelling.unify(
       (row.values.get(name, "") for row in rows), f"{manifest}: {name}"
     )
-    for name in ("speaker", "session", "dialogue")
+    for name in ("speaker", "dialogue")
   }
+  known["session"] = records.unify_sessions(
+    (row.values.get("session", "") for row in rows), str(manifest)
+  )
   turns_of: dict[tuple[str, str], list[bool]] = {}
   once = Once(manifest)
   for where, values in rows:
@@ -161,7 +164,7 @@ def _utterance(
   """Checks one row; `turns_of` says which of a dialogue have had a turn."""
   line = where.rpartition(", ")[2]
   dialogue = values["dialogue"] or f"{values.get('path', '')} ({line})"
-  session = normalise_session(values["session"])
+  session = values["session"]
   had = turns_of.setdefault((session, dialogue), [])
   turn, has_turn = len(had), bool(values.get("turn"))
   if had and had[0] != has_turn:
