@@ -30,6 +30,7 @@ def test_only_speech_and_only_audio(tmp_path, caplog):
     "01-01-01-01-01-01-01.mp4",
     "._03-01-01-01-01-01-01.wav",
     "readme.wav",
+    "03-01-01-01-01-01-00.wav",
   )
   (clip,) = corpora.read("ravdess", tmp_path)
   assert clip.label == "neutral"
@@ -37,8 +38,9 @@ def test_only_speech_and_only_audio(tmp_path, caplog):
   assert said == [
     "1 file of other types was not read: 1 .mp4 "
     "(Actor_01/01-01-01-01-01-01-01.mp4)",
-    "2 files not named as clips of RAVDESS (03-01-06-01-02-01-01.wav) were not "
-    "read: 2 .wav (Actor_01/03-01-09-01-01-01-01.wav, Actor_01/readme.wav)",
+    "3 files not named as clips of RAVDESS (03-01-06-01-02-01-01.wav) were not "
+    "read: 3 .wav (Actor_01/03-01-01-01-01-01-00.wav, "
+    "Actor_01/03-01-09-01-01-01-01.wav, Actor_01/readme.wav)",
     "1 file of songs was not read: 1 .wav (Actor_01/03-02-01-01-01-01-01.wav)",
     "1 file of videos without sound was not read: 1 .wav "
     "(Actor_01/02-01-02-01-01-01-01.wav)",

@@ -17,7 +17,7 @@ LICENCE = "CC BY-NC-SA 4.0: not for commercial use"
 # Modality (03: audio), channel (01: speech), emotion, intensity, statement,
 # repetition, actor.
 _NAME = re.compile(
-  r"(0[1-3])-(0[12])-(0[1-8])-0[12]-(0[12])-0[12]-([01]\d|2[0-4])"
+  r"(0[1-3])-(0[12])-(0[1-8])-0[12]-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])"
 )
 _EMOTIONS = {
   "01": "neutral",
