@@ -411,9 +411,20 @@ def _by_files(split, names: Names, validates: bool) -> _Settings:
 
 
 def _hold_out(rest_U: np.ndarray, names: Names, seed: int) -> np.ndarray:
-  """A fifth of the speakers of each corpus, of those in a mask: a mask [U]."""
+  """A fifth of the speakers of each corpus, of those in a mask: a mask [U].
+
+  Nobody of a corpus of whom one is left, where others have more.
+  """
   held_out_U = np.zeros_like(rest_U)
-  for corpus, known in _speakers_by_corpus(rest_U, names, 2):
+  found = dict(_speakers_by_corpus(rest_U, names, 0))
+  if max(map(len, found.values()), default=0) < 2:
+    found = dict(_speakers_by_corpus(rest_U, names, 2))  # Says what is missing.
+  for corpus, known in found.items():
+    if len(known) < 2:
+      _LOG.warning(
+        "%s: nobody validates: %d speaker is left", corpus, len(known)
+      )
+      continue
     rows = np.flatnonzero(rest_U & (names.corpus_U == corpus))
     # As scikit-learn draws them, whose import takes seconds.
     order = np.random.RandomState(seed).permutation(len(known))

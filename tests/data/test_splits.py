@@ -259,6 +259,25 @@ def test_speakers_and_sessions_are_groups_too(caplog):
   assert "without one are in no part: 2 of 8" in caplog.text
 
 
+def test_a_corpus_of_one_speaker_more_does_not_validate(caplog):
+  """As TESS, whose two women can not test, teach and validate at once."""
+  women = ["OAF", "YAF"]
+  names = clips_of(ACTORS[:4], women)
+  made = make(names, method="leave_one_out", group="speaker")
+  assert len(made) == 6
+  for who in women:
+    parts = made[f"unseen {who}"]
+    (other,) = set(women) - {who}
+    assert speakers(names, parts["test"]) == {who}
+    assert other in speakers(names, parts["train"])
+    validating = speakers(names, parts["validation"])
+    assert validating and validating <= set(ACTORS)
+  assert caplog.text.count("c1: nobody validates: 1 speaker is left") == 2
+  names = clips_of(women)
+  with pytest.raises(UserError, match=r"c0: 1 speakers .* needs 2"):
+    make(names, method="leave_one_out", group="speaker")
+
+
 def test_a_corpus_without_groups_would_be_in_no_part():
   names = splits.Names(
     np.repeat(["ie:F", "ie:M", "rav:01"], 2),
