@@ -5,7 +5,7 @@ N examples of a training part.
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -63,6 +63,7 @@ class NoisyDataset:
   demo: bool  # Whether the data are synthetic.
   test_digest_N: np.ndarray  # Of test examples: equal wherever it is the same.
   test_speaker_N: np.ndarray | None = None  # Who says them; None of faces.
+  who: Mapping[str, str] | None = None  # In each part, for a table.
   has_pictures: bool = False  # The parts' source is images [M, H, W, C].
   notes: tuple[str, ...] = ()  # What is in two parts, as paragraphs.
   split: str = ""  # Its name, where there are several.
@@ -113,7 +114,8 @@ def read_clips(
   Raises:
     UserError: whatever is wrong with a corpus, its labels or its split.
   """
-  from emojax.data import clips  # Faces need no clips, nor what reads them.
+  # Faces need no clips, nor what reads them.
+  from emojax.data import clips, split_audit
 
   found, audits = clips.read(config, min_samples)
   size = round(config.data.max_seconds * clips.SAMPLE_RATE)
@@ -139,6 +141,10 @@ def read_clips(
       found.demo,
       found.digest_U[split.parts["test"]],
       found.speaker_U[split.parts["test"]],
+      {
+        part: split_audit.people(found.speaker_U[rows].tolist())
+        for part, rows in split.parts.items()
+      },
       notes=tuple(audits[name].split("\n\n")[1:]),
       split=name if len(found.splits) > 1 else "",
     )

@@ -45,11 +45,13 @@ Outcomes = Mapping[tuple[str, str], Sequence[Outcome]]  # By setting and system.
 
 
 def parts_table(data: NoisyDataset) -> str:
-  """How many examples of each class are in each part, and what is in two."""
-  rows = [["part", "examples", *data.classes]]
+  """How many of each class, and who, are in each part, and what is in two."""
+  columns = ["speakers"] if data.who else []
+  rows = [["part", "examples", *columns, *data.classes]]
   for name, part in data.parts.items():
     counts = np.bincount(part.label_N, minlength=len(data.classes))
-    rows.append([name, str(len(part)), *map(str, counts)])
+    who = [data.who[name]] if data.who else []
+    rows.append([name, str(len(part)), *who, *map(str, counts)])
   return "\n\n".join([markdown.table(rows), *data.notes])
 
 

@@ -56,6 +56,22 @@ def test_own_clips_are_read_beyond_the_silence_that_they_begin_with():
   assert config.data.max_seconds > 5.3  # The longest of RAVDESS.
 
 
+def test_the_audit_says_who_is_in_which_part(corpus, cache):
+  fields = {"validation_speakers": "p1", "test_speakers": "p0,p3"}
+  named = {f"split.{name}": who for name, who in fields.items()}
+  config = make_config(corpus, **named, **{"split.method": "speakers"})
+  config.data.noise = ("none",)
+  (table,) = rlps.audit(config).values()
+  rows = [line.strip("|").split("|") for line in table.splitlines()]
+  header, _, *rows = [[cell.strip() for cell in row] for row in rows]
+  assert header == ["part", "examples", "speakers", "happy", "sad"]
+  assert rows == [
+    ["train", "12", "3: p2 p4 p5", "6", "6"],
+    ["validation", "4", "1: p1", "2", "2"],
+    ["test", "8", "2: p0 p3", "4", "4"],
+  ]
+
+
 def test_clips_and_the_speech_classifier(corpus, cache, caplog):
   config = make_config(corpus)
   clean, noisy = rlps._read(config)
