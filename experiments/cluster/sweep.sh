@@ -27,7 +27,7 @@ report() {
 : "${2:?usage: sweep.sh LINES TABLE [OPTIONS OF sbatch]}"
 
 if [[ $1 == --report ]]; then
-  report "$2" "$3"
+  report "$2" "${3:?usage: sweep.sh --report LINES TABLE}"
 fi
 lines=$1
 table=$2
