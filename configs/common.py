@@ -44,7 +44,9 @@ def data() -> ml_collections.ConfigDict:
   # Classes, comma-separated; "happy+excited" is one class of both labels.
   # What has another label is left out.
   data.labels = "angry,happy,neutral,sad"
-  data.max_skipped = 10  # Unusable files to put up with.
+  # Unusable recordings or images, of the study's labels and of all corpora
+  # together, to put up with.
+  data.max_skipped = 10
   # Processes that read audio or extract features; 0: as many as pay.
   data.num_workers = 0
   return data

@@ -159,23 +159,18 @@ class Skips:
         f"config.data.max_skipped = {self._limit}; the first: {first}"
       )
 
-  def retry(
-    self, load: Callable[[int], object], rows: Sequence[int]
-  ) -> list[int]:
-    """Tries again what an earlier run could not use, and skips it.
 
-    The memory may have been too small, or the disk without an answer: no
-    failure is believed to last.
+def retry(
+  load: Callable[[int], object], rows: Sequence[int]
+) -> dict[int, Unreadable]:
+  """Tries again what an earlier run could not use; why not, by row, if still.
 
-    Returns:
-      Those rows that `load` gives no `Unreadable` of any more; if there are
-      some, none is skipped.
-    """
-    errors = [
-      found if isinstance(found, Unreadable) else None
-      for found in ahead(load, rows, 2 * (os.cpu_count() or 1))
-    ]
-    usable = [row for row, e in zip(rows, errors, strict=True) if e is None]
-    for error in errors if not usable else ():
-      self.add(error)
-    return usable
+  The memory may have been too small, or the disk without an answer: no failure
+  is believed to last.
+  """
+  tried = ahead(load, rows, 2 * (os.cpu_count() or 1))
+  return {
+    row: found
+    for row, found in zip(rows, tried, strict=True)
+    if isinstance(found, Unreadable)
+  }

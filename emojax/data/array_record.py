@@ -17,7 +17,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 
 import numpy as np
@@ -77,7 +77,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
   # Set before `download_and_prepare`.
   utterances: Sequence[Utterance]
   digests: Sequence[str | io.UnreadableAudio]
-  skips: recordings.Skips
+  skip: Callable[[int, io.UnreadableAudio], None]
   description: str
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -110,7 +110,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
     rows = range(len(self.utterances))
     for row, clip in enumerate(recordings.ahead(self.decode, rows, depth)):
       if isinstance(clip, io.UnreadableAudio):
-        self.skips.add(clip)
+        self.skip(row, clip)
         found[_SKIPPED].append([row, clip.why])
         yield row, None
       else:
@@ -132,31 +132,38 @@ def prepare(
   corpus: str,
   utterances: Sequence[Utterance],
   data_dir: str | os.PathLike,
-  max_skipped: int,
+  skips: recordings.Skips,
+  used: Sequence[bool],
   min_samples: int = 1,
-) -> tuple[Corpus, list[io.UnreadableAudio]]:
+) -> Corpus:
   """Decodes a corpus into `data_dir`, or finds it decoded there.
 
   What is there is known by the content of the recordings and by the decoder:
   one file that changed, and the corpus is prepared anew. A recording that
-  cannot be used, or is shorter than `min_samples` at `SAMPLE_RATE`, is named in
-  a warning and skipped, each time; so is named what is odd but used. What could
-  not be used is tried again, each time, and the corpus prepared anew where it
-  can be by now. An interrupted preparation leaves nothing that is taken for a
-  corpus.
+  cannot be used, or is shorter than `min_samples` at `SAMPLE_RATE`, is skipped,
+  each time, and `skips` takes it if the study would have `used` it; what is odd
+  but usable is named. What could not be used is tried again, each time, and the
+  corpus prepared anew where it can be by now. An interrupted preparation leaves
+  nothing that is taken for a corpus.
 
   Returns:
-    The clips that can be used, and why each other one was skipped.
+    The clips that can be used.
 
   Raises:
-    UserError: more unusable recordings than `max_skipped` or nothing else, a
+    UserError: more unusable recordings than `skips` allows or nothing else, a
       full disk, damaged files in `data_dir`.
   """
   paths = [utterance.path for utterance in utterances]
   digests = recordings.digests(utterances)
-  skips = recordings.Skips(max_skipped, len(utterances))
+  unusable = []
+
+  def skip(row: int, error: io.UnreadableAudio) -> None:
+    unusable.append(error)
+    if used[row]:
+      skips.add(error)
+
   home = pathlib.Path(data_dir).expanduser()
-  builder = _prepared(corpus, utterances, digests, home, skips)
+  builder = _prepared(corpus, utterances, digests, home, skip)
   found = builder.info.metadata
   recordings.warn((paths[row], note) for row, note in found[_NOTES])
   unreadable = {row for row, _ in found[_SKIPPED]}
@@ -168,17 +175,16 @@ def prepare(
       places.append(place)
     else:
       why = (count, min_samples, SAMPLE_RATE)
-      skips.add(recordings.too_short(paths[row], *why))
+      skip(row, recordings.too_short(paths[row], *why))
   if not places:
-    raise UserError(f"no recording is usable; first: {skips.found[0]}")
-  kept = Corpus(
+    raise UserError(f"no recording is usable; first: {unusable[0]}")
+  return Corpus(
     [utterances[stored[place]] for place in places],
     [found[_DIGESTS][place] for place in places],
     [num_samples[place] for place in places],
     places,
     _open(builder, len(stored)),
   )
-  return kept, skips.found
 
 
 def _prepared(
@@ -186,14 +192,14 @@ def _prepared(
   utterances: Sequence[Utterance],
   digests: Sequence[str | io.UnreadableAudio],
   home: pathlib.Path,
-  skips: recordings.Skips,
+  skip: Callable[[int, io.UnreadableAudio], None],
 ) -> CorpusBuilder:
   """Finds a corpus in `home` that lacks nothing usable, or writes it."""
 
   def begin(folder: pathlib.Path) -> CorpusBuilder:
     builder = CorpusBuilder(data_dir=folder, file_format="array_record")
     builder.utterances, builder.digests = utterances, digests
-    builder.skips, builder.description = skips, f"prepare {corpus}"
+    builder.skip, builder.description = skip, f"prepare {corpus}"
     return builder
 
   content = [soundfile.__libsndfile_version__, *map(str, digests)]
@@ -207,11 +213,13 @@ def _prepared(
           _move(made.data_path, builder.data_path)
         return begin(folder)
     skipped = [row for row, _ in builder.info.metadata[_SKIPPED]]
-    usable = skips.retry(builder.decode, skipped)
-    if not usable:
+    failed = recordings.retry(builder.decode, skipped)
+    if len(failed) == len(skipped):
+      for row, error in failed.items():
+        skip(row, error)
       return builder
     # By another name: other processes may read this one.
-    content.append(f"and {usable}")
+    content.append(f"and {[row for row in skipped if row not in failed]}")
 
 
 def _hash_of(content: Sequence[str]) -> str:

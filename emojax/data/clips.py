@@ -16,7 +16,7 @@ import numpy as np
 from emojax import summary as summaries
 from emojax.audio import io, levels
 from emojax.audio.settings import Augmentation
-from emojax.corpora import labels, records
+from emojax.corpora import labels, recordings, records
 from emojax.corpora import speech as corpora
 from emojax.data import (
   array_record,
@@ -135,13 +135,13 @@ def read(
   """
   classes, index = labels.parse_classes(config.data.labels)
   found, parts, class_U, digest_U, num_samples_U = [], [], [], [], []
-  for name, utterances in corpora.read_all(config.data):
-    corpus, _ = array_record.prepare(
-      name,
-      utterances,
-      cache_folder() / "clips",
-      config.data.max_skipped,
-      min_samples,
+  listed = corpora.read_all(config.data)
+  used = [_used(utterances, index) for _, utterances in listed]
+  skips = recordings.Skips(config.data.max_skipped, sum(map(sum, used)))
+  for (name, utterances), used_U in zip(listed, used, strict=True):
+    folder = cache_folder() / "clips"
+    corpus = array_record.prepare(
+      *(name, utterances, folder, skips, used_U, min_samples)
     )
     named = [one.label for one in corpus.utterances]
     of_corpus = labels.class_index(named, index)
@@ -178,6 +178,14 @@ def read(
   for setting, split in made.items():
     taught_classes.check(setting, split, classes, clips.class_U)
   return clips, tables
+
+
+def _used(
+  utterances: Sequence[records.Utterance], index: Mapping[str, int]
+) -> list[bool]:
+  """Whether a study of these classes uses them."""
+  class_U = labels.class_index([one.label for one in utterances], index)
+  return (class_U >= 0).tolist()
 
 
 def _audit(

@@ -91,10 +91,11 @@ def prepare(
 
   What is there is known by the records, the size and the times of the files
   (also when they got their names), and by the decoder: whatever changes is
-  decoded anew. An image that cannot be used is named in a warning and skipped,
-  each time; it is tried again, each time, and all are decoded anew where it can
-  be used by now. Others count images that are there several times, that show
-  nothing, and files of which one frame of several is used.
+  decoded anew. An image that cannot be used is skipped, each time, and named in
+  a warning if it has a label of the study; it is tried again, each time, and
+  all are decoded anew where it can be used by now. Others count images that are
+  there several times, that show nothing, and files of which one frame of
+  several is used.
 
   Raises:
     UserError: whatever the reader finds wrong, more unusable images than
@@ -103,8 +104,10 @@ def prepare(
   """
   records = _records(data)
   stamps = _stamps(records)
-  _check_present(records, stamps, data.max_skipped)
-  found = _decoded(data, pathlib.Path(folder), records, stamps)
+  _, index = labels.parse_classes(data.labels)
+  used_N = labels.class_index([face.label for face in records], index) >= 0
+  _check_present(records, stamps, used_N, data.max_skipped)
+  found = _decoded(data, pathlib.Path(folder), records, stamps, used_N)
   arrays = {k: v for k, v in found.arrays.items() if k != _SKIPPED}
   flat, framed = arrays.pop("flat"), arrays.pop("framed")
   cut = {face.name: face.path for face in records if face.box is not None}
@@ -241,13 +244,17 @@ def _places(table: FaceTable, rows: np.ndarray) -> str:
 
 
 def _check_present(
-  records: Sequence[Face], stamps: Mapping[str, str], most: int
+  records: Sequence[Face],
+  stamps: Mapping[str, str],
+  used_N: np.ndarray,
+  most: int,
 ) -> None:
   """Says early where more images are missing than may be skipped."""
-  missing = [face.path for face in records if not stamps[face.path]]
+  paths = [face.path for face in itertools.compress(records, used_N)]
+  missing = [path for path in paths if not stamps[path]]
   if len(missing) > most:
     raise UserError(
-      f"{len(missing)} of {len(records)} images are not there, more than "
+      f"{len(missing)} of {len(paths)} images are not there, more than "
       f"config.data.max_skipped = {most}; the first: {missing[0]}; unpack or "
       "copy them to this folder"
     )
@@ -271,10 +278,11 @@ def _decoded(
   folder: pathlib.Path,
   records: Sequence[Face],
   stamps: Mapping[str, str],
+  used_N: np.ndarray,
 ) -> store.Store:
   """Finds a store that lacks no usable image, or writes it."""
   size, channels = tuple(data.image_size), data.channels
-  skips = recordings.Skips(data.max_skipped, len(records), "images")
+  skips = recordings.Skips(data.max_skipped, int(used_N.sum()), "images")
   described = [_VERSION, PIL.__version__, *size, channels]
 
   def load(row: int) -> tuple[np.ndarray, bool] | UnreadableImage:
@@ -284,19 +292,26 @@ def _decoded(
     except UnreadableImage as error:
       return error
 
+  def skip(row: int, error: UnreadableImage) -> None:
+    if used_N[row]:
+      skips.add(error)
+
   while True:
     name = _fingerprint(records, stamps, described)
     path = folder / f"{'-'.join(shipped.names_of(data))}-{name}"
     if not store.is_there(path):
       return store.open_or_create(
-        path, lambda writer: _decode_all(writer, records, load, skips)
+        path, lambda writer: _decode_all(writer, records, load, skip)
       )
     found = store.read(path)
-    usable = skips.retry(load, found.arrays[_SKIPPED].tolist())
-    if not usable:
+    skipped = found.arrays[_SKIPPED].tolist()
+    failed = recordings.retry(load, skipped)
+    if len(failed) == len(skipped):
+      for row, error in failed.items():
+        skip(row, error)
       return found
     # By another name: other processes may read this one.
-    described.append(usable)
+    described.append([row for row in skipped if row not in failed])
 
 
 def _fingerprint(
@@ -327,21 +342,21 @@ def _decode_all(
   writer: store.Writer,
   records: Sequence[Face],
   load: Callable[[int], tuple[np.ndarray, bool] | UnreadableImage],
-  skips: recordings.Skips,
+  skip: Callable[[int, UnreadableImage], None],
 ) -> dict[str, np.ndarray]:
   """Writes the images that can be used; what is known of them beside that."""
   usable: list[Face] = []
   digests: list[str] = []
   flat: list[bool] = []
   framed: list[bool] = []
-  skipped: list[int] = []
+  skipped: dict[int, UnreadableImage] = {}
   # Pillow decodes outside the interpreter's lock: threads suffice.
   decoded = recordings.ahead(load, range(len(records)), _AHEAD)
   decoded = progress(decoded, len(records), "decode faces", "image")
   for row, found in enumerate(decoded):
     if isinstance(found, UnreadableImage):
-      skips.add(found)
-      skipped.append(row)
+      skip(row, found)
+      skipped[row] = found
     else:
       image, has_more = found
       usable.append(records[row])
@@ -350,7 +365,7 @@ def _decode_all(
       framed.append(has_more)
       writer.append(image[None])
   if not usable:
-    raise UserError(f"no image is usable; first: {skips.found[0]}")
+    raise UserError(f"no image is usable; first: {skipped[0]}")
   return {
     "part": np.array([PARTS.index(face.part) for face in usable], np.int8),
     "votes": np.array([face.votes for face in usable], np.int32),
@@ -359,5 +374,5 @@ def _decode_all(
     "digest": np.array(digests, str),
     "flat": np.array(flat, bool),
     "framed": np.array(framed, bool),
-    _SKIPPED: np.array(skipped, np.int64),
+    _SKIPPED: np.array(list(skipped), np.int64),
   }

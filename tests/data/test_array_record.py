@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from emojax.audio import io
+from emojax.corpora import recordings
 from emojax.corpora import speech as corpora
 from emojax.corpora.records import Utterance
 from emojax.data import array_record
@@ -43,8 +44,16 @@ def corpus(tmp_path):
 
 
 def prepare(name, path, data_dir, max_skipped, **options):
-  found = corpora.read(name, str(path))
-  return array_record.prepare(name, found, data_dir, max_skipped, **options)
+  return prepare_all(
+    name, corpora.read(name, str(path)), data_dir, max_skipped, **options
+  )
+
+
+def prepare_all(name, found, data_dir, max_skipped, **options):
+  skips = recordings.Skips(max_skipped, len(found))
+  used = [True] * len(found)
+  clips = array_record.prepare(name, found, data_dir, skips, used, **options)
+  return clips, skips.found
 
 
 def _prepare(corpus, tmp_path, max_skipped=0, **options):
@@ -208,6 +217,25 @@ def test_short_clips_are_named_each_time_and_not_prepared_again(
     _prepare(corpus, tmp_path, max_skipped=10, min_samples=2_000)
 
 
+def test_who_is_not_used_is_not_counted(corpus, tmp_path, caplog):
+  """In a store that is new, and in one that is there."""
+  for i in (2, 5, 8):  # Those without a label.
+    (tmp_path / f"{i}.wav").write_bytes(b"no audio at all")
+  found = corpora.read("manifest", str(corpus[0]))
+  used = [bool(one.label) for one in found]
+  for _ in range(2):
+    skips = recordings.Skips(0, sum(used))
+    clips = array_record.prepare(
+      "manifest", found, tmp_path / "data", skips, used
+    )
+    assert [one.turn for one in clips.utterances] == [0, 1, 3, 4, 6, 7, 9]
+    assert not skips.found and "skipped" not in caplog.text
+  (tmp_path / "4.wav").write_bytes(b"no audio at all")
+  skips = recordings.Skips(0, sum(used))
+  with pytest.raises(UserError, match=r"1 of 7 .*first: .*4\.wav"):
+    array_record.prepare("manifest", found, tmp_path / "data", skips, used)
+
+
 def test_a_shard_without_a_usable_clip(corpus, tmp_path):
   for i in range(4, 8):
     (tmp_path / f"{i}.wav").write_bytes(b"")
@@ -251,7 +279,7 @@ def test_an_interruption_leaves_nothing(corpus, tmp_path, monkeypatch):
 _KILLED = """
 import os, signal, sys
 from emojax.audio import io
-from emojax.corpora import speech
+from emojax.corpora import recordings, speech
 from emojax.data import array_record
 
 def killed(*_):
@@ -259,7 +287,8 @@ def killed(*_):
 
 io.decode = killed
 found = speech.read("manifest", sys.argv[1])
-array_record.prepare("manifest", found, sys.argv[2], 0)
+skips, used = recordings.Skips(0, 10), [True] * 10
+array_record.prepare("manifest", found, sys.argv[2], skips, used)
 """
 
 
@@ -329,17 +358,22 @@ def test_real_clips(real_data, tmp_path):
 # One recording of 80 kB many times: 2,000 of them would be 160 MB.
 _MEMORY = """
 import pathlib, resource, sys
+from emojax.corpora import recordings
 from emojax.corpora import speech as corpora
-from emojax.corpora.records import Utterance
 from emojax.data import array_record
 folder = pathlib.Path(sys.argv[1])
 
 def peak(count):
   path = folder / f"{count}.csv"
-  path.write_text("path,label,speaker\\n" + "a.wav,sad,A\\n" * count)
+  lines = ["path,label,speaker,start,end"] + [
+    f"a.wav,sad,A,{i / 1000:.3f},{i / 1000 + 2.5:.3f}" for i in range(count)
+  ]
+  path.write_text("\\n".join(lines))
   found = corpora.read("manifest", str(path))
-  clips, _ = array_record.prepare("manifest", found, folder / "data", 0)
-  for index in range(0, len(clips), 10):
+  skips, used = recordings.Skips(0, count), [True] * count
+  clips = array_record.prepare("manifest", found, folder / "data", skips, used)
+  assert len(clips) == count
+  for index in range(0, count, 10):
     assert len(clips[index]) == 40_000
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -350,7 +384,7 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 
 
 def test_flat_memory_without_tensorflow(tmp_path):
-  samples = np.random.default_rng(0).integers(-99, 99, 40_000, np.int16)
+  samples = np.random.default_rng(0).integers(-99, 99, 72_000, np.int16)
   soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="PCM_16")
   output = subprocess.run(
     [sys.executable, "-W", "error", "-c", _MEMORY, str(tmp_path)],
@@ -380,9 +414,7 @@ def test_segments_and_types_by_their_samples(tmp_path, caplog):
     for i, (name, start, end) in enumerate(places)
   ]
   for _ in range(2):
-    clips, skipped = array_record.prepare(
-      "mine", utterances, tmp_path / "data", 1
-    )
+    clips, skipped = prepare_all("mine", utterances, tmp_path / "data", 1)
     assert [error.path for error in skipped] == [utterances[-1].path]
     assert "no segment from 0.5 s to 3 s" in skipped[0].why
     assert clips.num_samples == [RATE, RATE, RATE // 4, RATE // 4, RATE // 2]
@@ -399,6 +431,6 @@ def test_what_is_odd_is_said_each_time(tmp_path, caplog):
   utterances = [Utterance(str(path), "sad", "A", "a")]
   for _ in range(2):
     caplog.clear()
-    array_record.prepare("mine", utterances, tmp_path / "data", 0)
+    prepare_all("mine", utterances, tmp_path / "data", 0)
     (message,) = caplog.messages
     assert message.startswith(f"{path}: its samples have a constant offset of")

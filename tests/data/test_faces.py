@@ -114,6 +114,20 @@ def test_unusable_images_are_named_each_time(corpus, tmp_path, caplog):
       _prepare(tmp_path, max_skipped=1)
 
 
+def test_images_of_other_labels_may_be_damaged_or_missing(
+  corpus, tmp_path, caplog
+):
+  damaged = tmp_path / "mine" / "train" / "angry" / "0.png"
+  damaged.parent.mkdir()
+  damaged.write_bytes(b"no image")
+  for _ in range(2):
+    table = _prepare(tmp_path, labels="happy,sad")
+    assert table.name.tolist() == NAMES
+    assert "skipped" not in caplog.text
+  with pytest.raises(UserError, match=r"1 of 17 images .*angry.0\.png"):
+    _prepare(tmp_path, labels="happy,sad,angry")
+
+
 def _fail(face, *_):
   raise images.UnreadableImage(face.path, "Input/output error")
 

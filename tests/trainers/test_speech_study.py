@@ -11,6 +11,8 @@ import transformers
 
 from configs import speech as speech_config
 from emojax.audio.settings import Augmentation
+from emojax.corpora import speech as speech_corpora
+from emojax.corpora.speech import manifest
 from emojax.encoders import interface
 from emojax.encoders.log_mel import LogMel
 from emojax.encoders.speech import Wav2Vec2
@@ -500,6 +502,32 @@ def test_too_many_damaged_clips(tmp_path):
   config = make_config(path, **{"data.max_skipped": 1})
   with pytest.raises(UserError, match="2 of 24 recordings can not be used"):
     train(config, tmp_path / "run")
+
+
+def test_one_limit_for_all_corpora_and_the_labels_of_the_study(
+  tmp_path, monkeypatch
+):
+  """As in the other studies: what is not used may be damaged."""
+  readers = speech_corpora._READERS._registered
+  monkeypatch.setitem(readers, "another", manifest)
+
+  def label_of(_, number):
+    return ("happy", "sad", "fearful")[number % 3]
+
+  paths = []
+  for name, gain in ("a", 1.0), ("b", 0.5):
+    path = write_corpus(tmp_path / name, label_of=label_of)
+    for clip in (tmp_path / name).glob("*.wav"):
+      soundfile.write(clip, gain * soundfile.read(clip)[0], RATE)
+    for damaged in ("0_0.wav", "1_2.wav", "2_5.wav"):  # One of them is happy.
+      (tmp_path / name / damaged).write_bytes(b"no audio")
+    paths.append(str(path))
+  config = make_config(",".join(paths), **{"data.max_skipped": 2})
+  config.data.corpus = "manifest,another"
+  clips.read(config)
+  config.data.max_skipped = 1
+  with pytest.raises(UserError, match="2 of 32 recordings can not be used"):
+    clips.read(config)
 
 
 def test_a_short_clip_is_skipped_alike_by_all_that_read_clips(
