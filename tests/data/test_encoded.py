@@ -14,6 +14,7 @@ from emojax.errors import UserError
 from emojax.models.speech_classifier import states
 
 ENCODER = LogMel((4,))
+KEPT = encoded.Kept(np.dtype(np.float32), True, 1)
 LENGTHS = np.array([3000, 5200, 4100, 6000, 2500, 3900])
 
 
@@ -38,15 +39,13 @@ def params():
   return variables["params"]
 
 
-def features_of(data, params, averaged_frames=1):
-  kept = encoded.Kept(np.float32, True, averaged_frames)
+def features_of(data, params, kept=KEPT):
   return encoded.features(ENCODER, params, kept, data, (6400,), 2)
 
 
-@pytest.mark.parametrize("averaged_frames", [1, 3])
-def test_features_are_the_encoders(data, params, averaged_frames):
-  found = features_of(data, params, averaged_frames)
-  apply = jax.jit(ENCODER.module(jnp.float32).apply)
+def check(found, data, params, kept, atol=1e-5):
+  """They are what the encoder gives of each clip by itself."""
+  apply = jax.jit(ENCODER.module(kept.dtype).apply)
   for samples, frames, length in zip(
     data.audio, found, found.lengths, strict=True
   ):
@@ -55,9 +54,33 @@ def test_features_are_the_encoders(data, params, averaged_frames):
     lengths_B = np.array([len(samples)])
     audio_BxS = ENCODER.preprocess(jnp.asarray(audio_BxS), lengths_B)
     outputs = apply({"params": params}, audio_BxS, lengths_B)
-    expected, mask = states(outputs, True, averaged_frames)
+    expected, mask = states(outputs, *kept[1:])
     assert len(frames) == length == mask.sum()
-    np.testing.assert_allclose(frames, expected[0, :length], atol=1e-5)
+    assert frames.dtype == kept.dtype and frames.ndim == 3
+    expected = np.asarray(expected[0, :length], np.float32)
+    np.testing.assert_allclose(frames.astype(np.float32), expected, atol=atol)
+
+
+@pytest.mark.parametrize("averaged_frames", [1, 3])
+def test_features_are_the_encoders(data, params, averaged_frames):
+  kept = KEPT._replace(averaged_frames=averaged_frames)
+  check(features_of(data, params, kept), data, params, kept)
+
+
+def test_nothing_else_is_taken_for_them(data, params, tmp_path):
+  """What is kept of other weights, layers, frames or of another type."""
+  other = jax.tree.map(lambda values: 1.5 * values, params)
+  ways = [
+    (params, KEPT),
+    (other, KEPT),
+    (params, KEPT._replace(all_layers=False)),
+    (params, KEPT._replace(averaged_frames=3)),
+    (params, KEPT._replace(dtype=jnp.dtype(jnp.bfloat16))),
+  ]
+  for weights, kept in ways:
+    atol = 1e-5 if kept.dtype == np.float32 else 0.05
+    check(features_of(data, weights, kept), data, weights, kept, atol)
+  assert len(list((tmp_path / "encoded").iterdir())) == 3 * len(ways)
 
 
 def test_what_was_interrupted_goes_on(data, params, monkeypatch):
