@@ -56,6 +56,12 @@ def test_huge_raw_magnitudes(method):
   check({"audio": np.float32(1e37) * make_features()["text"]}, method)
 
 
+@pytest.mark.parametrize("method", normalisation.METHODS)
+def test_tiny_raw_magnitudes(method):
+  """What is small varies all the same."""
+  check({"audio": np.float32(1e-20) * make_features()["text"]}, method)
+
+
 def test_speakers_may_be_names():
   features, names = make_features(), np.array(["Ann", "Ben", "C"])[SPEAKERS]
   found = normalisation.normalise(features, "speaker", LABELLED, names)
@@ -121,17 +127,21 @@ def test_the_features_stay_as_they_were():
 
 
 def test_statistics_a_piece_at_a_time_are_those_of_all_together():
-  """Far from 0, where sums of squares would lose them; one never varies."""
+  """Far from 0, where sums of squares would lose them; two never vary."""
   rng = np.random.default_rng(0)
   pieces = [rng.normal(1e6, 1, (count, 2, 3)) for count in (1, 7, 30)]
   for piece in pieces:
-    piece[:, 1, 2] = 0.1
+    piece[:, 1, 1:] = -0.1, 0.1
   together = np.concatenate(pieces)
   expected_std = together.std(0)
-  expected_std[1, 2] = 1
+  expected_std[1, 1:] = 1
   mean, std = normalisation.statistics_of(iter(pieces))
   np.testing.assert_allclose(mean, together.mean(0), rtol=1e-12)
   np.testing.assert_allclose(std, expected_std, rtol=1e-6)
+  _, std = normalisation.statistics_of(1e-20 * piece for piece in pieces)
+  np.testing.assert_allclose(
+    std, np.where(expected_std == 1, 1, 1e-20 * expected_std), rtol=1e-6
+  )
 
 
 def test_no_more_than_a_piece_is_in_memory():
