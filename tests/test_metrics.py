@@ -86,14 +86,6 @@ def test_class_absent_from_truth_and_prediction():
     )
 
 
-def test_a_class_of_one_example_weighs_as_much_as_any():
-  counts_CxC = np.array([[1, 0], [2, 2]])
-  assert metrics.unweighted_accuracy(counts_CxC) == (1 + 1 / 2) / 2
-  counts_CxC = np.array([[0, 1], [0, 3]])
-  assert metrics.unweighted_accuracy(counts_CxC) == (0 + 1) / 2
-  assert metrics.macro_f1(counts_CxC) == (0 + 6 / 7) / 2
-
-
 def test_nothing_ever_hit_is_zero():
   confusion = np.asarray([[0, 3], [2, 0]])
   for name in REFERENCES:

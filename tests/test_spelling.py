@@ -15,12 +15,6 @@ def test_spellings_of_a_name_have_one_key(other):
   assert spelling.key(other) == spelling.key("Jürgen")
 
 
-def test_a_capital_that_has_no_form_with_its_accent():
-  """In small letters s and the accent are one character, as NFKC has them."""
-  assert spelling.key("\u00df\u0301") == spelling.key("SS\u0301")
-  assert spelling.key("\u00df\u0301") == spelling.key("S\u015a")
-
-
 def test_blanks_within_a_name_are_one_blank():
   assert spelling.key("Anna  Maria\u00a0K") == spelling.key("anna maria k")
 
