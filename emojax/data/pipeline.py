@@ -20,6 +20,7 @@ import re
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -235,10 +236,28 @@ def batches(
   dataset = ahead(dataset)
   with contextlib.closing(iter(dataset)) as iterator, _explained():
     with process.deaf():  # Threads and workers are started by the first.
-      batch = next(iterator, None)
+      batch = _next(iterator)
     while batch is not None:
       yield batch
-      batch = next(iterator, None)
+      batch = _next(iterator)
+
+
+def _next(iterator: Iterator) -> dict[str, Any] | None:
+  """The next batch; None at the end, of which nothing stays.
+
+  Grain hands StopIteration from thread to thread. Its traceback has their
+  frames, these the last batch, and all of them one another: it would stay until
+  Python looks for such circles, for which it counts objects, not bytes.
+  """
+  try:
+    return next(iterator)
+  except StopIteration as end:
+    error = end
+    while error is not None:
+      traceback.clear_frames(error.__traceback__)
+      error.__traceback__ = None
+      error = error.__context__
+    return None
 
 
 def _read_rows(reader: Reader, row_b: np.ndarray, spec: Spec):

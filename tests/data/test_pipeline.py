@@ -1,7 +1,9 @@
 """Batches: every piece once an epoch, in few shapes, from any batch on."""
 
+import gc
 import shutil
 import sys
+import weakref
 
 import grain
 import jax
@@ -108,6 +110,21 @@ def test_goes_on_from_any_batch(start):
   rest = on_host(pipeline.batches(plan, read, one_device(), start))
   assert_same(whole[start:], rest)
   assert len(whole) == len(plan)
+
+
+def test_nothing_of_the_last_batch_waits_for_the_garbage_collector():
+  """One an evaluation stayed: gigabytes in a study of features."""
+  plan, read = make(source())
+  found = []
+  gc.collect()
+  gc.disable()
+  try:
+    for batch in pipeline.batches(plan, read, one_device()):
+      found.append(weakref.ref(batch["inputs"]))
+    del batch
+    assert [one() for one in found] == [None] * len(plan)
+  finally:
+    gc.enable()
 
 
 def test_another_seed_is_another_order_and_another_noise():
