@@ -85,7 +85,7 @@ def _wrong_labels() -> Section:
     "five of them, each without a fold, say how wrong "
     "a label looks. RLPS-S and logistic regression learn from the labels of "
     "the validation part, too; the plainest use of these is to train the "
-    "classifier on them (measured where there are ten initialisations). AUC: "
+    "classifier on them (rows of their own, where it was measured). AUC: "
     "of wrong labels, of images without a face, "
     "or of contested ones. Speech: the dense classifier on Whisper base's "
     "layer 3; 960 clips of sixteen actors teach, 240 of four validate, 240 of "
