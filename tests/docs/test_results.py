@@ -1,5 +1,7 @@
 """The page of results: what is committed is what the JSON files say."""
 
+import re
+
 import pytest
 
 from emojax.summary import Comparison, Estimate, Row, Summary, System
@@ -35,6 +37,22 @@ def test_what_is_committed_is_what_the_command_writes():
   assert results.PAGE.read_text(encoding="utf-8") == results.results(), mend
   readme = results.README.read_text(encoding="utf-8")
   assert readme == results.readme(readme), mend
+
+
+def test_what_experiments_show_and_link_is_there():
+  linked = [
+    (file, target)
+    for file in sorted(page.EXPERIMENTS.rglob("*.md"))
+    if file.name != "template.md"  # Of a page of another folder.
+    for target in re.findall(r"\]\(([^):#]+)[)#]", file.read_text("utf-8"))
+  ]
+  assert any(target.endswith(".png") for _, target in linked)
+  missing = [
+    f"{file}: {target}"
+    for file, target in linked
+    if not (file.parent / target).exists()
+  ]
+  assert not missing
 
 
 def test_the_readme_of_variants_has_their_table():
